@@ -1,0 +1,169 @@
+"""Where an array lives and how it gets there: the only file that imports cupy.
+
+The type of an array decides where a computation runs: every function asks `get_xp(x)` for its module and then
+speaks NumPy to it. Arrays change device in three places only: weights loaded, pictures loaded, SciPy's boundary.
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class BackendError(RuntimeError):
+    """A device that was asked for cannot be used; the message says why and what to do, in one line."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """One place to compute: kind is "cpu" or "gpu", index the GPU's number."""
+
+    kind: str
+    index: int = 0
+
+    def __str__(self):
+        return "cpu" if self.kind == "cpu" else f"gpu:{self.index}"
+
+
+def get_xp(a):
+    """The array module of `a`: numpy or cupy (or the module that a stand-in device array names as its own)."""
+    if isinstance(a, np.ndarray | np.generic):
+        return np
+    cupy = sys.modules.get("cupy")  # an array of CuPy's cannot exist before CuPy was imported
+    if cupy is not None and isinstance(a, cupy.ndarray):
+        return cupy
+    xp = getattr(a, "__xp__", None)  # tests: a device array without a device (tests/strict_device.py)
+    if xp is not None:
+        return xp
+    raise TypeError(f"expected a NumPy or CuPy array, found {type(a).__name__}")
+
+
+def to_numpy(a):
+    """`a` on the host, as a NumPy array (itself if it is one already)."""
+    if isinstance(a, np.ndarray | np.generic):
+        return np.asarray(a)
+    return a.get()
+
+
+def to_device(a, device):
+    """`a` as an array on `device`; no copy if it is there already."""
+    if device.kind == "cpu":
+        return to_numpy(a)
+    cupy = _cupy()
+    with cupy.cuda.Device(device.index):
+        return cupy.asarray(a)
+
+
+def resolve_device(spec="auto"):
+    """Device from "auto", "cpu", "gpu" or "gpu:N". "auto" takes the GPU if CuPy and a card are there, else the CPU.
+
+    Raises BackendError when a GPU is asked for by name and cannot be used.
+    """
+    if isinstance(spec, Device):
+        return spec
+    kind, _, index = str(spec).lower().partition(":")
+    if kind not in ("auto", "cpu", "gpu") or (index and (kind != "gpu" or not index.isdigit())):
+        raise BackendError(f"device {spec!r} is not known: use auto, cpu, gpu or gpu:N")
+    if kind == "cpu":
+        return Device("cpu")
+    try:
+        _check_gpu(int(index or 0))
+    except BackendError:
+        if kind == "gpu":
+            raise
+        return Device("cpu")
+    return Device("gpu", int(index or 0))
+
+
+def describe_device(device):
+    """One phrase for the user: the cores or the card and its memory."""
+    if device.kind == "cpu":
+        cores = cpu_count()
+        return f"cpu, {cores} core{'s' if cores != 1 else ''}, NumPy {np.__version__}"
+    cupy = _cupy()
+    name = cupy.cuda.runtime.getDeviceProperties(device.index)["name"].decode()
+    free, total = cupy.cuda.Device(device.index).mem_info
+    return f"{device}, {name}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free, CuPy {cupy.__version__}"
+
+
+def free_memory(device):
+    """Bytes that a new allocation may take on `device`, or None where the system does not tell."""
+    if device.kind == "gpu":
+        return int(_cupy().cuda.Device(device.index).mem_info[0])
+    free = _meminfo_available()
+    limit = _cgroup_headroom()
+    known = [v for v in (free, limit) if v is not None]
+    return min(known) if known else None
+
+
+def synchronize(device):
+    """Wait until everything enqueued on `device` has run (nothing to do on the CPU)."""
+    if device.kind == "gpu":
+        _cupy().cuda.Device(device.index).synchronize()
+
+
+def cpu_count():
+    """Cores this process may use: OMP_NUM_THREADS if set, else the scheduler's affinity mask."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS or Windows
+        return os.cpu_count() or 1
+
+
+def _cupy():
+    if importlib.util.find_spec("cupy") is None:
+        raise BackendError(
+            'no GPU: CuPy is not installed; pip install -e ".[cuda12]" or ".[cuda13]", or use --device cpu'
+        )
+    try:
+        return importlib.import_module("cupy")
+    except Exception as e:  # a CuPy without its CUDA libraries fails in many ways at import
+        raise BackendError(f"no GPU: CuPy does not import ({_first_line(e)}); use --device cpu") from e
+
+
+def _check_gpu(index):
+    cupy = _cupy()
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as e:  # CUDARuntimeError; the driver's own words say which way it failed
+        raise BackendError(
+            f"no GPU: the CUDA driver does not answer ({_first_line(e)}); update it or use --device cpu"
+        ) from e
+    if index >= count:
+        raise BackendError(f"no GPU {index}: this machine has {count}; use --device gpu:N with N < {count}, or cpu")
+
+
+def _first_line(e):
+    return (str(e).strip().splitlines() or [type(e).__name__])[0]
+
+
+def _meminfo_available():
+    try:
+        with open("/proc/meminfo") as f:
+            for line in f:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _cgroup_headroom():
+    """Bytes left under a container's memory limit (cgroup v2), or None."""
+    try:
+        with open("/sys/fs/cgroup/memory.max") as f:
+            limit = f.read().strip()
+        with open("/sys/fs/cgroup/memory.current") as f:
+            used = int(f.read())
+        return None if limit == "max" else max(int(limit) - used, 0)
+    except (OSError, ValueError):
+        return None

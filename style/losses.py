@@ -1,0 +1,110 @@
+"""The loss pairs: content, Gram/style and total variation, each value beside its gradient.
+
+A feature matrix F is (C, M): C channels, M = H·W places. The style loss comes in three steps so that a picture may be
+cut into tiles without changing a digit: gram_forward adds up over tiles, style_loss needs the whole sum,
+gram_backward is local again. Losses come back as Python floats, summed in float64; see MATH.md for the derivations.
+"""
+
+from minivgg.backend import get_xp
+
+
+def features(feat):
+    """Feature matrix (C, M) of one picture's activation (1, C, H, W); a view where the memory allows."""
+    N, C, H, W = feat.shape
+    if N != 1:
+        raise ValueError(f"losses take one picture at a time, found {N}")
+    return feat.reshape(C, H * W)
+
+
+def content_loss(F, P):
+    """Content loss: mean squared difference of the features (Gatys et al. 2016, eq. 1, up to its factor 1/2).
+
+    F, P  (C, M) or any equal shapes: features of the picture, of the content
+    loss  mean (F - P)²
+    dF    forward: loss = Σ (F - P)² / n, so dF = 2 (F - P) / n
+    """
+    diff = F - P
+    return _sum_squares(diff) / diff.size, diff * (2.0 / diff.size)
+
+
+def gram_forward(F):
+    """Gram matrix: G[i, j] = Σ_m F[i, m] F[j, m] (Gatys et al. 2016, eq. 3). Raw sum: tiles add up.
+
+    F  (C, M)
+    G  (C, C) = F Fᵀ
+    """
+    return F @ F.T
+
+
+def gram_backward(dG, F):
+    """forward: G = F Fᵀ, F stands there twice, so dF = (dG + dGᵀ) F.
+
+    dG  (C, C)
+    F   (C, M)
+    dF  (C, M)
+    """
+    xp = get_xp(F)
+    dF = xp.empty_like(F)  # keeps F's memory order: with channels last, the product writes channels last
+    xp.matmul(dG + dG.T, F, out=dF)
+    return dF
+
+
+def style_loss(G, A, M):
+    """Style loss of one layer: mean over the C×C entries of ((G - A) / (C·M))² (Gatys et al. 2016, eq. 4, other unit).
+
+    G, A  (C, C)  Gram matrices in the same unit: G of the picture over M places, A the style's scaled to M places
+    M     places the picture has at this layer
+    loss  Σ ((G - A) / (C·M))² / C²
+    dG    forward: loss = Σ (G - A)² / (C⁴ M²), so dG = 2 (G - A) / (C⁴ M²)
+    """
+    C = G.shape[0]
+    diff = (G - A) / (C * M)
+    return _sum_squares(diff) / C**2, diff * (2.0 / (C**3 * M))
+
+
+def tv_loss(image, *, beta=2.0):
+    """Total variation: differences to the right and lower neighbour, as a mean over all pixels and channels.
+
+    image   (1, C, H, W), grey levels
+    beta=1  (Σ |dx| + Σ |dy|) / n                      absolute (anisotropic); derivative 0 where a difference is 0
+    beta=2  (Σ dx² + Σ dy²) / n                        squared
+    other   Σ (dx² + dy²)^(β/2) / n over the (H-1)·(W-1) places that have both neighbours
+    n       C·H·W
+
+    dx[h, w] = image[h, w+1] - image[h, w], dy[h, w] = image[h+1, w] - image[h, w]; each difference d that stands in
+    the loss with derivative g gives -g to its left (upper) pixel and +g to its right (lower) one.
+    """
+    xp = get_xp(image)
+    n = image.size
+    dimage = xp.zeros_like(image)
+    dx = image[..., :, 1:] - image[..., :, :-1]
+    dy = image[..., 1:, :] - image[..., :-1, :]
+    if beta == 2:
+        loss = (_sum_squares(dx) + _sum_squares(dy)) / n
+        gx, gy = dx * (2.0 / n), dy * (2.0 / n)
+    elif beta == 1:
+        loss = (_sum(abs(dx)) + _sum(abs(dy))) / n
+        gx, gy = xp.sign(dx) / n, xp.sign(dy) / n
+    else:
+        dx, dy = dx[..., :-1, :], dy[..., :, :-1]
+        s = dx**2 + dy**2
+        loss = _sum(s ** (beta / 2)) / n
+        # forward: s^(β/2), so its derivative by s is β/2 s^(β/2-1), and ds = 2 dx ddx + 2 dy ddy; 0 at a flat place
+        power = beta / 2 * xp.where(s > 0, s, 1) ** (beta / 2 - 1) * (s > 0)
+        gx, gy = 2.0 / n * power * dx, 2.0 / n * power * dy
+    H, W = gx.shape[-2], gy.shape[-1]
+    dimage[..., :H, 1:] += gx
+    dimage[..., :H, :-1] -= gx
+    dimage[..., 1:, :W] += gy
+    dimage[..., :-1, :W] -= gy
+    return loss, dimage.astype(image.dtype, copy=False)
+
+
+def _sum_squares(a):
+    """Σ a² in double precision, whatever a's type (complex stays complex: the complex-step check goes through here)."""
+    return _sum(a * a)
+
+
+def _sum(a):
+    xp = get_xp(a)
+    return a.sum(dtype=xp.complex128 if a.dtype.kind == "c" else xp.float64)
