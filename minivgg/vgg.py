@@ -1,0 +1,222 @@
+"""VGG-16 and VGG-19 from one table: forward to the layers asked for, backward from them.
+
+Simonyan & Zisserman 2015, table 1, columns D and E: five blocks of 3×3 convolutions with a ReLU each, 2×2 pooling after
+each block. Layers are called conv1_1, relu1_1, …, pool5; the widths come from the filters, so that a narrower network of
+the same topology is the same code.
+"""
+
+import difflib
+from dataclasses import dataclass
+
+from . import layers
+from .backend import get_xp
+
+ARCHS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions in each of the five blocks
+STRIDE_OF_BLOCK = (1, 2, 4, 8, 16)  # pixels of the picture to one place of the block's activations
+
+
+def layer_names(arch):
+    """All layer names of an architecture in the order of computation: conv1_1, relu1_1, …, pool5."""
+    names = []
+    for block, convs in enumerate(ARCHS[arch], 1):
+        for k in range(1, convs + 1):
+            names += [f"conv{block}_{k}", f"relu{block}_{k}"]
+        names.append(f"pool{block}")
+    return names
+
+
+def check_layer_name(name, names):
+    """Raise ValueError with a suggestion when `name` is not among `names`."""
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"layer {name!r} is not in this network ({names[0]} … {names[-1]}){hint}")
+
+
+def activation_size(name, H, W):
+    """(H, W) of layer `name`'s output for a picture of H×W; pooling drops an odd last row or column."""
+    halvings = int(name[4]) - (0 if name.startswith("pool") else 1)
+    return H >> halvings, W >> halvings
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of a kernel: `kind` names the pair, `outputs` the layer whose activation comes out, `conv` its filters."""
+
+    kind: str  # conv | relu | pool | conv_relu | conv_relu_pool
+    output: str
+    conv: str | None = None
+
+
+class VGG:
+    """The network with its filters.
+
+    params   {"conv1_1": (w, b), …}: w (F, C, 3, 3), b (F,); their type and device are those of every computation.
+             It may end early (say after conv5_1); what it has must be the beginning of VGG-16 or VGG-19.
+    pooling  "max" as trained, or "avg", which Gatys et al. recommend for smoother pictures
+    kernels  "fast": Winograd and fused layers (fast_cpu.py, fast_gpu.py), or "textbook": layers.py
+
+    Raises ValueError when the filters do not chain from 3 channels, or a name does not belong.
+    """
+
+    def __init__(self, params, *, pooling="max", kernels="fast"):
+        if pooling not in ("max", "avg"):
+            raise ValueError(f"pooling {pooling!r}: use max or avg")
+        self.arch = infer_arch(params)
+        self.pooling = pooling
+        names = layer_names(self.arch)
+        last = max(names.index(name) for name in params)
+        # what the filters reach: up to the last convolution, its ReLU, and the pooling if a block ends there
+        self.names = names[: last + 2] + (
+            names[last + 2 : last + 3] if names[last + 2].startswith("pool") else []
+        )
+        check_params(params, [n for n in self.names if n.startswith("conv")])
+        self.channels = _channels(params, self.names)
+        w = params["conv1_1"][0]
+        self.xp, self.dtype = get_xp(w), w.dtype
+        self.kernels = load_kernels(kernels, self.xp)
+        prepare = getattr(self.kernels, "prepare", lambda w, b: w)
+        self._params = {name: (prepare(w, b), b) for name, (w, b) in params.items()}
+
+    def forward(self, x, names, *, start=None, param_grads=False):
+        """Activations at `names`; computes up to the deepest of them and no further.
+
+        x      (1 or N, 3, H, W), mean taken off; with start="pool3", say, the activation at that layer instead
+        feats  {name: (N, C, h, w)} in the order of the network; do not modify them before backward has run
+        cache  for one call of backward
+
+        With param_grads=True the cache keeps the layers' inputs, for backward_params.
+        """
+        steps = self._steps(names, start)
+        feats, caches = {}, []
+        for step in steps:
+            x, cache = self._forward_step(step, x, param_grads)
+            caches.append(cache)
+            if step.output in names:
+                feats[step.output] = x
+        return feats, (steps, caches)
+
+    def backward(self, dfeats, cache):
+        """Gradient by the input, from gradients at any set of the layers that forward returned.
+
+        dfeats  {name: array, or a function without arguments that gives it when backward arrives at the layer}
+        dx      like forward's x
+        """
+        return self._backward(dfeats, cache, None)
+
+    def backward_params(self, dfeats, cache):
+        """(dx, {"conv1_1": (dw, db), …}) after a forward with param_grads=True."""
+        grads = {}
+        return self._backward(dfeats, cache, grads), grads
+
+    def _backward(self, dfeats, cache, grads):
+        steps, caches = cache
+        outputs = [step.output for step in steps]
+        for name in dfeats:
+            if name not in outputs:
+                raise ValueError(f"backward: no activation at {name!r} in this cache")
+        dx = None
+        for step in reversed(steps):
+            extra = dfeats.get(step.output)
+            own = caches.pop()  # let each layer's memory go as soon as it is used
+            if extra is not None:
+                extra = extra() if callable(extra) else extra
+                dx = extra if dx is None else dx + extra
+            if dx is not None:
+                dx = self._backward_step(step, dx, own, grads)
+        return dx
+
+    def _steps(self, names, start):
+        """The kernel calls from `start` to the deepest of `names`, fused where nobody asks for what lies between."""
+        for name in names:
+            check_layer_name(name, self.names)
+        first = 0
+        if start is not None:
+            check_layer_name(start, self.names)
+            first = self.names.index(start) + 1
+        if not names:
+            raise ValueError("forward: no layers asked for")
+        positions = [self.names.index(name) for name in names]
+        if min(positions) < first:
+            raise ValueError(f"forward: {self.names[min(positions)]} lies before the start {start}")
+        table = self.names[first : max(positions) + 1]
+        fuse = hasattr(self.kernels, "conv_relu_forward")
+        steps = []
+        while table:
+            name = table[0]
+            kind = name[:4]
+            take = 1
+            if kind == "conv" and fuse and len(table) > 1 and name not in names:
+                kind, take = "conv_relu", 2
+                if len(table) > 2 and table[2].startswith("pool") and table[1] not in names:
+                    kind, take = "conv_relu_pool", 3
+            steps.append(Step(kind, table[take - 1], name if name.startswith("conv") else None))
+            table = table[take:]
+        return steps
+
+    def _forward_step(self, step, x, param_grads):
+        k = self.kernels
+        if step.kind == "relu":
+            return k.relu_forward(x)
+        if step.kind == "pool":
+            return (k.maxpool2d_forward if self.pooling == "max" else k.avgpool2d_forward)(x)
+        w, b = self._params[step.conv]
+        if step.kind == "conv":
+            return k.conv2d_forward(x, w, b, pad=1, param_grads=param_grads)
+        pool = self.pooling if step.kind == "conv_relu_pool" else None
+        return k.conv_relu_forward(x, w, b, pool=pool, param_grads=param_grads)
+
+    def _backward_step(self, step, dout, cache, grads):
+        k = self.kernels
+        if step.kind == "relu":
+            return k.relu_backward(dout, cache)
+        if step.kind == "pool":
+            return (k.maxpool2d_backward if self.pooling == "max" else k.avgpool2d_backward)(dout, cache)
+        backward = k.conv2d_backward if step.kind == "conv" else k.conv_relu_backward
+        dx, dw, db = backward(dout, cache, param_grads=grads is not None)
+        if grads is not None:
+            grads[step.conv] = (dw, db)
+        return dx
+
+
+def load_kernels(kernels, xp):
+    """The module with the pairs: "textbook" is layers.py, "fast" the one for the arrays' device."""
+    if kernels == "textbook":
+        return layers
+    if kernels != "fast":
+        raise ValueError(f"kernels {kernels!r}: use fast or textbook")
+    return layers
+
+
+def infer_arch(params):
+    """ "vgg19" or "vgg16" from the names of the filters; a beginning that both share counts as VGG-19."""
+    for arch in ("vgg19", "vgg16"):
+        convs = [n for n in layer_names(arch) if n.startswith("conv")]
+        if set(params) == set(convs[: len(params)]) and params:
+            return arch
+    raise ValueError(
+        f"filters {', '.join(sorted(params)) or '(none)'} are not the beginning of VGG-16 or VGG-19"
+    )
+
+
+def check_params(params, convs):
+    """Raise ValueError unless the filters chain: 3 channels in, each layer's out the next one's in, 3×3, bias to match."""
+    channels = 3
+    for name in convs:
+        w, b = params[name]
+        if w.ndim != 4 or w.shape[1:] != (channels, 3, 3) or b.shape != w.shape[:1]:
+            raise ValueError(
+                f"{name}: found filters {tuple(w.shape)} and bias {tuple(b.shape)}, "
+                f"expected (F, {channels}, 3, 3) and (F,)"
+            )
+        channels = w.shape[0]
+
+
+def _channels(params, names):
+    """{layer name: channels of its activation}"""
+    channels = {}
+    for name in names:
+        if name.startswith("conv"):
+            width = params[name][0].shape[0]
+        channels[name] = width
+    return channels

@@ -1,0 +1,125 @@
+"""The objective: a picture in, its loss and the gradient by every pixel out, each term reported.
+
+L(x) = Σ_l α_l content_l + Σ_l β_l style_l + γ tv, with the losses in the units of losses.py. The picture is a network
+input (1, 3, H, W): grey levels less the average colour, in the network's channel order, on the network's device.
+"""
+
+from dataclasses import dataclass, field
+
+from . import losses
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the loss is made of: factor of each term, by layer. `tv_beta` is the exponent of tv_loss."""
+
+    content: dict = field(default_factory=dict)  # {layer: α}
+    style: dict = field(default_factory=dict)  # {layer: β}
+    tv: float = 0.0
+    tv_beta: float = 2.0
+
+    @property
+    def layers(self):
+        return tuple(dict.fromkeys([*self.content, *self.style]))
+
+
+@dataclass
+class Evaluation:
+    """Loss and gradient at one picture. The numbers are Python floats, already multiplied with their factors."""
+
+    content: dict  # {layer: α · content loss}
+    style: dict  # {layer: β · style loss}
+    tv: float
+    gradient: object  # (1, 3, H, W), dL/dpicture
+
+    @property
+    def loss(self):
+        return self.tv + sum(self.content.values()) + sum(self.style.values())
+
+    def totals(self):
+        """{"loss", "content", "style", "tv"}: one float each."""
+        return {
+            "loss": self.loss,
+            "content": sum(self.content.values()),
+            "style": sum(self.style.values()),
+            "tv": self.tv,
+        }
+
+
+def style_targets(net, image, layers):
+    """{layer: A / M}: Gram matrix per place, so that pictures of any size can be compared. image (1, 3, H, W)."""
+    if not layers:
+        return {}
+    feats, _ = net.forward(image, layers)
+    grams = {}
+    for name, feat in feats.items():
+        F = losses.features(feat)
+        grams[name] = losses.gram_forward(F) / F.shape[1]
+    return grams
+
+
+def content_targets(net, image, layers):
+    """{layer: activation (1, C, h, w)} of the content picture, copies of their own."""
+    return {name: feat.copy() for name, feat in net.forward(image, layers)[0].items()} if layers else {}
+
+
+class Objective:
+    """Loss and gradient of whole pictures of one size.
+
+    net      minivgg.VGG
+    terms    Terms
+    content  {layer: activation} from content_targets
+    style    {layer: A / M} from style_targets
+    """
+
+    def __init__(self, net, terms, content, style):
+        self.net, self.terms, self.content, self.style = net, terms, content, style
+
+    def evaluate(self, image):
+        """Evaluation at `image` (1, 3, H, W). Raises ValueError when its size is not the content targets'."""
+        terms, layers = self.terms, self.terms.layers
+        content, style, dfeats = {}, {}, {}
+        if layers:
+            feats, cache = self.net.forward(image, layers)
+            for name, feat in feats.items():
+                if name in terms.content:
+                    content[name], dcontent = self._content(name, feat)
+                    dfeats[name] = dcontent
+                if name in terms.style:
+                    style[name], dstyle = self._style(name, feat)
+                    dfeats[name] = _both(dfeats.get(name), dstyle)
+            del feat, feats  # what backward needs lives in the gradients' closures until it has been used
+            gradient = self.net.backward(dfeats, cache)
+        tv = 0.0
+        if terms.tv:
+            tv, dtv = losses.tv_loss(image, beta=terms.tv_beta)
+            tv = terms.tv * tv
+            gradient = gradient + terms.tv * dtv if layers else terms.tv * dtv
+        return Evaluation(_floats(content), _floats(style), float(tv), gradient)
+
+    def _content(self, name, feat):
+        """α · content loss at one layer, and a function that gives its gradient by the activation."""
+        target = self.content[name]
+        if target.shape != feat.shape:
+            raise ValueError(f"{name}: the picture gives {feat.shape}, the content target has {target.shape}")
+        loss, dfeat = losses.content_loss(feat, target)
+        factor = self.terms.content[name]
+        dfeat *= factor
+        return factor * loss, lambda: dfeat
+
+    def _style(self, name, feat):
+        """β · style loss at one layer, and a function that gives its gradient when backward arrives there."""
+        F = losses.features(feat)
+        M = F.shape[1]
+        factor = self.terms.style[name]
+        loss, dG = losses.style_loss(losses.gram_forward(F), self.style[name] * M, M)
+        dG *= factor
+        return factor * loss, lambda: losses.gram_backward(dG, F).reshape(feat.shape)
+
+
+def _both(first, second):
+    return second if first is None else lambda: first() + second()
+
+
+def _floats(values):
+    return {name: float(v) for name, v in values.items()}
