@@ -1,0 +1,64 @@
+"""Weights of VGG networks: `weights.load("vgg19")`, a file's path, or nothing for the best that is there."""
+
+import difflib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from .known import WeightsError, kind_of, read_head
+from .matconvnet import load_mat
+from .store import Network, entry, load_compact, names, present, save_compact
+
+__all__ = ["Network", "WeightsError", "load", "save_compact"]
+
+
+def load(spec=None, *, dtype=np.float32):
+    """The network that `spec` asks for.
+
+    spec   a name ("vgg19", "vgg16", "mini", or another entry of the cache), a path (.mat or compact .npz),
+           or None or "best" for the best that is there: vgg19, else vgg16, else the embedded mini.
+    dtype  type of the filters and biases
+
+    Which one it became stands in the result's `name` and `path`. Raises WeightsError with a one-line message.
+    """
+    return load_file(locate(spec), dtype=dtype)
+
+
+def locate(spec=None):
+    """Path of the file that `load(spec)` reads; WeightsError when there is none."""
+    if spec is None or spec == "best":
+        there = present()
+        if not there:
+            raise WeightsError("no weights are there; get some: python -m weights fetch vgg19")
+        return entry(there[0])
+    text = os.fspath(spec)
+    if isinstance(spec, Path) or text not in names():
+        looks_like_path = os.sep in text or "/" in text or Path(text).suffix or Path(text).exists()
+        if isinstance(spec, Path) or looks_like_path:
+            return Path(text).expanduser()
+        raise _unknown_name(text)
+    path = entry(text)
+    if not path.is_file():
+        raise WeightsError(_how_to_get(text, path))
+    return path
+
+
+def load_file(path, dtype=np.float32):
+    """The network in a file, read by what the file is and not by what it is called."""
+    head = read_head(path)
+    return load_compact(path, dtype) if kind_of(head) == "zip" else load_mat(path, dtype)
+
+
+def _unknown_name(text):
+    close = difflib.get_close_matches(text.lower(), names(), n=1, cutoff=0.5)
+    hint = f", did you mean {close[0]}?" if close else ""
+    return WeightsError(
+        f"unknown weights {text!r}{hint or ';'} names: {', '.join(names())}; or give a file's path"
+    )
+
+
+def _how_to_get(name, path):
+    if name == "mini":
+        return f"{path}: the embedded network is missing; reinstall, or use --weights with a file"
+    return f"{name} is not in the cache ({path}); get it: python -m weights fetch {name}"

@@ -1,0 +1,286 @@
+"""Networks as the rest of the project sees them, the compact file they are kept in, and the cache folder."""
+
+import contextlib
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+
+from .known import WeightsError, file_hash
+
+# Convolutions in each of the five blocks (Simonyan & Zisserman 2015, Table 1, columns D and E).
+BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+WIDTHS = (64, 128, 256, 512, 512)
+FORMAT = "minivgg-compact"
+VERSION = 1
+PRECISIONS = ("float32", "float16", "uint8")
+
+
+class Network:
+    """The convolutions of one network.
+
+    name    "vgg19", "vgg16", "mini", or a file's stem when it is none of these
+    arch    "vgg19" or "vgg16": which table of layers the names belong to
+    params  {"conv1_1": (w, b), ...} in the network's order; w (F,C,3,3), b (F,)
+    mean    (3,) average colour, 0..255, in the network's channel order
+    order   "RGB" or "BGR": channel order of the input and of `mean`
+    path    the file that it was read from, or None
+    about   one line on where it comes from, or ""
+    """
+
+    def __init__(self, name, arch, params, mean, order="RGB", sha256=None, path=None, about=""):
+        self.name, self.arch, self.params, self.order, self.about = name, arch, params, order, about
+        self.mean = np.asarray(mean, dtype=np.float64)
+        self.path = None if path is None else Path(path)
+        self._sha256 = sha256
+
+    @property
+    def sha256(self):
+        """Hash of the file the values come from; computed on first use, half a gigabyte takes a second."""
+        if self._sha256 is None and self.path is not None:
+            self._sha256 = file_hash(self.path)
+        return self._sha256
+
+    def __repr__(self):
+        return (
+            f"Network({self.name!r}, {self.arch}, {len(self.params)} convolutions, {self.order}, {self.path})"
+        )
+
+
+def conv_names(arch):
+    """Names of an architecture's convolutions in order: conv1_1, conv1_2, conv2_1, ..."""
+    return [f"conv{i}_{j}" for i, n in enumerate(BLOCKS[arch], 1) for j in range(1, n + 1)]
+
+
+def is_full_width(params):
+    """Whether the channel counts are those of the published VGG networks."""
+    return all(w.shape[0] == WIDTHS[int(name[4]) - 1] for name, (w, _) in params.items())
+
+
+def check_network(network, where):
+    """Raise WeightsError unless the network is a chain of 3x3 convolutions from 3 channels, all finite.
+
+    A network may end early (a narrow one need not have what no loss asks for); it may not have gaps.
+    """
+    if network.arch not in BLOCKS:
+        raise WeightsError(f"{where}: architecture {network.arch!r}; expected one of {', '.join(BLOCKS)}")
+    names = conv_names(network.arch)
+    if not network.params or list(network.params) != names[: len(network.params)]:
+        found = ", ".join(network.params) or "none"
+        raise WeightsError(
+            f"{where}: its convolutions are {found}; expected {', '.join(names)}, in this order"
+        )
+    channels = 3
+    for name, (w, b) in network.params.items():
+        if w.ndim != 4 or w.shape[1:] != (channels, 3, 3) or w.shape[0] == 0 or b.shape != w.shape[:1]:
+            raise WeightsError(
+                f"{where}: {name} has filters {_by(w.shape)} and biases {_by(b.shape)}; expected "
+                f"F x {channels} x 3 x 3 filters and F biases, since {channels} channels come in: another network or a damaged file"
+            )
+        for what, values in (("filters", w), ("biases", b)):
+            if not np.isfinite(values).all():
+                bad = int(values.size - np.isfinite(values).sum())
+                raise WeightsError(
+                    f"{where}: {name} has {bad} {what} that are not finite; a damaged file, get it anew"
+                )
+        channels = w.shape[0]
+    if network.mean.shape != (3,) or not np.isfinite(network.mean).all():
+        raise WeightsError(f"{where}: the average colour is {network.mean.tolist()}; expected three numbers")
+    if network.order not in ("RGB", "BGR"):
+        raise WeightsError(f"{where}: channel order {network.order!r}; expected RGB or BGR")
+
+
+def _by(shape):
+    return " x ".join(map(str, shape)) or "none"
+
+
+# --- the compact file ---------------------------------------------------------------------------------------
+
+
+def quantize(w):
+    """Filters to 8 bits with a scale and an offset for each output channel.
+
+    w (F,C,KH,KW) -> q (F,C,KH,KW) uint8, scale (F,) float32, offset (F,) float32
+    w[f] ~ offset[f] + scale[f] * q[f],  offset[f] = min w[f],  scale[f] = (max w[f] - min w[f]) / 255
+    An error is at most scale/2 (and float32 rounding).
+    """
+    rows = w.reshape(w.shape[0], -1).astype(np.float64)  # (F, C*KH*KW)
+    offset = rows.min(axis=1).astype(np.float32)
+    scale = ((rows.max(axis=1) - offset) / 255).astype(np.float32)
+    step = np.where(scale > 0, scale, 1).astype(np.float64)  # a constant filter: every q is 0
+    q = np.rint((rows - offset[:, None]) / step[:, None]).clip(0, 255).astype(np.uint8)
+    return q.reshape(w.shape), scale, offset
+
+
+def dequantize(q, scale, offset, dtype=np.float32):
+    """Filters back from 8 bits: offset[f] + scale[f] * q[f].  q (F,C,KH,KW) -> (F,C,KH,KW)"""
+    w = q.astype(dtype)
+    w *= scale.astype(dtype)[:, None, None, None]
+    w += offset.astype(dtype)[:, None, None, None]
+    return w
+
+
+def save_compact(network, path, precision="float32"):
+    """Write a network's convolutions and what belongs to them as one .npz, atomically.
+
+    precision  "float32" keeps the values; "float16" halves the file; "uint8" quarters it (see `quantize`).
+    Biases and scales stay float32 always: they are few. The hash kept is that of the file the values came
+    from.
+    """
+    path = Path(path)
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r}; expected one of {', '.join(PRECISIONS)}")
+    check_network(network, path)
+    arrays = {}
+    for name, (w, b) in network.params.items():
+        if precision == "uint8":
+            arrays[f"{name}.filters"], arrays[f"{name}.scale"], arrays[f"{name}.offset"] = quantize(w)
+        else:
+            arrays[f"{name}.filters"] = w.astype(precision)
+        arrays[f"{name}.biases"] = b.astype(np.float32)
+    source = None
+    if network.sha256:
+        source = {"file": network.path.name if network.path else None, "sha256": network.sha256}
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": network.name,
+        "arch": network.arch,
+        "precision": precision,
+        "mean": network.mean.tolist(),
+        "order": network.order,
+        "layers": list(network.params),
+        "source": source,
+        "about": network.about,
+    }
+    # Only 8-bit values shrink enough under deflate (a fifth) to be worth the time it takes to load them.
+    save = np.savez_compressed if precision == "uint8" else np.savez
+    with atomic_file(path) as file:
+        save(file, metadata=np.array(json.dumps(metadata)), **arrays)
+
+
+def load_compact(path, dtype=np.float32):
+    """Read what `save_compact` wrote. Nothing is unpickled; damage is found by the checksums inside."""
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            metadata = _metadata(path, archive)
+            params = {
+                name: _layer(archive, name, metadata["precision"], dtype) for name in metadata["layers"]
+            }
+        source = metadata.get("source") or {}
+        network = Network(
+            metadata["name"],
+            metadata["arch"],
+            params,
+            metadata["mean"],
+            metadata["order"],
+            sha256=source.get("sha256"),
+            path=path,
+            about=metadata.get("about", ""),
+        )
+    except KeyError as error:
+        raise WeightsError(f"{path}: a compact weights file without its entry {error}; get it anew") from None
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path}: a damaged or truncated .npz file ({first}); get it anew") from None
+    check_network(network, path)
+    return network
+
+
+def _metadata(path, archive):
+    """The metadata entry as a dictionary; WeightsError when the archive is something else."""
+    if "metadata" not in archive.files:
+        what = (
+            "a PyTorch checkpoint"
+            if any(n.endswith("data.pkl") for n in archive.files)
+            else "another archive"
+        )
+        raise WeightsError(
+            f"{path}: {what}, not compact weights; expected a file written by `python -m weights convert`"
+        )
+    metadata = json.loads(str(archive["metadata"].item()))
+    if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
+        raise WeightsError(
+            f"{path}: format {metadata.get('format')!r} version {metadata.get('version')!r}; expected "
+            f"{FORMAT!r} version {VERSION}: convert the original file again"
+        )
+    if metadata["precision"] not in PRECISIONS:
+        raise WeightsError(
+            f"{path}: precision {metadata['precision']!r}; expected one of {', '.join(PRECISIONS)}"
+        )
+    return metadata
+
+
+def _layer(archive, name, precision, dtype):
+    w = archive[f"{name}.filters"]
+    if precision == "uint8":
+        w = dequantize(w, archive[f"{name}.scale"], archive[f"{name}.offset"], dtype)
+    return w.astype(dtype, copy=False), archive[f"{name}.biases"].astype(dtype, copy=False)
+
+
+@contextlib.contextmanager
+def atomic_file(path):
+    """A binary file that takes its name only once it is written whole; the folder is made when missing."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes it readable by its owner alone
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+# --- names and the cache folder -----------------------------------------------------------------------------
+
+EMBEDDED = Path(__file__).parent / "mini.npz"
+BEST_FIRST = ("vgg19", "vgg16", "mini")
+
+
+def cache_dir():
+    """Folder of the fetched and converted weights: MINIVGG_CACHE, or the platform's place for caches."""
+    return Path(os.environ.get("MINIVGG_CACHE") or platformdirs.user_cache_dir("minivgg-style"))
+
+
+def entry(name):
+    """Where the weights of this name lie, whether they are there or not."""
+    return EMBEDDED if name == "mini" else cache_dir() / f"{name}.npz"
+
+
+def names():
+    """Every name that can be asked for: the three known ones, then whatever else lies in the cache."""
+    try:
+        others = sorted(p.stem for p in cache_dir().glob("*.npz") if not p.name.startswith("."))
+    except OSError:
+        others = []
+    return [*BEST_FIRST, *(n for n in others if n not in BEST_FIRST)]
+
+
+def present():
+    """Names whose file is there, best first."""
+    return [name for name in names() if entry(name).is_file()]
