@@ -136,9 +136,7 @@ def _check_gpu(index):
             f"no GPU: the CUDA driver does not answer ({_first_line(e)}); update it or use --device cpu"
         ) from e
     if index >= count:
-        raise BackendError(
-            f"no GPU {index}: this machine has {count}; use --device gpu:N with N < {count}, or cpu"
-        )
+        raise BackendError(f"no GPU {index}: this machine has {count}; use --device gpu:N with N < {count}, or cpu")
 
 
 def _first_line(e):

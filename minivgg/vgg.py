@@ -1,8 +1,8 @@
 """VGG-16 and VGG-19 from one table: forward to the layers asked for, backward from them.
 
-Simonyan & Zisserman 2015, table 1, columns D and E: five blocks of 3×3 convolutions with a ReLU each, 2×2 pooling after
-each block. Layers are called conv1_1, relu1_1, …, pool5; the widths come from the filters, so that a narrower network of
-the same topology is the same code.
+Simonyan & Zisserman 2015, table 1, columns D and E: five blocks of 3×3 convolutions with a ReLU each, 2×2 pooling
+after each block. Layers are called conv1_1, relu1_1, …, pool5; the widths come from the filters, so that a narrower
+network of the same topology is the same code.
 """
 
 import difflib
@@ -41,7 +41,7 @@ def activation_size(name, H, W):
 
 @dataclass(frozen=True)
 class Step:
-    """One call of a kernel: `kind` names the pair, `outputs` the layer whose activation comes out, `conv` its filters."""
+    """One call of a kernel: `kind` names the pair, `output` the layer that comes out, `conv` its filters."""
 
     kind: str  # conv | relu | pool | conv_relu | conv_relu_pool
     output: str
@@ -67,9 +67,7 @@ class VGG:
         names = layer_names(self.arch)
         last = max(names.index(name) for name in params)
         # what the filters reach: up to the last convolution, its ReLU, and the pooling if a block ends there
-        self.names = names[: last + 2] + (
-            names[last + 2 : last + 3] if names[last + 2].startswith("pool") else []
-        )
+        self.names = names[: last + 2] + (names[last + 2 : last + 3] if names[last + 2].startswith("pool") else [])
         check_params(params, [n for n in self.names if n.startswith("conv")])
         self.channels = _channels(params, self.names)
         w = params["conv1_1"][0]
@@ -194,13 +192,11 @@ def infer_arch(params):
         convs = [n for n in layer_names(arch) if n.startswith("conv")]
         if set(params) == set(convs[: len(params)]) and params:
             return arch
-    raise ValueError(
-        f"filters {', '.join(sorted(params)) or '(none)'} are not the beginning of VGG-16 or VGG-19"
-    )
+    raise ValueError(f"filters {', '.join(sorted(params)) or '(none)'} are not the beginning of VGG-16 or VGG-19")
 
 
 def check_params(params, convs):
-    """Raise ValueError unless the filters chain: 3 channels in, each layer's out the next one's in, 3×3, bias to match."""
+    """Raise ValueError unless the filters chain: 3 channels in, then each layer's out is the next one's in; all 3×3."""
     channels = 3
     for name in convs:
         w, b = params[name]

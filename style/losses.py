@@ -2,8 +2,8 @@
 
 A feature matrix F is (C, M): C channels, M = H·W places. The style loss comes in three steps so that a picture may be
 cut into tiles without changing a digit: gram_forward adds up over tiles, style_loss needs the whole sum,
-gram_backward is local again. Losses are summed in float64 and come back as 0-d values of the arrays' own device, so that
-nothing waits for the host; see MATH.md for the derivations.
+gram_backward is local again. Losses are summed in float64 and come back as 0-d values on the arrays' own device, so
+that nothing waits for the host; see MATH.md for the derivations.
 """
 
 from minivgg.backend import get_xp
@@ -102,7 +102,7 @@ def tv_loss(image, *, beta=2.0):
 
 
 def _sum_squares(a):
-    """Σ a² in double precision, whatever a's type (complex stays complex: the complex-step check goes through here)."""
+    """Σ a² in double precision (complex stays complex: the complex-step check goes through here)."""
     return _sum(a * a)
 
 
