@@ -1,0 +1,602 @@
+"""Pictures in and out: decode, orient, resize, to and from the network's input, save.
+
+Outside the network a picture is (H, W, 3) float32, RGB 0..255 in sRGB. Pillow decodes and encodes; everything
+that it leaves open (orientation, colour profiles, depth, transparency, half-written files) is settled here, so
+that no other module knows about files. Every failure is an `ImageError` of one line.
+"""
+
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import os
+import secrets
+import shutil
+import stat
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+
+from minivgg import backend
+
+MIN_SIDE = 16  # VGG halves a picture four times before conv5_1: below 16 pixels nothing is left
+METADATA_KEY = "minivgg-style"
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}  # what the formats can hold
+_TEXT_LIMIT = 60_000  # bytes; a JPEG segment ends at 65533
+
+# EXIF orientation → (swap the axes, reverse rows, reverse columns), applied in this order; 1 is upright.
+_ORIENTATION = {
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+
+# First bytes of files that people hand over as pictures → what to say.
+_NOT_PICTURES = (
+    (b"%PDF", "a PDF; export the page as PNG"),
+    (b"PK\x03\x04", "a zip archive; unpack it"),
+    (b"<svg", "an SVG drawing; export it as PNG"),
+    (b"<?xml", "an XML or SVG file; export it as PNG"),
+    (b"<!doctype", "a web page saved under this name; download the picture itself"),
+    (b"<html", "a web page saved under this name; download the picture itself"),
+)
+
+
+class ImageError(Exception):
+    """A picture that cannot be read or written: one line with the file, what was found and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded picture.
+
+    rgb    (H, W, 3) float32, sRGB 0..255, upright, composited on white where it was transparent
+    alpha  (H, W) float32, 0..1, or None for an opaque picture
+    sha256 of the file, or of the values of a picture from memory; mode, size: Pillow's, as stored in the file
+    notes  what was decided on the way in and may surprise, one line each
+    """
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None
+    sha256: str
+    path: Path | None
+    mode: str
+    size: tuple[int, int]
+    notes: tuple[str, ...] = ()
+
+
+# --------------------------------------------------------------------------------------------- reading
+
+
+def as_picture(source, *, min_side=MIN_SIDE):
+    """Picture from a path, a Pillow image, an array or a Picture."""
+    if isinstance(source, Picture):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        return read(source, min_side=min_side)
+    if isinstance(source, Image.Image):
+        return from_pil(source, min_side=min_side)
+    return from_array(source, min_side=min_side)
+
+
+def read(path, *, min_side=MIN_SIDE):
+    """Picture from a file: JPEG, PNG, WebP, TIFF, and whatever else Pillow opens."""
+    path = Path(path)
+    with _open_regular(path) as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        head = file.read(64)
+        if not head:
+            raise ImageError(f"{path}: the file is empty; expected a picture")
+        file.seek(0)
+        with warnings.catch_warnings():  # Pillow warns of odd metadata; what matters becomes an error or a note
+            warnings.simplefilter("ignore")
+            try:
+                with Image.open(file) as image:
+                    return _picture(image, path, path, sha256, min_side)
+            except ImageError:
+                raise
+            except Image.UnidentifiedImageError:
+                raise ImageError(f"{path}: not a picture that can be read: {_describe(head)}") from None
+            except Image.DecompressionBombError:
+                limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
+                raise ImageError(f"{path}: more than {limit} million pixels; scale the picture down first") from None
+            except MemoryError:
+                raise ImageError(f"{path}: not enough memory to decode; scale the picture down first") from None
+            except Exception as error:  # decoders raise anything on bad data: OSError, SyntaxError, struct.error …
+                raise ImageError(f"{path}: damaged or cut short ({_one_line(error)}); get the file again") from None
+
+
+def from_pil(image, *, min_side=MIN_SIDE):
+    """Picture from a Pillow image, with its profile and orientation where it carries them."""
+    label = "picture from memory"
+    try:
+        sha256 = hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()
+        return _picture(image, label, None, sha256, min_side)
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(f"{label}: cannot be decoded ({_one_line(error)})") from None
+
+
+def from_array(a, *, min_side=MIN_SIDE):
+    """Picture from an array of grey, RGB or RGBA values.
+
+    a (H, W), (H, W, 3) or (H, W, 4): uint8, uint16 (65535 is white), bool, or float 0..255; alpha in the same
+    unit. Floats a little outside 0..255, as an optimiser leaves them, are clipped.
+    """
+    try:
+        a = np.asarray(backend.to_numpy(a))
+    except Exception as error:
+        raise ImageError(f"picture from memory: not an array ({_one_line(error)})") from None
+    expected = "expected (H, W), (H, W, 3) or (H, W, 4), uint8 or float 0..255"
+    if a.ndim not in (2, 3) or (a.ndim == 3 and a.shape[2] not in (1, 3, 4)):
+        raise ImageError(f"picture from memory: array of shape {a.shape}; {expected}")
+    if a.dtype.kind not in "buif":
+        raise ImageError(f"picture from memory: array of {a.dtype}; {expected}")
+    H, W = a.shape[:2]
+    _check_size("picture from memory", H, W, min_side)
+    sha256 = hashlib.sha256(f"{a.dtype.str} {a.shape}".encode() + a.tobytes()).hexdigest()
+    scale = {"b1": 255.0, "u2": 1 / 257}.get(a.dtype.str[1:], 1.0)
+    values = a.astype(np.float32).reshape(H, W, -1) * np.float32(scale)
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all():
+        raise ImageError(f"picture from memory: it has values that are not finite; {expected}")
+    if low < -255 or high > 510:
+        raise ImageError(f"picture from memory: values from {low:g} to {high:g}; {expected}")
+    if a.dtype.kind == "f" and 0 < high <= 1:
+        raise ImageError(f"picture from memory: values in 0..{high:g}; expected 0..255: multiply by 255")
+    values = values.clip(0, 255)
+    alpha = values[..., 3] / 255 if values.shape[2] == 4 else None
+    colour = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values[..., :3]
+    rgb, alpha = _composite(colour, alpha)
+    return Picture(rgb, alpha, sha256, None, f"array {a.dtype}", (W, H))
+
+
+def _open_regular(path):
+    """The file opened for reading, or the reason why not."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ImageError(f"{path}: a folder; expected a picture file")
+        if not stat.S_ISREG(mode):
+            raise ImageError(f"{path}: not a regular file; expected a picture file")
+        return path.open("rb")
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such file; check the name") from None
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path}: cannot be opened ({_one_line(error)})") from None
+
+
+def _describe(head):
+    """What a file that is no picture seems to be, from its first bytes."""
+    if head[4:8] == b"ftyp":
+        return "an HEIC, AVIF or video file; convert it to JPEG or PNG first"
+    start = head.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    for magic, what in _NOT_PICTURES:
+        if start.startswith(magic.lower()):
+            return what
+    return f"it starts with {head[:12]!r}; expected JPEG, PNG, WebP or TIFF"
+
+
+def _one_line(error):
+    text = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+def _check_size(label, H, W, min_side):
+    if H < 1 or W < 1:
+        raise ImageError(f"{label}: {W}x{H} pixels: an empty picture")
+    if min(H, W) < min_side:
+        raise ImageError(f"{label}: {W}x{H} pixels; each side must have at least {min_side}")
+
+
+def _picture(image, label, path, sha256, min_side):
+    """The Pillow image decoded: depth, colour, transparency, orientation."""
+    mode, size = image.mode, image.size
+    _check_size(label, size[1], size[0], min_side)
+    image.load()
+    notes = []
+    if image.mode == "F" or image.mode.startswith("I"):
+        colour, alpha = _deep_grey(image, label, notes)
+    else:
+        colour, alpha = _eight_bits(image, notes)
+    rgb, alpha = _composite(colour, alpha)
+    # After load(): Pillow turns a TIFF itself while loading and then drops the tag.
+    with contextlib.suppress(Exception):  # broken EXIF is no reason to refuse a picture
+        rgb, alpha = _orient(rgb, alpha, image.getexif().get(ExifTags.Base.Orientation, 1))
+    with contextlib.suppress(Exception):  # counting seeks through the file, which may be damaged behind frame 1
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":  # a camera's MPO is one photograph with a preview behind it
+            notes.append(f"first of {frames} frames or pages")
+    return Picture(rgb, alpha, sha256, path, mode, size, tuple(notes))
+
+
+def _orient(rgb, alpha, orientation):
+    """Picture and alpha turned upright, from the EXIF orientation 1..8."""
+    if orientation not in _ORIENTATION:
+        return rgb, alpha
+    swap, rows, columns = _ORIENTATION[orientation]
+
+    def turn(a):
+        a = a.swapaxes(0, 1) if swap else a
+        return np.ascontiguousarray(a[:: -1 if rows else 1, :: -1 if columns else 1])
+
+    return turn(rgb), None if alpha is None else turn(alpha)
+
+
+def _composite(colour, alpha):
+    """Colour over white: rgb = alpha·colour + (1 − alpha)·255, in sRGB values as browsers do.
+
+    colour (H, W, 3), alpha (H, W) or None → rgb (H, W, 3), alpha (H, W) or None where it was opaque everywhere
+    """
+    colour = np.ascontiguousarray(colour, dtype=np.float32)
+    if alpha is None or alpha.min() >= 1:
+        return colour, None
+    alpha = np.ascontiguousarray(alpha, dtype=np.float32)
+    return 255 + alpha[..., None] * (colour - 255), alpha
+
+
+def _deep_grey(image, label, notes):
+    """Grey of more than 8 bits, scaled and not clipped → colour (H, W, 3), alpha (H, W) or None.
+
+    Integers to 65535 are divided by 257. Floats within 0..1 count as 1 = white, within 0..255 as 255 = white;
+    what fits neither is stretched from its smallest to its largest value, and a note says so.
+    """
+    grey = np.asarray(image).astype(np.float64)
+    low, high = float(grey.min()), float(grey.max())
+    if not np.isfinite([low, high]).all():
+        raise ImageError(f"{label}: it has values that are not finite; replace them first")
+    transparent = image.info.get("transparency")
+    alpha = (grey != transparent).astype(np.float32) if isinstance(transparent, int) else None
+    if image.mode == "F" and low >= 0 and high <= 1:
+        grey *= 255
+    elif image.mode == "F" and low >= 0 and high <= 255:
+        pass
+    elif image.mode != "F" and low >= 0 and high <= 65535:
+        grey /= 257
+    else:
+        grey = (grey - low) * (255 / max(high - low, 1e-300))
+        notes.append(f"values {low:g} to {high:g} stretched to black and white")
+    profile = image.info.get("icc_profile")
+    return _grey_to_rgb(grey, profile, notes), alpha
+
+
+def _grey_to_rgb(grey, profile, notes):
+    """Grey 0..255 (H, W) → RGB (H, W, 3), by the profile's curve read off a ramp of 256 steps: depth is kept."""
+    ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    curve = np.asarray(_convert_profile(ramp, profile, notes), dtype=np.float64)[0]  # (256, 3)
+    if np.array_equal(curve[:, 0], np.arange(256)):
+        return np.repeat(grey[..., None], 3, axis=2)
+    return np.stack([np.interp(grey, np.arange(256), curve[:, c]) for c in range(3)], axis=2)
+
+
+def _eight_bits(image, notes):
+    """Pillow's 8-bit modes (and what it cuts to 8 bits itself) → colour (H, W, 3), alpha (H, W) or None."""
+    profile = image.info.get("icc_profile")
+    grey = image.mode in ("1", "L", "LA", "La")
+    alpha = None
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        alpha = np.asarray(image.getchannel("A"), dtype=np.float32) / 255
+        image = image.getchannel("R") if grey else image.convert("RGB")
+    elif grey:
+        image = image.convert("L")
+    elif image.mode not in ("RGB", "CMYK", "LAB"):
+        image = image.convert("RGB")
+    if grey:
+        return _grey_to_rgb(np.asarray(image, dtype=np.float64), profile, notes), alpha
+    if image.mode == "CMYK" and not profile:
+        notes.append("CMYK without a profile: converted by the simple formula")
+    return np.asarray(_convert_profile(image, profile, notes), dtype=np.float32), alpha
+
+
+# ------------------------------------------------------------------------------------- colour profiles
+
+
+def _convert_profile(image, profile, notes):
+    """The 8-bit image in sRGB: by its embedded profile; where that is invalid, as it is, with a note."""
+    if image.mode == "LAB":
+        return ImageCms.profileToProfile(image, ImageCms.createProfile("LAB"), _srgb(), outputMode="RGB")
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if source.profile.xcolor_space.strip() == "RGB" and image.mode == "L":
+                image = image.convert("RGB")  # a grey picture saved with the camera's RGB profile
+            transform = ImageCms.buildTransform(
+                source,
+                _srgb(),
+                image.mode,
+                "RGB",
+                ImageCms.Intent.RELATIVE_COLORIMETRIC,
+                ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            )
+            if image.mode == "RGB" and _moves_nothing(transform):
+                return image
+            return ImageCms.applyTransform(image, transform)
+        except Exception as error:  # ImageCms raises PyCMSError, OSError, TypeError … on bad profiles
+            notes.append(f"embedded colour profile ignored ({_one_line(error)})")
+    return image.convert("RGB")
+
+
+def _moves_nothing(transform):
+    """True where a transform changes no value by more than one level: sRGB by another name, left exact."""
+    steps = np.linspace(0, 255, 16).astype(np.uint8)
+    cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(64, 64, 3)
+    moved = np.asarray(ImageCms.applyTransform(Image.fromarray(cube), transform))
+    return int(np.abs(moved.astype(int) - cube).max()) <= 1
+
+
+@functools.cache
+def _srgb():
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+@functools.cache
+def _srgb_bytes():
+    """sRGB's ICC profile with a fixed date: the same run writes the same bytes."""
+    data = _srgb().tobytes()
+    date = np.array([2000, 1, 1, 0, 0, 0], dtype=">u2").tobytes()
+    return data[:24] + date + data[36:]
+
+
+# -------------------------------------------------------------------------------------------- geometry
+
+
+def fit(size, h, w, *, side="longest"):
+    """(h, w) scaled so that its longest (or shortest) side is `size`, the aspect kept, never below 1.
+
+    The other side is rounded; for "shortest" it is cut off, as torchvision's Resize does, at whose sizes the
+    published numbers were made.
+    """
+    if side == "shortest":
+        scale = size / min(h, w)
+        return (size, max(1, int(w * scale))) if h <= w else (max(1, int(h * scale)), size)
+    scale = size / max(h, w)
+    return (max(1, round(h * scale)), size) if w >= h else (size, max(1, round(w * scale)))
+
+
+def resize(a, size_hw, *, method="auto"):
+    """`a` at another size; a copy where the size is the same.
+
+    a (H, W) or (H, W, C) float → (h, w) or (h, w, C) float32
+    "auto": Lanczos down, bicubic up, on floats: no rounding to 8 bits, no values beyond those of `a`.
+    "bilinear": Pillow's on 8-bit values, antialiased, which other programs' published curves were made with.
+    """
+    h, w = size_hw
+    if a.shape[:2] == (h, w):
+        return np.array(a, dtype=np.float32)
+    channels = np.moveaxis(a, -1, 0) if a.ndim == 3 else a[None]  # (C, H, W)
+    if method == "bilinear":
+        planes, kernel = to_uint8(channels), Image.Resampling.BILINEAR
+    elif method == "auto":
+        down = h * w < a.shape[0] * a.shape[1]
+        planes = np.asarray(channels, dtype=np.float32)
+        kernel = Image.Resampling.LANCZOS if down else Image.Resampling.BICUBIC
+    else:
+        raise ImageError(f'resize method "{method}" is unknown; expected "auto" or "bilinear"')
+    out = np.stack([np.asarray(Image.fromarray(p).resize((w, h), kernel)) for p in planes])
+    out = out.astype(np.float32).clip(planes.min(), planes.max())  # Lanczos and bicubic overshoot at edges
+    return np.ascontiguousarray(np.moveaxis(out, 0, -1)) if a.ndim == 3 else out[0]
+
+
+def to_network(rgb, mean, order, dtype=np.float32, device=None):
+    """Picture → the network's input: x[0, c, y, x] = rgb[y, x, channel c of `order`] − mean[c].
+
+    rgb (H, W, 3), mean (3,) in the order "RGB" or "BGR" → (1, 3, H, W) of `dtype`, on `device` if given
+    """
+    x = _reorder(np.asarray(rgb, dtype=np.float64), order) - np.asarray(mean, dtype=np.float64)
+    x = np.ascontiguousarray(x.transpose(2, 0, 1)[None], dtype=dtype)  # (1, 3, H, W)
+    return x if device is None else backend.to_device(x, device)
+
+
+def from_network(x, mean, order):
+    """The network's input → picture, the inverse of to_network (exact but for one rounding of `x`'s type).
+
+    x (1, 3, H, W), mean (3,) → (H, W, 3) float32, not clipped
+    """
+    x = np.asarray(backend.to_numpy(x), dtype=np.float64)[0].transpose(1, 2, 0)  # (H, W, 3)
+    return np.ascontiguousarray(_reorder(x + np.asarray(mean, dtype=np.float64), order), dtype=np.float32)
+
+
+def _reorder(a, order):
+    if order not in ("RGB", "BGR"):
+        raise ImageError(f'channel order "{order}" is unknown; expected "RGB" or "BGR"')
+    return a if order == "RGB" else a[..., ::-1]
+
+
+def to_uint8(rgb):
+    """Values rounded to the nearest of 0..255."""
+    return np.rint(np.clip(rgb, 0, 255)).astype(np.uint8)
+
+
+# --------------------------------------------------------------------------------------------- writing
+
+
+def check_output(path, overwrite=False, *, size_hw=None):
+    """Raise ImageError for an output that could not be written, before any work is done. Returns the path.
+
+    A temporary file is really made (and removed); an existing picture is not touched.
+    """
+    path = Path(path)
+    fmt = _format(path)
+    folder = Path(os.path.realpath(path)).parent
+    if path.is_dir():
+        raise ImageError(f"{path}: a folder; expected a file name such as {path / 'out.png'}")
+    if not folder.is_dir():
+        raise ImageError(f"{path}: the folder {folder} does not exist; make it first")
+    if path.exists():
+        if not overwrite:
+            raise ImageError(f"{path}: exists already; give another name or --overwrite")
+        if not os.access(path, os.W_OK):
+            raise ImageError(f"{path}: write-protected; give another name")
+    if size_hw is not None:
+        _check_limits(path, fmt, *size_hw)
+    temporary = _temporary(path)
+    try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    except OSError as error:
+        raise ImageError(f"{path}: cannot write to {folder} ({_one_line(error)}); choose another folder") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    if size_hw is not None:
+        needed = 2**20 + 4 * size_hw[0] * size_hw[1]  # the picture uncompressed, and some
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            found = f"{free / 2**20:.1f} MiB free on the disk, {needed / 2**20:.1f} needed"
+            raise ImageError(f"{path}: {found}; free some space")
+    return path
+
+
+def save(path, rgb, *, alpha=None, metadata=None, quality=95):
+    """Write a picture whole or not at all: temporary file in the same folder, flushed to the disk, renamed.
+
+    rgb (H, W, 3) 0..255, alpha (H, W) 0..1 or None
+    `metadata` (JSON values) is stored inside the picture: PNG in an iTXt chunk "minivgg-style", JPEG and WebP in
+    EXIF's UserComment, TIFF in ImageDescription. An sRGB profile is embedded. JPEG has no alpha: the picture is
+    composited on white. `quality` is JPEG's and WebP's; WebP's colour is half-resolution unless it is 100.
+    """
+    path = Path(path)
+    data = _encode(path, np.asarray(rgb), alpha, metadata, quality)
+    target = Path(os.path.realpath(path))  # through a link: the file behind it is replaced, the link stays
+    temporary = _temporary(target)
+    try:
+        try:
+            # 0o666 less the umask, as any program's output; tempfile would make it private.
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        finally:  # also at Ctrl-C
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be written ({_one_line(error)})") from None
+
+
+def read_metadata(path):
+    """What `save` stored in the picture, or None where there is nothing of ours."""
+    path = Path(path)
+    with _open_regular(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(file) as image:
+                text = _stored_text(image)
+        except Exception as error:
+            raise ImageError(f"{path}: cannot be read as a picture ({_one_line(error)})") from None
+    try:
+        stored = json.loads(text)[METADATA_KEY]
+    except (TypeError, ValueError, KeyError, IndexError):
+        return None
+    return stored if isinstance(stored, dict) else None
+
+
+def _stored_text(image):
+    """The text in which `save` puts its JSON, or None."""
+    if image.format == "PNG":
+        return image.info.get(METADATA_KEY)
+    if image.format == "TIFF":
+        return image.tag_v2.get(ExifTags.Base.ImageDescription)
+    comment = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
+    if isinstance(comment, bytes) and comment.startswith(b"ASCII\0\0\0"):
+        return comment[8:].decode("ascii", "replace")
+    return None
+
+
+def _format(path):
+    """Pillow's name of the format that the file's suffix asks for."""
+    fmt = FORMATS.get(path.suffix.lower())
+    if fmt is None:
+        found = f'the suffix "{path.suffix}"' if path.suffix else "no suffix"
+        raise ImageError(f"{path}: {found}; expected one of {', '.join(FORMATS)}")
+    Image.init()
+    if fmt not in Image.SAVE:
+        raise ImageError(f"{path}: this Pillow cannot write {fmt}; choose .png")
+    return fmt
+
+
+def _check_limits(path, fmt, h, w):
+    limit = LONGEST_SIDE.get(fmt)
+    if limit and max(h, w) > limit:
+        raise ImageError(f"{path}: {w}x{h} pixels, {fmt} holds at most {limit} a side; choose .png or .tif")
+
+
+def _temporary(path):
+    return path.with_name(f".{path.name[:80]}.{secrets.token_hex(6)}.tmp")
+
+
+def _plain(value):
+    """JSON values for what run parameters are made of: NumPy numbers and arrays, paths, the rest as text."""
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else str(value)
+
+
+def _encode(path, rgb, alpha, metadata, quality):
+    """The file's bytes. Encoding in memory leaves a full disk to one place: the write."""
+    fmt = _format(path)
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
+        raise ImageError(f"{path}: array of shape {rgb.shape}; expected (H, W, 3)")
+    bad = int(rgb.size - np.isfinite(rgb).sum())
+    if bad:
+        raise ImageError(f"{path}: {bad} of {rgb.size} values are not finite; nothing was written")
+    _check_limits(path, fmt, *rgb.shape[:2])
+    if alpha is not None and alpha.shape != rgb.shape[:2]:
+        raise ImageError(f"{path}: alpha of shape {alpha.shape}; expected {rgb.shape[:2]}")
+    if alpha is not None and fmt == "JPEG":
+        rgb, alpha = _composite(rgb, alpha)[0], None
+    pixels = to_uint8(rgb)
+    if alpha is not None:
+        pixels = np.dstack([pixels, to_uint8(np.asarray(alpha) * 255.0)])
+    options = {"icc_profile": _srgb_bytes()} | _format_options(fmt, quality)
+    if metadata is not None:
+        # ASCII, since EXIF and TIFF know no more; wrapped, so that another program's JSON is not taken as ours.
+        text = json.dumps({METADATA_KEY: metadata}, default=_plain)
+        if fmt == "JPEG" and len(text) > _TEXT_LIMIT:
+            raise ImageError(f"{path}: {len(text)} bytes of metadata, JPEG holds {_TEXT_LIMIT}; choose .png")
+        options |= _metadata_options(fmt, text)
+    buffer = io.BytesIO()
+    try:
+        Image.fromarray(pixels).save(buffer, fmt, **options)
+    except Exception as error:  # encoders raise OSError, ValueError, struct.error …
+        raise ImageError(f"{path}: cannot be encoded as {fmt} ({_one_line(error)})") from None
+    return buffer.getvalue()
+
+
+def _format_options(fmt, quality):
+    if fmt == "JPEG":
+        return {"quality": quality, "subsampling": 0}  # full colour resolution: style lives in colour edges
+    if fmt == "WEBP":
+        return {
+            "quality": quality,
+            "lossless": quality >= 100,
+            "exact": True,
+        }  # exact: colours under transparent pixels are kept
+    return {"compression": "tiff_adobe_deflate"} if fmt == "TIFF" else {}
+
+
+def _metadata_options(fmt, text):
+    if fmt == "PNG":
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add_itxt(METADATA_KEY, text)
+        return {"pnginfo": chunks}
+    if fmt == "TIFF":
+        return {"description": text, "software": METADATA_KEY}
+    exif = Image.Exif()
+    exif[ExifTags.Base.Software] = METADATA_KEY
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = b"ASCII\0\0\0" + text.encode("ascii")
+    return {"exif": exif}
