@@ -53,9 +53,7 @@ def load_file(path, dtype=np.float32):
 def _unknown_name(text):
     close = difflib.get_close_matches(text.lower(), names(), n=1, cutoff=0.5)
     hint = f", did you mean {close[0]}?" if close else ""
-    return WeightsError(
-        f"unknown weights {text!r}{hint or ';'} names: {', '.join(names())}; or give a file's path"
-    )
+    return WeightsError(f"unknown weights {text!r}{hint or ';'} names: {', '.join(names())}; or give a file's path")
 
 
 def _how_to_get(name, path):

@@ -5,10 +5,10 @@ A file holds `layers`, a 1 x n cell of structs, in the network's order. What dif
                newer                            older (up to beta16)
     average    meta.normalization.averageImage  normalization.averageImage
                3 values                         a 224 x 224 x 3 picture, constant in each channel for VGG
-    a conv     field `weights`: {filters, biases}, at any place in the struct; older still: `filters`, `biases`
+    a conv     field `weights`: {filters, biases}, anywhere in the struct; older still: `filters`, `biases`
 
-Everything is therefore found by its field's name. Filters are (H, W, in, out); ours are (out, in, H, W). H stays
-H: tests/test_matconvnet.py settles this by what the network does with photographs.
+Everything is therefore found by its field's name. Filters are (H, W, in, out); ours are (out, in, H, W). H
+stays H: tests/test_matconvnet.py settles this by what the network does with photographs.
 """
 
 import struct
@@ -60,9 +60,7 @@ def _check_container(path):
     size = path.stat().st_size
     end = _declared_end(path, head)
     if end > size or size < 128:
-        raise WeightsError(
-            f"{path}: a truncated MAT-file, {size:,} bytes of at least {max(end, 128):,}; {HELP}"
-        )
+        raise WeightsError(f"{path}: a truncated MAT-file, {size:,} bytes of at least {max(end, 128):,}; {HELP}")
 
 
 def _declared_end(path, head):
@@ -77,9 +75,7 @@ def _declared_end(path, head):
                 return position + 8
             kind, length = struct.unpack(order + "II", tag)
             if kind not in (14, 15):  # miMATRIX, miCOMPRESSED: nothing else stands at the top level
-                raise WeightsError(
-                    f"{path}: a damaged MAT-file (unknown part at byte {position:,}); {REMEDY}"
-                )
+                raise WeightsError(f"{path}: a damaged MAT-file (unknown part at byte {position:,}); {REMEDY}")
             position += 8 + length
     return position
 
@@ -131,14 +127,13 @@ def _read_layers(path, layers, dtype):
         elif kind == "relu" and previous == "conv":
             pass
         elif kind == "pool" and previous == "relu":
-            _check_geometry(path, layer, label, pool=2, stride=2, pad=0)
+            _check_geometry(path, layer, label, pool=2, stride=2)
             counts.append(0)
-        elif kind in ("dropout", "custom") and previous is not None:
-            continue
         else:
             raise WeightsError(
                 f"{path}: another network: {label} of type {kind or 'unknown'!r} after "
-                f"{previous or 'the start'!r}, where VGG has 3x3 convolutions, each with its relu, and 2x2 pools; {HELP}"
+                f"{previous or 'the start'!r}, where VGG has 3x3 convolutions, each with its relu, and 2x2 pools; "
+                f"{HELP}"
             )
         previous = kind
     found = tuple(n for n in counts if n)
@@ -200,9 +195,7 @@ def _check_geometry(path, layer, label, **expected):
         found = _field(layer, name)
         if found is not None and np.size(found) and not np.all(np.asarray(found) == value):
             numbers = np.ravel(found).tolist()
-            raise WeightsError(
-                f"{path}: another network: {label} has {name} {numbers}, VGG has {value}; {HELP}"
-            )
+            raise WeightsError(f"{path}: another network: {label} has {name} {numbers}, VGG has {value}; {HELP}")
 
 
 # --- average colour -----------------------------------------------------------------------------------------
@@ -211,8 +204,8 @@ def _check_geometry(path, layer, label, **expected):
 def _read_mean(path, variables):
     """Average colour (3,), 0..255, in the network's channel order, and that order.
 
-    Natural pictures are warm on the average (ImageNet's means: red 124, green 117, blue 104), so that the larger
-    end is red. MatConvNet's own files are RGB; one made from Caffe's without reordering is BGR, mean and filters.
+    Natural pictures are warm on the average (ImageNet's means: red 124, green 117, blue 104): the larger end
+    is red. MatConvNet's own files are RGB; one made from Caffe's without reordering is BGR throughout.
     """
     normalization = _field(variables.get("meta"), "normalization")
     if normalization is None:
@@ -230,8 +223,7 @@ def _read_mean(path, variables):
         mean = values.astype(np.float64).mean(axis=(0, 1))  # (H, W, 3) -> (3,)
     else:
         raise WeightsError(
-            f"{path}: averageImage is {' x '.join(map(str, values.shape))}; expected 3 values or H x W x 3; "
-            f"{REMEDY}"
+            f"{path}: averageImage is {' x '.join(map(str, values.shape))}; expected 3 values or H x W x 3; {REMEDY}"
         )
     if not (np.isfinite(mean).all() and (mean >= 0).all() and (mean <= 255).all()):
         raise WeightsError(f"{path}: the average colour is {mean.tolist()}; expected three values in 0..255")

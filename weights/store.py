@@ -47,9 +47,7 @@ class Network:
         return self._sha256
 
     def __repr__(self):
-        return (
-            f"Network({self.name!r}, {self.arch}, {len(self.params)} convolutions, {self.order}, {self.path})"
-        )
+        return f"Network({self.name!r}, {self.arch}, {len(self.params)} convolutions, {self.order}, {self.path})"
 
 
 def conv_names(arch):
@@ -72,22 +70,19 @@ def check_network(network, where):
     names = conv_names(network.arch)
     if not network.params or list(network.params) != names[: len(network.params)]:
         found = ", ".join(network.params) or "none"
-        raise WeightsError(
-            f"{where}: its convolutions are {found}; expected {', '.join(names)}, in this order"
-        )
+        raise WeightsError(f"{where}: its convolutions are {found}; expected {', '.join(names)}, in this order")
     channels = 3
     for name, (w, b) in network.params.items():
         if w.ndim != 4 or w.shape[1:] != (channels, 3, 3) or w.shape[0] == 0 or b.shape != w.shape[:1]:
             raise WeightsError(
                 f"{where}: {name} has filters {_by(w.shape)} and biases {_by(b.shape)}; expected "
-                f"F x {channels} x 3 x 3 filters and F biases, since {channels} channels come in: another network or a damaged file"
+                f"F x {channels} x 3 x 3 filters and F biases, since {channels} channels come in: "
+                f"another network or a damaged file"
             )
         for what, values in (("filters", w), ("biases", b)):
             if not np.isfinite(values).all():
                 bad = int(values.size - np.isfinite(values).sum())
-                raise WeightsError(
-                    f"{where}: {name} has {bad} {what} that are not finite; a damaged file, get it anew"
-                )
+                raise WeightsError(f"{where}: {name} has {bad} {what} that are not finite; a damaged file, get it anew")
         channels = w.shape[0]
     if network.mean.shape != (3,) or not np.isfinite(network.mean).all():
         raise WeightsError(f"{where}: the average colour is {network.mean.tolist()}; expected three numbers")
@@ -170,9 +165,7 @@ def load_compact(path, dtype=np.float32):
     try:
         with np.load(path, allow_pickle=False) as archive:
             metadata = _metadata(path, archive)
-            params = {
-                name: _layer(archive, name, metadata["precision"], dtype) for name in metadata["layers"]
-            }
+            params = {name: _layer(archive, name, metadata["precision"], dtype) for name in metadata["layers"]}
         source = metadata.get("source") or {}
         network = Network(
             metadata["name"],
@@ -204,11 +197,7 @@ def load_compact(path, dtype=np.float32):
 def _metadata(path, archive):
     """The metadata entry as a dictionary; WeightsError when the archive is something else."""
     if "metadata" not in archive.files:
-        what = (
-            "a PyTorch checkpoint"
-            if any(n.endswith("data.pkl") for n in archive.files)
-            else "another archive"
-        )
+        what = "a PyTorch checkpoint" if any(n.endswith("data.pkl") for n in archive.files) else "another archive"
         raise WeightsError(
             f"{path}: {what}, not compact weights; expected a file written by `python -m weights convert`"
         )
@@ -219,9 +208,7 @@ def _metadata(path, archive):
             f"{FORMAT!r} version {VERSION}: convert the original file again"
         )
     if metadata["precision"] not in PRECISIONS:
-        raise WeightsError(
-            f"{path}: precision {metadata['precision']!r}; expected one of {', '.join(PRECISIONS)}"
-        )
+        raise WeightsError(f"{path}: precision {metadata['precision']!r}; expected one of {', '.join(PRECISIONS)}")
     return metadata
 
 
