@@ -93,9 +93,9 @@ class Objective:
         tv = 0.0
         if terms.tv:
             tv, dtv = losses.tv_loss(image, beta=terms.tv_beta)
-            tv = terms.tv * tv
+            tv = (terms.tv * tv).item()
             gradient = gradient + terms.tv * dtv if layers else terms.tv * dtv
-        return Evaluation(_floats(content), _floats(style), float(tv), gradient)
+        return Evaluation(_numbers(content), _numbers(style), tv, gradient)
 
     def _content(self, name, feat):
         """α · content loss at one layer, and a function that gives its gradient by the activation."""
@@ -121,5 +121,6 @@ def _both(first, second):
     return second if first is None else lambda: first() + second()
 
 
-def _floats(values):
-    return {name: float(v) for name, v in values.items()}
+def _numbers(values):
+    """Python numbers of arrays' entries: floats; complex in the complex-step check."""
+    return {name: v.item() for name, v in values.items()}
