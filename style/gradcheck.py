@@ -1,0 +1,137 @@
+"""The losses' and the objective's rows for `python -m minivgg.gradcheck`, which finds them by this module's name."""
+
+import functools
+
+import numpy as np
+
+import weights as networks
+from minivgg import VGG, gradcheck
+from minivgg.backend import to_device
+
+from . import losses, objective
+
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+BOUND_REAL = 1e-5  # the whole objective along a line; see MATH.md of minivgg on the step
+STEP_REAL = 1e-6  # grey levels
+
+
+def rows(device, weights=None):
+    """Every loss, the whole objective on a small random network and, given a file, on the real one."""
+    yield from loss_rows(device)
+    for kernels in gradcheck.kernel_sets(device):
+        for pooling, beta in (("max", 2.0), ("avg", 2.5)):
+            yield from objective_rows(device, kernels, pooling=pooling, tv_beta=beta)
+        if weights is not None:
+            yield from real_rows(device, kernels, weights)
+
+
+def loss_rows(device):
+    """Content, Gram, style and total variation, each alone, with the methods of gradcheck.pair_rows."""
+    rng = np.random.default_rng(5)
+    F, P, dG = rng.standard_normal((4, 15)), rng.standard_normal((4, 15)), rng.standard_normal((4, 4))
+    G, A = F @ F.T + dG, P @ P.T
+    image = gradcheck.off_kinks(rng, (1, 3, 7, 5), gap=1.0)  # neighbours differ by at least a grey level
+    pairs = [
+        ("content_loss", losses.content_loss, (F, P), True),
+        ("gram", lambda F: (losses.gram_forward(F), F), (F,), True),
+        ("style_loss", functools.partial(losses.style_loss, M=15), (G, A), True),
+        ("tv_loss beta 2 (squared)", losses.tv_loss, (image,), True),
+        ("tv_loss beta 1 (absolute)", functools.partial(losses.tv_loss, beta=1.0), (image,), False),
+        ("tv_loss beta 2.5", functools.partial(losses.tv_loss, beta=2.5), (image,), True),
+    ]
+    where = device, gradcheck.label(device)
+    for name, forward, inputs, analytic in pairs:
+        # A loss gives its gradient along with its value: the "cache" is the gradient, the backward a product.
+        backward = _gram_backward if name == "gram" else _scale
+        yield from gradcheck.pair_rows(name, forward, backward, inputs, where, complex_ok=analytic)
+
+
+def _scale(dloss, gradient):
+    return (dloss * gradient,)
+
+
+def _gram_backward(dG, F):
+    return (losses.gram_backward(dG, F),)
+
+
+def small_objective(device, kernels="textbook", *, pooling="max", tv_beta=2.0):
+    """An objective with every term on a narrow random VGG-19, and a picture (1, 3, 19, 22) to look at it from."""
+    rng = np.random.default_rng(6)
+    params = {n: tuple(to_device(a, device) for a in p) for n, p in gradcheck.random_params(rng).items()}
+    net = VGG(params, pooling=pooling, kernels=kernels)
+    content, style, x = (to_device(50 * rng.standard_normal((1, 3, 19, W)), device) for W in (22, 17, 22))
+    terms = objective.Terms(
+        content={"conv4_2": 0.5, "relu4_2": 1.0},
+        style={name: 0.01 for name in STYLE_LAYERS},  # squares of squares: 0.01 gives them the content's size here
+        tv=0.1,
+        tv_beta=tv_beta,
+    )
+    targets = (
+        objective.content_targets(net, content, tuple(terms.content)),
+        objective.style_targets(net, style, STYLE_LAYERS),
+    )
+    return objective.Objective(net, terms, *targets), x
+
+
+def objective_rows(device, kernels="textbook", *, pooling="max", tv_beta=2.0, entries=40):
+    """The whole objective on a small random network: `entries` pixels by central differences and complex step."""
+    whole, x = small_objective(device, kernels, pooling=pooling, tv_beta=tv_beta)
+    picked = np.random.default_rng(7).choice(x.size, entries, replace=False)
+    mine = gradcheck.to_host(whole.evaluate(x).gradient).reshape(-1)[picked]
+
+    def loss(x):
+        return whole.evaluate(x).loss
+
+    name, backend = f"objective, {pooling} pooling, tv beta {tv_beta:g}", gradcheck.label(device, kernels)
+    central = gradcheck.central_difference(loss, x, step=50 * gradcheck.NETWORK_STEP, entries=picked)
+    error = gradcheck.relative_error(mine, central)
+    yield gradcheck.Row(name, backend, "float64", "central difference", error, gradcheck.BOUND_CENTRAL)
+    if kernels == "textbook":
+        error = gradcheck.relative_error(mine, gradcheck.complex_step(loss, x, entries=picked))
+        yield gradcheck.Row(name, backend, "complex128", "complex step", error, gradcheck.BOUND_COMPLEX)
+
+
+def real_rows(device, kernels, path):
+    """The whole objective through a real network's filters on a 64x48 picture: its slope along one direction."""
+    try:
+        network = networks.load(path, dtype=np.float64)
+    except networks.WeightsError as e:  # minivgg's program does not know weights; it prints a ValueError's line
+        raise ValueError(str(e)) from e
+    rng = np.random.default_rng(8)
+    whole, x = real_objective(network, *(_blocks(rng, W) for W in (64, 80, 64)), device=device, kernels=kernels)
+    gradient = whole.evaluate(x).gradient
+    u = gradcheck.direction(gradient, rng)
+
+    def loss(x):
+        return whole.evaluate(x).loss
+
+    name, backend = f"objective, {network.name}, 64x48", gradcheck.label(device, kernels)
+    error = gradcheck.directional_error(loss, x, gradient, u, step=STEP_REAL)
+    yield gradcheck.Row(name, backend, "float64", "directional derivative", error, BOUND_REAL)
+    if kernels == "textbook":
+        error = gradcheck.directional_complex_error(loss, x, gradient, u)
+        yield gradcheck.Row(name, backend, "complex128", "complex step", error, gradcheck.BOUND_COMPLEX)
+
+
+def real_objective(network, content, style, x, *, device, kernels="textbook", pooling="max", tv=1.0):
+    """Gatys' recipe and a little TV with a loaded network; content, style, x are (1, 3, H, W) RGB pictures, 0..255.
+
+    Returns the Objective and x as the network's input, both float64 on `device`.
+    """
+
+    def to_input(image):
+        image = image if network.order == "RGB" else image[:, ::-1]
+        return to_device(np.ascontiguousarray(image - network.mean[:, None, None]), device)
+
+    params = {n: tuple(to_device(a, device) for a in pair) for n, pair in network.params.items()}
+    net = VGG(params, pooling=pooling, kernels=kernels)
+    terms = objective.Terms(content={"relu4_2": 1.0}, style=dict.fromkeys(STYLE_LAYERS, 1000.0), tv=tv)
+    content = objective.content_targets(net, to_input(content), ("relu4_2",))
+    style = objective.style_targets(net, to_input(style), STYLE_LAYERS)
+    return objective.Objective(net, terms, content, style), to_input(x)
+
+
+def _blocks(rng, W, H=48):
+    """A picture (1, 3, H, W) of coloured 8x8 blocks with grain, in grey levels: edges and texture."""
+    blocks = rng.uniform(20, 235, (1, 3, H // 8, W // 8)).repeat(8, axis=2).repeat(8, axis=3)
+    return blocks + rng.normal(0, 8, blocks.shape)
