@@ -1,12 +1,9 @@
 """Pictures in and out: decode, orient, resize, to and from the network's input, save.
 
-Outside the network a picture is (H, W, 3) float32, RGB 0..255 in sRGB. Pillow decodes and encodes; everything
-that it leaves open (orientation, colour profiles, depth, transparency, half-written files) is settled here, so
-that no other module knows about files. Every failure is an `ImageError` of one line.
+Outside the network a picture is (H, W, 3) float32, RGB 0..255 in sRGB. Files are known here and in decode.py
+(depth, colour profiles, orientation, transparency) only. Every failure is an `ImageError` of one line.
 """
 
-import contextlib
-import functools
 import hashlib
 import io
 import json
@@ -19,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
 
 from minivgg import backend
+from style.decode import ImageError, composite, decode, one_line, srgb_profile
 
 MIN_SIDE = 16  # VGG halves a picture four times before conv5_1: below 16 pixels nothing is left
 METADATA_KEY = "minivgg-style"
@@ -36,17 +34,6 @@ FORMATS = {
 LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}  # what the formats can hold
 _TEXT_LIMIT = 60_000  # bytes; a JPEG segment ends at 65533
 
-# EXIF orientation → (swap the axes, reverse rows, reverse columns), applied in this order; 1 is upright.
-_ORIENTATION = {
-    2: (False, False, True),
-    3: (False, True, True),
-    4: (False, True, False),
-    5: (True, False, False),
-    6: (True, False, True),
-    7: (True, True, True),
-    8: (True, True, False),
-}
-
 # First bytes of files that people hand over as pictures → what to say.
 _NOT_PICTURES = (
     (b"%PDF", "a PDF; export the page as PNG"),
@@ -56,10 +43,6 @@ _NOT_PICTURES = (
     (b"<!doctype", "a web page saved under this name; download the picture itself"),
     (b"<html", "a web page saved under this name; download the picture itself"),
 )
-
-
-class ImageError(Exception):
-    """A picture that cannot be read or written: one line with the file, what was found and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +103,7 @@ def read(path, *, min_side=MIN_SIDE):
             except MemoryError:
                 raise ImageError(f"{path}: not enough memory to decode; scale the picture down first") from None
             except Exception as error:  # decoders raise anything on bad data: OSError, SyntaxError, struct.error …
-                raise ImageError(f"{path}: damaged or cut short ({_one_line(error)}); get the file again") from None
+                raise ImageError(f"{path}: damaged or cut short ({one_line(error)}); get the file again") from None
 
 
 def from_pil(image, *, min_side=MIN_SIDE):
@@ -132,7 +115,7 @@ def from_pil(image, *, min_side=MIN_SIDE):
     except ImageError:
         raise
     except Exception as error:
-        raise ImageError(f"{label}: cannot be decoded ({_one_line(error)})") from None
+        raise ImageError(f"{label}: cannot be decoded ({one_line(error)})") from None
 
 
 def from_array(a, *, min_side=MIN_SIDE):
@@ -142,9 +125,9 @@ def from_array(a, *, min_side=MIN_SIDE):
     unit. Floats a little outside 0..255, as an optimiser leaves them, are clipped.
     """
     try:
-        a = np.asarray(backend.to_numpy(a))
+        a = backend.to_numpy(a) if hasattr(a, "__cuda_array_interface__") else np.asarray(a)
     except Exception as error:
-        raise ImageError(f"picture from memory: not an array ({_one_line(error)})") from None
+        raise ImageError(f"picture from memory: not an array ({one_line(error)})") from None
     expected = "expected (H, W), (H, W, 3) or (H, W, 4), uint8 or float 0..255"
     if a.ndim not in (2, 3) or (a.ndim == 3 and a.shape[2] not in (1, 3, 4)):
         raise ImageError(f"picture from memory: array of shape {a.shape}; {expected}")
@@ -165,7 +148,7 @@ def from_array(a, *, min_side=MIN_SIDE):
     values = values.clip(0, 255)
     alpha = values[..., 3] / 255 if values.shape[2] == 4 else None
     colour = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values[..., :3]
-    rgb, alpha = _composite(colour, alpha)
+    rgb, alpha = composite(colour, alpha)
     return Picture(rgb, alpha, sha256, None, f"array {a.dtype}", (W, H))
 
 
@@ -181,7 +164,7 @@ def _open_regular(path):
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file; check the name") from None
     except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be opened ({_one_line(error)})") from None
+        raise ImageError(f"{path}: cannot be opened ({one_line(error)})") from None
 
 
 def _describe(head):
@@ -195,11 +178,6 @@ def _describe(head):
     return f"it starts with {head[:12]!r}; expected JPEG, PNG, WebP or TIFF"
 
 
-def _one_line(error):
-    text = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
-    return text if len(text) <= 160 else text[:157] + "..."
-
-
 def _check_size(label, H, W, min_side):
     if H < 1 or W < 1:
         raise ImageError(f"{label}: {W}x{H} pixels: an empty picture")
@@ -208,152 +186,10 @@ def _check_size(label, H, W, min_side):
 
 
 def _picture(image, label, path, sha256, min_side):
-    """The Pillow image decoded: depth, colour, transparency, orientation."""
     mode, size = image.mode, image.size
     _check_size(label, size[1], size[0], min_side)
-    image.load()
-    notes = []
-    if image.mode == "F" or image.mode.startswith("I"):
-        colour, alpha = _deep_grey(image, label, notes)
-    else:
-        colour, alpha = _eight_bits(image, notes)
-    rgb, alpha = _composite(colour, alpha)
-    # After load(): Pillow turns a TIFF itself while loading and then drops the tag.
-    with contextlib.suppress(Exception):  # broken EXIF is no reason to refuse a picture
-        rgb, alpha = _orient(rgb, alpha, image.getexif().get(ExifTags.Base.Orientation, 1))
-    with contextlib.suppress(Exception):  # counting seeks through the file, which may be damaged behind frame 1
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1 and image.format != "MPO":  # a camera's MPO is one photograph with a preview behind it
-            notes.append(f"first of {frames} frames or pages")
-    return Picture(rgb, alpha, sha256, path, mode, size, tuple(notes))
-
-
-def _orient(rgb, alpha, orientation):
-    """Picture and alpha turned upright, from the EXIF orientation 1..8."""
-    if orientation not in _ORIENTATION:
-        return rgb, alpha
-    swap, rows, columns = _ORIENTATION[orientation]
-
-    def turn(a):
-        a = a.swapaxes(0, 1) if swap else a
-        return np.ascontiguousarray(a[:: -1 if rows else 1, :: -1 if columns else 1])
-
-    return turn(rgb), None if alpha is None else turn(alpha)
-
-
-def _composite(colour, alpha):
-    """Colour over white: rgb = alpha·colour + (1 − alpha)·255, in sRGB values as browsers do.
-
-    colour (H, W, 3), alpha (H, W) or None → rgb (H, W, 3), alpha (H, W) or None where it was opaque everywhere
-    """
-    colour = np.ascontiguousarray(colour, dtype=np.float32)
-    if alpha is None or alpha.min() >= 1:
-        return colour, None
-    alpha = np.ascontiguousarray(alpha, dtype=np.float32)
-    return 255 + alpha[..., None] * (colour - 255), alpha
-
-
-def _deep_grey(image, label, notes):
-    """Grey of more than 8 bits, scaled and not clipped → colour (H, W, 3), alpha (H, W) or None.
-
-    Integers to 65535 are divided by 257. Floats within 0..1 count as 1 = white, within 0..255 as 255 = white;
-    what fits neither is stretched from its smallest to its largest value, and a note says so.
-    """
-    grey = np.asarray(image).astype(np.float64)
-    low, high = float(grey.min()), float(grey.max())
-    if not np.isfinite([low, high]).all():
-        raise ImageError(f"{label}: it has values that are not finite; replace them first")
-    transparent = image.info.get("transparency")
-    alpha = (grey != transparent).astype(np.float32) if isinstance(transparent, int) else None
-    if image.mode == "F" and low >= 0 and high <= 1:
-        grey *= 255
-    elif image.mode == "F" and low >= 0 and high <= 255:
-        pass
-    elif image.mode != "F" and low >= 0 and high <= 65535:
-        grey /= 257
-    else:
-        grey = (grey - low) * (255 / max(high - low, 1e-300))
-        notes.append(f"values {low:g} to {high:g} stretched to black and white")
-    profile = image.info.get("icc_profile")
-    return _grey_to_rgb(grey, profile, notes), alpha
-
-
-def _grey_to_rgb(grey, profile, notes):
-    """Grey 0..255 (H, W) → RGB (H, W, 3), by the profile's curve read off a ramp of 256 steps: depth is kept."""
-    ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
-    curve = np.asarray(_convert_profile(ramp, profile, notes), dtype=np.float64)[0]  # (256, 3)
-    if np.array_equal(curve[:, 0], np.arange(256)):
-        return np.repeat(grey[..., None], 3, axis=2)
-    return np.stack([np.interp(grey, np.arange(256), curve[:, c]) for c in range(3)], axis=2)
-
-
-def _eight_bits(image, notes):
-    """Pillow's 8-bit modes (and what it cuts to 8 bits itself) → colour (H, W, 3), alpha (H, W) or None."""
-    profile = image.info.get("icc_profile")
-    grey = image.mode in ("1", "L", "LA", "La")
-    alpha = None
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        alpha = np.asarray(image.getchannel("A"), dtype=np.float32) / 255
-        image = image.getchannel("R") if grey else image.convert("RGB")
-    elif grey:
-        image = image.convert("L")
-    elif image.mode not in ("RGB", "CMYK", "LAB"):
-        image = image.convert("RGB")
-    if grey:
-        return _grey_to_rgb(np.asarray(image, dtype=np.float64), profile, notes), alpha
-    if image.mode == "CMYK" and not profile:
-        notes.append("CMYK without a profile: converted by the simple formula")
-    return np.asarray(_convert_profile(image, profile, notes), dtype=np.float32), alpha
-
-
-# ------------------------------------------------------------------------------------- colour profiles
-
-
-def _convert_profile(image, profile, notes):
-    """The 8-bit image in sRGB: by its embedded profile; where that is invalid, as it is, with a note."""
-    if image.mode == "LAB":
-        return ImageCms.profileToProfile(image, ImageCms.createProfile("LAB"), _srgb(), outputMode="RGB")
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if source.profile.xcolor_space.strip() == "RGB" and image.mode == "L":
-                image = image.convert("RGB")  # a grey picture saved with the camera's RGB profile
-            transform = ImageCms.buildTransform(
-                source,
-                _srgb(),
-                image.mode,
-                "RGB",
-                ImageCms.Intent.RELATIVE_COLORIMETRIC,
-                ImageCms.Flags.BLACKPOINTCOMPENSATION,
-            )
-            if image.mode == "RGB" and _moves_nothing(transform):
-                return image
-            return ImageCms.applyTransform(image, transform)
-        except Exception as error:  # ImageCms raises PyCMSError, OSError, TypeError … on bad profiles
-            notes.append(f"embedded colour profile ignored ({_one_line(error)})")
-    return image.convert("RGB")
-
-
-def _moves_nothing(transform):
-    """True where a transform changes no value by more than one level: sRGB by another name, left exact."""
-    steps = np.linspace(0, 255, 16).astype(np.uint8)
-    cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(64, 64, 3)
-    moved = np.asarray(ImageCms.applyTransform(Image.fromarray(cube), transform))
-    return int(np.abs(moved.astype(int) - cube).max()) <= 1
-
-
-@functools.cache
-def _srgb():
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-
-
-@functools.cache
-def _srgb_bytes():
-    """sRGB's ICC profile with a fixed date: the same run writes the same bytes."""
-    data = _srgb().tobytes()
-    date = np.array([2000, 1, 1, 0, 0, 0], dtype=">u2").tobytes()
-    return data[:24] + date + data[36:]
+    rgb, alpha, notes = decode(image, label)
+    return Picture(rgb, alpha, sha256, path, mode, size, notes)
 
 
 # -------------------------------------------------------------------------------------------- geometry
@@ -452,7 +288,7 @@ def check_output(path, overwrite=False, *, size_hw=None):
     try:
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     except OSError as error:
-        raise ImageError(f"{path}: cannot write to {folder} ({_one_line(error)}); choose another folder") from None
+        raise ImageError(f"{path}: cannot write to {folder} ({one_line(error)}); choose another folder") from None
     finally:
         temporary.unlink(missing_ok=True)
     if size_hw is not None:
@@ -487,7 +323,7 @@ def save(path, rgb, *, alpha=None, metadata=None, quality=95):
         finally:  # also at Ctrl-C
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise ImageError(f"{path}: cannot be written ({_one_line(error)})") from None
+        raise ImageError(f"{path}: cannot be written ({one_line(error)})") from None
 
 
 def read_metadata(path):
@@ -499,7 +335,7 @@ def read_metadata(path):
             with Image.open(file) as image:
                 text = _stored_text(image)
         except Exception as error:
-            raise ImageError(f"{path}: cannot be read as a picture ({_one_line(error)})") from None
+            raise ImageError(f"{path}: cannot be read as a picture ({one_line(error)})") from None
     try:
         stored = json.loads(text)[METADATA_KEY]
     except (TypeError, ValueError, KeyError, IndexError):
@@ -558,11 +394,11 @@ def _encode(path, rgb, alpha, metadata, quality):
     if alpha is not None and alpha.shape != rgb.shape[:2]:
         raise ImageError(f"{path}: alpha of shape {alpha.shape}; expected {rgb.shape[:2]}")
     if alpha is not None and fmt == "JPEG":
-        rgb, alpha = _composite(rgb, alpha)[0], None
+        rgb, alpha = composite(rgb, alpha)[0], None
     pixels = to_uint8(rgb)
     if alpha is not None:
         pixels = np.dstack([pixels, to_uint8(np.asarray(alpha) * 255.0)])
-    options = {"icc_profile": _srgb_bytes()} | _format_options(fmt, quality)
+    options = {"icc_profile": srgb_profile()} | _format_options(fmt, quality)
     if metadata is not None:
         # ASCII, since EXIF and TIFF know no more; wrapped, so that another program's JSON is not taken as ours.
         text = json.dumps({METADATA_KEY: metadata}, default=_plain)
@@ -573,7 +409,7 @@ def _encode(path, rgb, alpha, metadata, quality):
     try:
         Image.fromarray(pixels).save(buffer, fmt, **options)
     except Exception as error:  # encoders raise OSError, ValueError, struct.error …
-        raise ImageError(f"{path}: cannot be encoded as {fmt} ({_one_line(error)})") from None
+        raise ImageError(f"{path}: cannot be encoded as {fmt} ({one_line(error)})") from None
     return buffer.getvalue()
 
 
