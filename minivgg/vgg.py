@@ -25,6 +25,13 @@ def layer_names(arch):
     return names
 
 
+def reached_layers(arch, params):
+    """The layers that filters reach: up to the last convolution, its ReLU, and the pooling if a block ends there."""
+    names = layer_names(arch)
+    end = max(names.index(name) for name in params) + 2
+    return names[:end] + [name for name in names[end : end + 1] if name.startswith("pool")]
+
+
 def check_layer_name(name, names):
     """Raise ValueError with a suggestion when `name` is not among `names`."""
     if name not in names:
@@ -64,10 +71,7 @@ class VGG:
             raise ValueError(f"pooling {pooling!r}: use max or avg")
         self.arch = infer_arch(params)
         self.pooling = pooling
-        names = layer_names(self.arch)
-        last = max(names.index(name) for name in params)
-        # what the filters reach: up to the last convolution, its ReLU, and the pooling if a block ends there
-        self.names = names[: last + 2] + (names[last + 2 : last + 3] if names[last + 2].startswith("pool") else [])
+        self.names = reached_layers(self.arch, params)
         check_params(params, [n for n in self.names if n.startswith("conv")])
         self.channels = _channels(params, self.names)
         w = params["conv1_1"][0]
@@ -76,12 +80,12 @@ class VGG:
         prepare = getattr(self.kernels, "prepare", lambda w, b: w)
         self._params = {name: (prepare(w, b), b) for name, (w, b) in params.items()}
 
-    def forward(self, x, names, *, start=None, param_grads=False):
+    def forward(self, x, names, *, start=None, param_grads=False, cached=True):
         """Activations at `names`; computes up to the deepest of them and no further.
 
         x      (1 or N, 3, H, W), mean taken off; with start="pool3", say, the activation at that layer instead
         feats  {name: (N, C, h, w)} in the order of the network; do not modify them before backward has run
-        cache  for one call of backward
+        cache  for one call of backward; None with cached=False, which lets each layer's memory go at once
 
         With param_grads=True the cache keeps the layers' inputs, for backward_params.
         """
@@ -89,10 +93,12 @@ class VGG:
         feats, caches = {}, []
         for step in steps:
             x, cache = self._forward_step(step, x, param_grads)
-            caches.append(cache)
+            if cached:
+                caches.append(cache)
+            del cache
             if step.output in names:
                 feats[step.output] = x
-        return feats, (steps, caches)
+        return feats, (steps, caches) if cached else None
 
     def backward(self, dfeats, cache):
         """Gradient by the input, from gradients at any set of the layers that forward returned.

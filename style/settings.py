@@ -1,0 +1,164 @@
+"""Every option of a style transfer with its default, in one place: the command line and the library read this one."""
+
+import dataclasses
+import difflib
+import math
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from .optimize import METHODS
+
+INITS = ("content", "style", "noise", "blend")
+SIDES = ("longest", "shortest")
+OPTIMIZER_ALIASES = {"lbfgs": "l-bfgs-b", "lbfgsb": "l-bfgs-b", "lbfgs-b": "l-bfgs-b"}
+DEFAULT_SIZE = 512
+MAX_SIZE = 65500
+
+
+class SettingsError(ValueError):
+    """An option that cannot be used; the message names it, what was found and what is expected."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of one transfer. Layer weights are {layer: factor}; a layer's factor in the loss is weight · factor."""
+
+    weights: str | None = None  # a name, a file, or None for the best that is there
+    size: int | None = None  # pixels of `side`; None: 512, or the content's own size where that is smaller
+    side: str = "longest"
+    style_size: int | None = None  # None: as `size`
+    iterations: int = 200  # evaluations of loss and gradient
+    optimizer: str = "l-bfgs-b"
+    history: int = 10  # L-BFGS: pairs kept
+    tolerance: float = 0.0  # L-BFGS-B: relative decrease at which to stop (SciPy's ftol); 0: never
+    learning_rate: float = 10.0  # Adam: grey levels
+    adam_betas: tuple = (0.9, 0.999)
+    adam_eps: float = 1e-8
+    bounds: bool = False  # keep pixels within 0..255 while optimising
+    init: str = "content"  # content, style, noise, blend, or a file
+    noise_level: float = 20.0  # grey levels to both sides of the average colour
+    noise_ratio: float = 0.6  # blend: share of the noise, the rest is content
+    seed: int = 0
+    content_weight: float = 1.0
+    style_weight: float = 1000.0
+    tv_weight: float = 0.0
+    tv_beta: float = 2.0
+    content_layers: dict = field(default_factory=lambda: {"relu4_2": 1.0})
+    style_layers: dict = field(default_factory=lambda: dict.fromkeys((f"relu{i}_1" for i in range(1, 6)), 1.0))
+    pooling: str = "max"
+    resample: str = "auto"  # of the pictures: auto (Lanczos down, bicubic up) or bilinear
+    kernels: str = "fast"
+    device: str = "auto"
+
+    def __post_init__(self):
+        object.__setattr__(self, "optimizer", OPTIMIZER_ALIASES.get(self.optimizer, self.optimizer))
+        object.__setattr__(self, "adam_betas", tuple(self.adam_betas))
+        for name in ("content_layers", "style_layers"):
+            object.__setattr__(self, name, parse_layers(name, getattr(self, name)))
+        self._check_choices()
+        self._check_numbers()
+        if not (self.content_layers or self.style_layers or self.tv_weight):
+            raise SettingsError("nothing to optimise: no content layers, no style layers and no total variation")
+
+    def _check_choices(self):
+        choices = {
+            "side": SIDES,
+            "optimizer": METHODS,
+            "pooling": ("max", "avg"),
+            "resample": ("auto", "bilinear"),
+            "kernels": ("fast", "textbook"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise SettingsError(f"{_flag(name)} {getattr(self, name)!r}: use {' or '.join(allowed)}")
+
+    def _check_numbers(self):
+        limits = {
+            "size": (16, MAX_SIZE),
+            "style_size": (16, MAX_SIZE),
+            "iterations": (1, 10**9),
+            "history": (1, 1000),
+            "seed": (0, 2**63),
+            "tolerance": (0, 1),
+            "noise_level": (0, 255),
+            "noise_ratio": (0, 1),
+            "content_weight": (0, math.inf),
+            "style_weight": (0, math.inf),
+            "tv_weight": (0, math.inf),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise SettingsError(f"{_flag(name)} {value}: expected {low} to {high}")
+            if value is not None and math.isinf(value):
+                raise SettingsError(f"{_flag(name)} {value}: expected a finite number")
+        if not 0 < self.learning_rate < math.inf:
+            raise SettingsError(f"--learning-rate {self.learning_rate}: expected more than 0")
+        if not 1 <= self.tv_beta <= 4:
+            raise SettingsError(f"--tv-beta {self.tv_beta}: expected 1 to 4")
+
+    def to_dict(self):
+        """Plain values, as they are stored with the picture."""
+        return dataclasses.asdict(self)
+
+
+def settings_from(preset=None, **options):
+    """Settings of a preset (or the defaults) with `options` on top; options that are None count as not given.
+
+    A size that is given is that of the longest side unless `side` is given too, whatever the preset measures.
+    """
+    options = {k: v for k, v in options.items() if v is not None}
+    known = {f.name for f in dataclasses.fields(Settings)}
+    for name in options:
+        if name not in known:
+            raise SettingsError(f"unknown option {name!r}{_suggest(name, known)}")
+    values = {}
+    if preset is not None:
+        if preset not in presets():
+            raise SettingsError(
+                f"--preset {preset!r} is not known{_suggest(preset, presets())}: {', '.join(presets())}"
+            )
+        values = {k: v for k, v in presets()[preset].items() if k != "source"}
+    if "size" in options:
+        values.pop("side", None)
+    return Settings(**{**values, **options})
+
+
+@cache
+def presets():
+    """{name: options} from presets.toml."""
+    with open(Path(__file__).with_name("presets.toml"), "rb") as f:
+        return tomllib.load(f)
+
+
+def parse_layers(option, spec):
+    """{"relu1_1": 0.5, "relu2_1": 1.0} from "relu1_1:0.5,relu2_1"; "none" or "" for no layer; a dict is checked."""
+    if isinstance(spec, str):
+        pairs = [part.strip().partition(":") for part in spec.split(",") if part.strip() and spec.strip() != "none"]
+        spec = {}
+        for name, colon, weight in pairs:
+            if name.strip() in spec:
+                raise SettingsError(f"{_flag(option)}: {name.strip()} stands there twice")
+            spec[name.strip()] = weight if colon else 1.0
+    elif not isinstance(spec, dict):
+        spec = dict.fromkeys(spec, 1.0)
+    layers = {}
+    for name, weight in spec.items():
+        try:
+            layers[name] = float(weight)
+        except (TypeError, ValueError):
+            raise SettingsError(f"{_flag(option)}: weight {weight!r} of {name} is not a number") from None
+        if not 0 <= layers[name] < math.inf:
+            raise SettingsError(f"{_flag(option)}: weight {weight} of {name}: expected a number from 0 up")
+    return layers
+
+
+def _flag(name):
+    return "--" + name.replace("_", "-")
+
+
+def _suggest(name, known):
+    near = difflib.get_close_matches(name, known, n=1)
+    return f", did you mean {near[0]}?" if near else ""

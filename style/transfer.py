@@ -1,0 +1,234 @@
+"""The job: load what is asked for, check it, optimise, hand the picture back. Prints nothing.
+
+    job = Job("photo.jpg", "painting.jpg", settings_from(size=512))  # reads and checks; raises before any work
+    result = job.run(callback)                                        # the optimisation
+    result.save("out.png")
+
+`transfer(content, style, …)` is these lines in one call.
+"""
+
+import importlib.metadata
+import os
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import weights
+from minivgg import VGG
+from minivgg.backend import resolve_device, to_device, to_numpy
+from minivgg.vgg import activation_size, check_layer_name, reached_layers
+
+from . import images
+from .objective import Objective, Terms, content_targets, style_targets
+from .optimize import minimize
+from .settings import DEFAULT_SIZE, INITS, SettingsError, settings_from
+
+
+def transfer(content, style, *, preset=None, callback=None, output=None, **options):
+    """Paint `content` in the manner of `style`; returns a Result.
+
+    content, style  a path, a Pillow image, an array (H, W), (H, W, 3) or (H, W, 4) uint8 or 0..255, or a Picture
+    preset          a name from presets.toml
+    callback        called with optimize.Progress after each evaluation; a true result ends the run with what it has
+    output          a file to save to as well; checked before the work starts
+    options         fields of settings.Settings: size=512, iterations=200, optimizer="adam", …
+
+    Raises SettingsError, ImageError, WeightsError or BackendError, each with a one-line message, before the work.
+    """
+    if output is not None:
+        images.check_output(output, overwrite=True)
+    result = Job(content, style, settings_from(preset, **options)).run(callback)
+    if output is not None:
+        result.save(output)
+    return result
+
+
+@dataclass
+class Result:
+    """A finished transfer.
+
+    rgb       (H, W, 3) float32, 0..255
+    alpha     (H, W) or None: the content's, where it had one
+    outcome   optimize.Outcome: losses, evaluations, seconds, status, message
+    metadata  everything that went into the picture
+    """
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None
+    outcome: object
+    metadata: dict
+
+    @property
+    def image(self):
+        """(H, W, 3) uint8."""
+        return images.to_uint8(self.rgb)
+
+    def save(self, path):
+        """Write the picture with its metadata, atomically; the format is the suffix's."""
+        images.save(path, self.rgb, alpha=self.alpha, metadata=self.metadata)
+
+
+class Job:
+    """One transfer, checked and ready to run. Attributes tell what it will do."""
+
+    def __init__(self, content, style, settings):
+        self.settings = settings
+        self.device = resolve_device(settings.device)
+        self.content, self.style = images.as_picture(content), images.as_picture(style)
+        self.start = images.as_picture(settings.init) if not _is_name(settings.init) else None
+        self.network = weights.load(settings.weights)
+        self._check_layers()
+        self.size = self._size(self.content, settings.size)
+        self.style_size = self._size(self.style, settings.style_size or settings.size or max(self.size))
+        self.terms = Terms(
+            {k: settings.content_weight * v for k, v in settings.content_layers.items()},
+            {k: settings.style_weight * v for k, v in settings.style_layers.items()},
+            settings.tv_weight,
+            settings.tv_beta,
+        )
+        self._check_depth()
+        self._objective = None
+        self._started = time.time()
+
+    def run(self, callback=None):
+        """Optimise; returns a Result, whatever ended the run (see its outcome.status)."""
+        s = self.settings
+        options = {"bounds": self._bounds()}
+        if s.optimizer == "adam":
+            options |= {"learning_rate": s.learning_rate, "betas": s.adam_betas, "eps": s.adam_eps}
+        else:
+            options |= {"history": s.history, "tolerance": s.tolerance}
+        outcome = minimize(
+            self.objective(),
+            self.initial_image(),
+            method=s.optimizer,
+            iterations=s.iterations,
+            callback=callback,
+            **options,
+        )
+        rgb = self.to_rgb(outcome.image)
+        return Result(rgb, self.alpha(), outcome, self.metadata(outcome))
+
+    def objective(self):
+        """The Objective with its targets, built once."""
+        if self._objective is None:
+            params = {
+                name: tuple(to_device(a, self.device) for a in pair) for name, pair in self._needed_params().items()
+            }
+            net = VGG(params, pooling=self.settings.pooling, kernels=self.settings.kernels)
+            content = content_targets(net, self._input(self.content, self.size), tuple(self.terms.content))
+            style = style_targets(net, self._input(self.style, self.style_size), tuple(self.terms.style))
+            self._objective = Objective(net, self.terms, content, style)
+        return self._objective
+
+    def initial_image(self):
+        """Network input (1, 3, H, W) at which the optimisation starts."""
+        s = self.settings
+        if self.start is not None:
+            return self._input(self.start, self.size)
+        if s.init in ("content", "style"):
+            return self._input(getattr(self, s.init), self.size)
+        rng = np.random.default_rng(s.seed)
+        noise = rng.uniform(-s.noise_level, s.noise_level, (1, 3, *self.size)).astype(np.float32)
+        noise = to_device(noise, self.device)
+        if s.init == "noise":
+            return noise  # about the average colour, which is 0 here
+        return s.noise_ratio * noise + (1 - s.noise_ratio) * self._input(self.content, self.size)
+
+    def to_rgb(self, image):
+        """(H, W, 3) float32 0..255 on the host, from a network input."""
+        return np.clip(images.from_network(to_numpy(image), self.network.mean, self.network.order), 0, 255)
+
+    def alpha(self):
+        """The content's transparency at the output's size, or None."""
+        return None if self.content.alpha is None else images.resize(self.content.alpha, self.size)
+
+    def metadata(self, outcome):
+        """Everything that went into the picture, as plain values."""
+        return {
+            "program": f"minivgg-style {_version('minivgg-style')}",
+            "versions": {n: _version(n) for n in ("numpy", "scipy", "pillow")} | {"python": platform.python_version()},
+            "device": str(self.device),
+            "settings": self.settings.to_dict(),
+            "size": {"content": self.size[::-1], "style": self.style_size[::-1]},
+            "content": _provenance(self.content),
+            "style": _provenance(self.style),
+            "weights": {"name": self.network.name, "sha256": self.network.sha256},
+            "result": {
+                **outcome.totals,
+                "evaluations": outcome.evaluations,
+                "iterations": outcome.iterations,
+                "seconds": round(outcome.seconds, 3),
+                "status": outcome.status,
+                "message": outcome.message,
+            },
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
+        }
+
+    def _size(self, picture, size):
+        h, w = picture.rgb.shape[:2]
+        if size is None:
+            size = min(DEFAULT_SIZE, max(h, w))
+        return images.fit(size, h, w, side=self.settings.side)
+
+    def _input(self, picture, size_hw):
+        rgb = images.resize(picture.rgb, size_hw, method=self.settings.resample)
+        return images.to_network(rgb, self.network.mean, self.network.order, np.float32, self.device)
+
+    def _bounds(self):
+        """Grey levels 0 and 255 as network inputs, or None."""
+        if not self.settings.bounds:
+            return None
+        mean = np.asarray(self.network.mean, np.float32).reshape(1, 3, 1, 1)
+        return to_device(-mean, self.device), to_device(255 - mean, self.device)
+
+    def _needed_params(self):
+        """Filters up to the deepest layer of the loss: deeper ones would only cost memory."""
+        names = reached_layers(self.network.arch, self.network.params)
+        if not self.terms.layers:
+            return self.network.params
+        deepest = max(names.index(n) for n in self.terms.layers)
+        return {n: p for n, p in self.network.params.items() if names.index(n) <= deepest}
+
+    def _check_layers(self):
+        names = reached_layers(self.network.arch, self.network.params)
+        for option in ("content_layers", "style_layers"):
+            for name in getattr(self.settings, option):
+                try:
+                    check_layer_name(name, names)
+                except ValueError as e:
+                    raise SettingsError(f"--{option.replace('_', '-')}: {self.network.name}: {e}") from None
+
+    def _check_depth(self):
+        """A picture so small that a layer of the loss would be empty is found here, not in the middle of a run."""
+        for what, size in (("content", self.size), ("style", self.style_size)):
+            for name in self.terms.layers:
+                if min(activation_size(name, *size)) < 1:
+                    raise SettingsError(
+                        f"{what} picture at {size[1]}x{size[0]} leaves nothing at {name}: use a larger size, "
+                        "a less elongated picture, or shallower layers"
+                    )
+
+
+def _is_name(init):
+    """Whether --init names one of our starts; anything else is a file that must exist."""
+    if init in INITS:
+        return True
+    if not isinstance(init, str | os.PathLike) or Path(init).exists():
+        return False
+    raise SettingsError(f"--init {str(init)!r}: neither {', '.join(INITS)} nor a file that exists")
+
+
+def _provenance(picture):
+    name = picture.path.name if picture.path is not None else "from memory"
+    return {"name": name, "sha256": picture.sha256}
+
+
+def _version(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
