@@ -100,10 +100,11 @@ def conv2d_backward(dout, cache, *, param_grads=True):
 
 
 def relu_forward(x):
-    """Rectifier: out = max(x, 0), element by element. The cache is one byte an element: where x > 0."""
-    xp = get_xp(x)
-    mask = x > 0
-    return xp.where(mask, x, x.dtype.type(0)), (mask,)
+    """Rectifier: out = max(x, 0), element by element. The cache is one byte an element: where x > 0.
+
+    A NaN stays a NaN (a comparison would make it 0, and a run that went wrong would look well).
+    """
+    return get_xp(x).maximum(x, x.dtype.type(0)), (x > 0,)
 
 
 def relu_backward(dout, cache):
@@ -128,9 +129,8 @@ def maxpool2d_forward(x):
     out = quarters[0].copy()
     index = xp.zeros(out.shape, dtype=xp.uint8)
     for k in range(1, POOL * POOL):
-        larger = quarters[k] > out
-        out = xp.where(larger, quarters[k], out)
-        index[larger] = k
+        index[quarters[k] > out] = k
+        out = xp.maximum(out, quarters[k])  # passes a NaN on, like relu
     return out, (index, x.shape)
 
 
