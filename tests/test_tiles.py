@@ -1,0 +1,201 @@
+"""Whole against tiled: the same loss and gradient, for any grid."""
+
+import numpy as np
+import pytest
+
+from minivgg.vgg import VGG, layer_names
+from style import objective, tiles
+from style.objective import Objective, Terms
+from style.tiles import TiledObjective, Tiling
+
+WIDTHS = (4, 5, 6, 7, 8)
+TERMS = Terms(
+    content={"relu4_2": 1.0, "relu2_2": 0.3},
+    style={"relu1_1": 2.0, "relu2_1": 3.0, "relu3_1": 5.0, "relu4_1": 7.0, "relu5_1": 11.0},
+    tv=1e-2,
+)
+WHOLE = (10**6, 10**6)
+
+
+def make_net(dtype=np.float64, pooling="max", widths=WIDTHS, seed=0, kernels="textbook"):
+    """VGG-19 with few channels and random filters that keep the activations' size about constant."""
+    rng = np.random.default_rng(seed)
+    params, c = {}, 3
+    for name in layer_names("vgg19"):
+        if name.startswith("conv"):
+            f = widths[int(name[4]) - 1]
+            w = rng.standard_normal((f, c, 3, 3)) * np.sqrt(2 / (9 * c))
+            params[name] = (w.astype(dtype), (rng.standard_normal(f) * 5).astype(dtype))
+            c = f
+    return VGG(params, pooling=pooling, kernels=kernels)
+
+
+def make_case(H, W, dtype=np.float64, terms=TERMS, **net_options):
+    """Network, targets and a picture for an H×W objective."""
+    rng = np.random.default_rng(1)
+    net = make_net(dtype, **net_options)
+    image, content_image = (rng.standard_normal((1, 3, H, W)).astype(dtype) * 60 for _ in range(2))
+    style_image = rng.standard_normal((1, 3, 50, 61)).astype(dtype) * 60
+    content = objective.content_targets(net, content_image, tuple(terms.content))
+    style = objective.style_targets(net, style_image, tuple(terms.style))
+    return net, terms, content, style, image
+
+
+def worst(found, expected):
+    """Largest difference, relative to the largest expected value."""
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def assert_same(found, expected, tolerance):
+    for part in ("content", "style"):
+        found_part, expected_part = getattr(found, part), getattr(expected, part)
+        assert list(found_part) == list(expected_part)
+        for name, value in expected_part.items():
+            assert found_part[name] == pytest.approx(value, rel=tolerance), name
+    assert found.tv == pytest.approx(expected.tv, rel=tolerance)
+    assert found.loss == pytest.approx(expected.loss, rel=tolerance)
+    assert found.gradient.shape == expected.gradient.shape
+    assert found.gradient.dtype == expected.gradient.dtype
+    assert worst(found.gradient, expected.gradient) <= tolerance
+
+
+GRIDS = {
+    "one tile": Tiling((), (WHOLE,)),
+    "no cut": Tiling((), ((32, 48),)),
+    "cut, second whole": Tiling(("pool3",), ((32, 16), WHOLE)),
+    "cut, both tiled": Tiling(("pool3",), ((40, 24), (32, 64))),
+    "two cuts": Tiling(("pool2", "pool3"), ((16, 40), (32, 32), (64, 48))),
+    "cut at a style layer": Tiling(("relu3_1",), ((32, 32), (64, 48))),
+    "cuts below the terms": Tiling(("pool1", "pool5"), ((32, 32), (64, 48), (64, 64))),
+}
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+def test_tiles_equal_the_whole(grid, pooling):
+    case = make_case(97, 131, pooling=pooling)
+    expected = Objective(*case[:4]).evaluate(case[4])
+    assert_same(TiledObjective(*case[:4], tiling=GRIDS[grid]).evaluate(case[4]), expected, 1e-12)
+
+
+@pytest.mark.parametrize("size", [(97, 131), (64, 200), (95, 33), (16, 47), (113, 16), (79, 81)])
+@pytest.mark.parametrize("core", [(16, 16), (24, 40), (1, 1000)])
+def test_odd_sizes_and_grids(size, core):
+    case = make_case(*size)
+    expected = Objective(*case[:4]).evaluate(case[4])
+    for tiling in (Tiling((), (core,)), Tiling(("pool3",), (core, core))):
+        assert_same(TiledObjective(*case[:4], tiling=tiling).evaluate(case[4]), expected, 1e-12)
+
+
+@pytest.mark.parametrize("kernels", ["textbook", "fast"])
+def test_float32_and_both_kernels(kernels):
+    case = make_case(97, 131, np.float32, kernels=kernels, widths=(8, 12, 16, 16, 16))
+    expected = Objective(*case[:4]).evaluate(case[4])
+    for tiling in GRIDS.values():
+        found = TiledObjective(*case[:4], tiling=tiling).evaluate(case[4])
+        assert_same(found, expected, 1e-5)
+        assert found.gradient.dtype == np.float32
+
+
+@pytest.mark.parametrize("beta", [1.0, 1.25, 2.0])
+@pytest.mark.parametrize("rows", [1, 2, 5, 23])
+def test_tv_in_strips(beta, rows, monkeypatch):
+    image = np.random.default_rng(0).standard_normal((1, 3, 23, 17))
+    monkeypatch.setattr(tiles, "TV_STRIP", rows * 3 * 17)
+    terms = Terms(tv=0.7, tv_beta=beta)
+    expected = Objective(None, terms, {}, {}).evaluate(image)
+    found = TiledObjective(None, terms, {}, {}, tiling=GRIDS["no cut"]).evaluate(image)
+    assert_same(found, expected, 1e-12)
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        Terms(content={"relu4_2": 1.0}),
+        Terms(style={"relu1_1": 1.0, "relu3_1": 2.0}),
+        Terms(style={"relu1_1": 1.0}, content={"relu4_2": 2.0}),
+        Terms(style={"pool3": 1.0, "conv4_1": 1.0}, content={"pool3": 2.0}),
+        Terms(style={"relu4_1": 1.0}, content={"relu4_1": 3.0}),
+    ],
+    ids=lambda t: "+".join(t.layers),
+)
+@pytest.mark.parametrize("grid", ["no cut", "cut, both tiled", "two cuts"])
+def test_any_terms(terms, grid):
+    case = make_case(75, 90, terms=terms)
+    expected = Objective(*case[:4]).evaluate(case[4])
+    assert_same(TiledObjective(*case[:4], tiling=GRIDS[grid]).evaluate(case[4]), expected, 1e-12)
+
+
+def test_evaluation_changes_nothing_and_repeats():
+    case = make_case(64, 72)
+    before = case[4].copy()
+    tiled = TiledObjective(*case[:4], tiling=GRIDS["cut, both tiled"])
+    first, second = tiled.evaluate(case[4]), tiled.evaluate(case[4])
+    assert np.array_equal(case[4], before)
+    assert first.loss == second.loss
+    assert np.array_equal(first.gradient, second.gradient)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_targets_in_tiles(grid):
+    net = make_net()
+    image = np.random.default_rng(3).standard_normal((1, 3, 97, 131)) * 60
+    expected = objective.style_targets(net, image, tuple(TERMS.style))
+    found = tiles.style_targets(net, image, tuple(TERMS.style), GRIDS[grid])
+    assert list(found) == list(expected)
+    for name in expected:
+        assert worst(found[name], expected[name]) <= 1e-12
+    expected = objective.content_targets(net, image, ("relu2_2", "relu4_2"))
+    found = tiles.content_targets(net, image, ("relu2_2", "relu4_2"), GRIDS[grid])
+    assert list(found) == list(expected)
+    for name in expected:
+        assert worst(found[name], expected[name]) <= 1e-12
+    assert tiles.style_targets(net, image, (), GRIDS[grid]) == {}
+    assert tiles.content_targets(net, image, (), GRIDS[grid]) == {}
+
+
+def test_a_smaller_halo_is_noticed(monkeypatch):
+    """The halo is not larger than it must be: with 8 pixels less (one unit of the rounding) the digits change."""
+    case = make_case(80, 80)
+    tiling = Tiling(("pool3",), ((40, 40), WHOLE))
+    expected = Objective(*case[:4]).evaluate(case[4])
+    assert_same(TiledObjective(*case[:4], tiling=tiling).evaluate(case[4]), expected, 1e-12)
+    exact = tiles.halo
+    monkeypatch.setattr(tiles, "halo", lambda table, base: max(0, exact(table, base) - 8))
+    assert worst(TiledObjective(*case[:4], tiling=tiling).evaluate(case[4]).gradient, expected.gradient) > 1e-6
+
+
+def test_halo_is_the_receptive_field():
+    """A core place of the segment's end depends on pixels `halo` away, and on none farther."""
+    net = make_net()
+    table = net.names[: net.names.index("pool3") + 1]
+    assert tiles.halo(table, 0) == 1 + 1 + 2 + 2 + 4 * 4
+    x = np.random.default_rng(0).standard_normal((1, 3, 96, 96)) * 60
+    feats, cache = net.forward(x, ["relu3_4"])
+    seed = np.zeros_like(feats["relu3_4"])
+    seed[:, :, 12, 12] = 1.0  # pixels 48 … 51
+    rows = np.flatnonzero(np.abs(net.backward({"relu3_4": seed}, cache)).sum(axis=(0, 1, 3)))
+    assert rows[0] >= 48 - 22
+    assert rows[-1] <= 51 + 22
+    assert rows[-1] - rows[0] > 30
+
+
+@pytest.mark.parametrize(
+    "size, core, align", [(97, 32, 8), (131, 24, 16), (7, 8, 8), (64, 64, 8), (65, 8, 8), (1000, 1, 4)]
+)
+def test_edges_divide_the_axis(size, core, align):
+    e = tiles.edges(size, core, align)
+    assert e[0] == 0
+    assert e[-1] == size
+    assert sorted(set(e)) == e
+    assert all(v % align == 0 for v in e[:-1])
+    assert len(e) == 2 or e[-1] - e[-2] >= align
+
+
+def test_errors_say_what_was_found():
+    case = make_case(64, 64)
+    tiled = TiledObjective(*case[:4], tiling=GRIDS["no cut"])
+    with pytest.raises(ValueError, match=r"relu2_2: the picture gives \(24, 32\), the content target has \(32, 32\)"):
+        tiled.evaluate(np.zeros((1, 3, 48, 64)))
+    with pytest.raises(ValueError, match="1 cuts make 2 segments, found 1 cores"):
+        Tiling(("pool3",), (WHOLE,))
