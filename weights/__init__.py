@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from .cache import entry, names, present
 from .known import WeightsError, kind_of, read_head
 from .matconvnet import load_mat
-from .store import Network, entry, load_compact, names, present, save_compact
+from .store import Network, load_compact, save_compact
 
 __all__ = ["Network", "WeightsError", "load", "save_compact"]
 

@@ -20,38 +20,37 @@ class KnownFile:
     size: int | None = None
 
 
-# The hashes are those that MatConvNet's own documentation (doc/site/docs/pretrained.md) and the readers of
-# these files publish. A size stands only where somebody has published it.
-KNOWN = (
-    KnownFile(
-        "vgg19",
-        "MatConvNet's imagenet-vgg-verydeep-19.mat, newer layout",
-        md5="106118b7cf60435e6d8e04f6a6dc3657",
-        sha256="abdb57167f82a2a1fbab1e1c16ad9373411883f262a1a37ee5db2e6fb0044695",
-        size=534904783,
-    ),
-    KnownFile(
-        "vgg19",
-        "MatConvNet's imagenet-vgg-verydeep-19.mat, older layout (beta16)",
-        md5="8ee3263992981a1d26e73b3ca028a123",
-    ),
-    KnownFile(
-        "vgg19",
-        "MatConvNet's imagenet-vgg-verydeep-19.mat as served in December 2015",
-        md5="b9b4a9eb1c2fb3b50e1ec1aca6f22342",
-    ),
-    KnownFile(
-        "vgg16",
-        "MatConvNet's imagenet-vgg-verydeep-16.mat, newer layout",
-        md5="f72d927587ca4c97fbd165ec9cb9997f",
-    ),
-    KnownFile(
-        "vgg19",
-        "VGG-19's convolutions in 8 bits a value",
-        sha256="d8cba7bf6c0b036c89e2a95d40e82603782df3212a3a9a0d7c98b88cd3aa1741",
-        size=17725094,
-    ),
+# The hashes are those that MatConvNet's own documentation (doc/site/docs/pretrained.md) and the readers of these
+# files publish. A size stands only where somebody has published it.
+VGG19_NEWER = KnownFile(
+    "vgg19",
+    "MatConvNet's imagenet-vgg-verydeep-19.mat, newer layout",
+    md5="106118b7cf60435e6d8e04f6a6dc3657",
+    sha256="abdb57167f82a2a1fbab1e1c16ad9373411883f262a1a37ee5db2e6fb0044695",
+    size=534904783,
 )
+VGG19_OLDER = KnownFile(
+    "vgg19",
+    "MatConvNet's imagenet-vgg-verydeep-19.mat, older layout (beta16)",
+    md5="8ee3263992981a1d26e73b3ca028a123",
+)
+VGG19_2015 = KnownFile(
+    "vgg19",
+    "MatConvNet's imagenet-vgg-verydeep-19.mat as served in December 2015",
+    md5="b9b4a9eb1c2fb3b50e1ec1aca6f22342",
+)
+VGG16_NEWER = KnownFile(
+    "vgg16",
+    "MatConvNet's imagenet-vgg-verydeep-16.mat, newer layout",
+    md5="f72d927587ca4c97fbd165ec9cb9997f",
+)
+VGG19_8BIT = KnownFile(
+    "vgg19",
+    "VGG-19's convolutions in 8 bits a value",
+    sha256="d8cba7bf6c0b036c89e2a95d40e82603782df3212a3a9a0d7c98b88cd3aa1741",
+    size=17725094,
+)
+KNOWN = (VGG19_NEWER, VGG19_OLDER, VGG19_2015, VGG16_NEWER, VGG19_8BIT)
 
 
 def file_hash(path, algorithm="sha256"):

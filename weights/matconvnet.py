@@ -119,7 +119,7 @@ def _read_layers(path, layers, dtype):
     for index, layer in enumerate(np.ravel(layers), 1):
         kind = _text(_field(layer, "type")).lower()
         label = f"layer {index} ({_text(_field(layer, 'name')) or kind or 'nameless'})"
-        if len(counts) > 5 or (kind == "conv" and _is_classifier(layer, counts)):
+        if len(counts) > 5 or (kind == "conv" and _is_classifier(layer, params)):
             break  # everything after the fifth block is the classifier
         if kind == "conv" and previous in (None, "relu", "pool"):
             counts[-1] += 1
@@ -150,10 +150,10 @@ def _plus(counts):
     return "+".join(map(str, counts)) or "no"
 
 
-def _is_classifier(layer, counts):
-    """Whether a convolution is fc6: 7x7 filters where pool5 has been left out of the file."""
+def _is_classifier(layer, params):
+    """Whether a convolution is fc6: 7x7 filters after the small ones, where a pool has been left out."""
     filters, _ = _conv_arrays(layer)
-    return len(counts) == 5 and counts[-1] > 0 and np.shape(filters)[:2] == (7, 7)
+    return bool(params) and np.shape(filters)[:2] == (7, 7)
 
 
 def _conv_arrays(layer):

@@ -1,16 +1,14 @@
-"""Networks as the rest of the project sees them, the compact file they are kept in, and the cache folder."""
+"""Networks as the rest of the project sees them, and the compact file they are kept in."""
 
-import contextlib
 import json
-import os
-import tempfile
+import re
 import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
+from .cache import atomic_file
 from .known import WeightsError, file_hash
 
 # Convolutions in each of the five blocks (Simonyan & Zisserman 2015, Table 1, columns D and E).
@@ -219,55 +217,12 @@ def _layer(archive, name, precision, dtype):
     return w.astype(dtype, copy=False), archive[f"{name}.biases"].astype(dtype, copy=False)
 
 
-@contextlib.contextmanager
-def atomic_file(path):
-    """A binary file that takes its name only once it is written whole; the folder is made when missing."""
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes it readable by its owner alone
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be written ({error.strerror or error})") from None
-
-
-# --- names and the cache folder -----------------------------------------------------------------------------
-
-EMBEDDED = Path(__file__).parent / "mini.npz"
-BEST_FIRST = ("vgg19", "vgg16", "mini")
-
-
-def cache_dir():
-    """Folder of the fetched and converted weights: MINIVGG_CACHE, or the platform's place for caches."""
-    return Path(os.environ.get("MINIVGG_CACHE") or platformdirs.user_cache_dir("minivgg-style"))
-
-
-def entry(name):
-    """Where the weights of this name lie, whether they are there or not."""
-    return EMBEDDED if name == "mini" else cache_dir() / f"{name}.npz"
-
-
-def names():
-    """Every name that can be asked for: the three known ones, then whatever else lies in the cache."""
-    try:
-        others = sorted(p.stem for p in cache_dir().glob("*.npz") if not p.name.startswith("."))
-    except OSError:
-        others = []
-    return [*BEST_FIRST, *(n for n in others if n not in BEST_FIRST)]
-
-
-def present():
-    """Names whose file is there, best first."""
-    return [name for name in names() if entry(name).is_file()]
+def check_name(name, arch):
+    """Raise WeightsError unless a network of this architecture may be kept in the cache under this name."""
+    if name in ("mini", "best") or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        raise WeightsError(
+            f"{name!r} cannot name an entry of the cache; expected letters, digits, '.', '_' or '-', "
+            "and neither mini nor best"
+        )
+    if name in BLOCKS and name != arch:
+        raise WeightsError(f"the file holds {arch}; expected {name} under that name: use --name {arch}")

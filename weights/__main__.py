@@ -1,0 +1,164 @@
+"""`python -m weights`: fetch, list, verify, convert and find the weights of VGG networks."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from . import WeightsError, load_file, locate
+from .cache import cache_dir, entry, names, present
+from .fetch import SOURCES, Progress, fetch
+from .known import file_hash, identify, kind_of, read_head
+from .store import PRECISIONS, Network, check_name, save_compact
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class TerminalProgress(Progress):
+    """Messages and a bar on standard error; results alone go to standard output."""
+
+    bar = None
+
+    def message(self, text):
+        print(text, file=sys.stderr, flush=True)
+
+    def start(self, done, total):
+        self.bar = tqdm(total=total, initial=done, unit="B", unit_scale=True, unit_divisor=1024, mininterval=0.5)
+
+    def advance(self, count):
+        self.bar.update(count)
+
+    def stop(self):
+        self.bar.close()
+
+
+def main(argv=None):
+    """Run one command; returns the exit code."""
+    options = build_parser().parse_args(argv)
+    try:
+        return options.command(options)
+    except WeightsError as error:
+        print(f"weights: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("\nweights: interrupted; what was received is kept, the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def build_parser():
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m weights", description="Fetch, list, verify and convert the weights of VGG networks."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name, function, text):
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.set_defaults(command=function)
+        return sub
+
+    sub = command("fetch", _fetch, "download a published network, verify it and keep it in the cache")
+    sub.add_argument("name", choices=sorted(SOURCES), help="which network")
+    sub.add_argument("--url", help="a mirror to ask instead of the built-in addresses")
+    sub.add_argument("--keep", action="store_true", help="keep the downloaded .mat beside the converted file")
+
+    command("list", _list, "say which weights are there")
+
+    sub = command("verify", _verify, "check weights: every layer's shape and values, and the hash of the source")
+    sub.add_argument("what", nargs="?", metavar="NAME|FILE", help="default: everything that is there")
+
+    sub = command("convert", _convert, "turn a .mat file brought by hand into an entry of the cache")
+    sub.add_argument("file", type=Path, help="a MatConvNet .mat, or compact .npz")
+    sub.add_argument("--name", help="name of the entry (default: the network's own)")
+    sub.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: %(default)s")
+    sub.add_argument("-o", "--output", type=Path, help="write this .npz instead of an entry of the cache")
+    sub.add_argument("--overwrite", action="store_true", help="replace what is there")
+
+    sub = command("path", _path, "print where weights lie; without a name, the cache folder")
+    sub.add_argument("name", nargs="?", metavar="NAME", help="vgg19, vgg16, mini, best, or another entry")
+    return parser
+
+
+def _fetch(options):
+    path = fetch(options.name, url=options.url, keep=options.keep, progress=TerminalProgress())
+    print(path)
+    return OK
+
+
+def _list(options):
+    there = present()
+    print(f"cache: {cache_dir()}")
+    for name in names():
+        path = entry(name)
+        if name not in there:
+            how = f"python -m weights fetch {name}" if name in SOURCES else "not part of this installation"
+            print(f"  {name:<8} -          ({how})")
+            continue
+        best = "   <- used when no weights are named" if name == there[0] else ""
+        print(f"  {name:<8} {path.stat().st_size / 2**20:6.1f} MB  {path}{best}")
+    return OK
+
+
+def _verify(options):
+    if options.what is None and not present():
+        raise WeightsError("no weights are there; get some: python -m weights fetch vgg19")
+    paths = [locate(options.what)] if options.what is not None else [entry(name) for name in present()]
+    failed = False
+    for path in paths:
+        try:
+            print(f"{path}: {_verdict(path)}")
+        except WeightsError as error:
+            print(f"weights: {error}", file=sys.stderr)
+            failed = True
+    return FAILED if failed else OK
+
+
+def _verdict(path):
+    """One line on a sound file: what it holds and whether its source is a published one; raises when it is not."""
+    network = load_file(path)
+    is_mat = kind_of(read_head(path)) == "mat"
+    known = identify(sha256=network.sha256, md5=file_hash(path, "md5") if is_mat else None)
+    count = sum(w.size + b.size for w, b in network.params.values())
+    if known:
+        source = known.label
+    elif network.about:
+        source = network.about
+    else:
+        source = f"a source that is not in the list of published files (sha256 {network.sha256})"
+    return (
+        f"ok, {network.name} ({network.arch}, {len(network.params)} convolutions, {count:,} values, "
+        f"{network.order}); from {source}"
+    )
+
+
+def _convert(options):
+    got = load_file(options.file)
+    name = options.name or got.name
+    check_name(name, got.arch)
+    target = options.output or entry(name)
+    if target.exists() and not options.overwrite:
+        raise WeightsError(f"{target}: is there already; --overwrite replaces it")
+    network = Network(name, got.arch, got.params, got.mean, got.order, got.sha256, options.file, got.about)
+    save_compact(network, target, options.precision)
+    print(target)
+    return OK
+
+
+def _path(options):
+    if options.name is None:
+        print(cache_dir())
+        return OK
+    path = locate(options.name)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file")
+    print(path)
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

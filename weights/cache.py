@@ -1,0 +1,101 @@
+"""The cache folder: names and their files, files that appear whole or not at all, one process at a time."""
+
+import contextlib
+import errno
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import platformdirs
+
+from .known import WeightsError
+
+EMBEDDED = Path(__file__).parent / "mini.npz"
+BEST_FIRST = ("vgg19", "vgg16", "mini")
+
+
+def cache_dir():
+    """Folder of the fetched and converted weights: MINIVGG_CACHE, or the platform's place for caches."""
+    return Path(os.environ.get("MINIVGG_CACHE") or platformdirs.user_cache_dir("minivgg-style"))
+
+
+def entry(name):
+    """Where the weights of this name lie, whether they are there or not."""
+    return EMBEDDED if name == "mini" else cache_dir() / f"{name}.npz"
+
+
+def names():
+    """Every name that can be asked for: the three known ones, then whatever else lies in the cache."""
+    try:
+        others = sorted(p.stem for p in cache_dir().glob("*.npz") if not p.name.startswith("."))
+    except OSError:
+        others = []
+    return [*BEST_FIRST, *(n for n in others if n not in BEST_FIRST)]
+
+
+def present():
+    """Names whose file is there, best first."""
+    return [name for name in names() if entry(name).is_file()]
+
+
+@contextlib.contextmanager
+def atomic_file(path):
+    """A binary file that takes its name only once it is written whole; the folder is made when missing."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes it readable by its owner alone
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+@contextlib.contextmanager
+def lock(path, waiting):
+    """Hold a file's lock; `waiting()` is called once if another process has it.
+
+    The system lets go of it when the process ends, however it ends.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+b")  # noqa: SIM115  closed by the `with` below
+    except OSError as error:
+        raise WeightsError(
+            f"{path.parent}: the cache folder cannot be written ({error.strerror}); set MINIVGG_CACHE to another"
+        ) from None
+    with file:
+        if not _try_lock(file):
+            waiting()
+            while not _try_lock(file):
+                time.sleep(0.2)
+        yield
+
+
+def _try_lock(file):
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # Any other error means a file system without locks; there the hash alone guards against two writers.
+        return error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+    return True
