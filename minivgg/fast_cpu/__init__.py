@@ -1,0 +1,341 @@
+"""The pairs of layers.py, as fast as BLAS on a few cores allows: Winograd by strips, fused, channels last.
+
+Same signatures and results as layers.py, arrays (N, C, H, W). Inside, memory is channels last: what these functions
+return are (N, C, H, W) views of (N, H, W, C) arrays, and such views go in without a copy; any other array is copied
+once. Every function takes a `workspace` (runtime.Workspace) whose buffers the results lie in; a buffer is used again
+only when nobody holds its array. `conv_relu_forward` and its backward fuse convolution, ReLU and pooling.
+"""
+
+import numpy as np
+
+from .. import layers
+from . import direct, winograd
+from .rows import MaskedRows, Rows, Store, StorePool, StoreRelu, UnpooledRows, pool_avg, pool_max, unpool
+from .runtime import Arena, Workspace, cores, parallel
+
+__all__ = [
+    "Filters",
+    "Workspace",
+    "avgpool2d_backward",
+    "avgpool2d_forward",
+    "conv2d_backward",
+    "conv2d_forward",
+    "conv_relu_backward",
+    "conv_relu_forward",
+    "cores",
+    "maxpool2d_backward",
+    "maxpool2d_forward",
+    "prepare",
+    "relu_backward",
+    "relu_forward",
+]
+
+SHARE = 256 * 256  # channels in times out: beyond it backward reads the forward transform, transposed
+FEW = 16  # channels: with fewer, on either side, the tiles' products are too thin
+
+
+class Filters:
+    """Filters with their Winograd transforms, computed when first needed. Stands wherever w (F, C, 3, 3) stands."""
+
+    def __init__(self, w):
+        self.w = np.ascontiguousarray(w)
+        self.shape, self.dtype, self.ndim = w.shape, w.dtype, w.ndim
+        self._forward = self._backward = None
+
+    @property
+    def forward(self):
+        """(6, 6, C, F)"""
+        if self._forward is None:
+            self._forward = winograd.transform_filters(self.w)
+        return self._forward
+
+    @property
+    def backward(self):
+        """(6, 6, F, C): the flipped, transposed filters'.
+
+        A view of `forward` where that is large: four times the filters' size is enough, and with long products BLAS
+        loses 5 % or less to reading it transposed. Where it is small the loss is up to half, and a copy costs little.
+        """
+        if self._backward is None:
+            view = winograd.flipped(self.forward)
+            self._backward = view if view[0, 0].size > SHARE else np.ascontiguousarray(view)
+        return self._backward
+
+
+def prepare(w, b=None):
+    """Filters to be passed in place of w, so that their transforms are computed once."""
+    return w if isinstance(w, Filters) else Filters(w)
+
+
+def algorithm(filters, stride, pad, size):
+    """ "winograd", "direct" or "textbook" for a convolution, by its shape.
+
+    Measured per layer of VGG-19 (benchmarks/layers.py): Winograd is ahead from 16 channels on both sides up.
+    The 3 channels of a picture, in or out, leave its products too thin: direct. Anything but 3×3, stride 1 and
+    padding 1, which VGG does not have, is the textbook's.
+    """
+    F, C, KH, KW = filters.shape
+    if (KH, KW, stride, pad) != (3, 3, 1, 1) or filters.dtype not in (np.float32, np.float64):
+        return "textbook"
+    return "direct" if min(C, F) < FEW else "winograd"
+
+
+def conv2d_forward(x, w, b, *, stride=1, pad=0, param_grads=True, workspace=None):
+    """layers.conv2d_forward; w may be prepared Filters."""
+    filters, workspace = prepare(w), workspace or Workspace()
+    if algorithm(filters, stride, pad, x.shape[2:]) == "textbook" or x.dtype != filters.dtype:
+        out, cache = layers.conv2d_forward(x, filters.w, b, stride=stride, pad=pad, param_grads=param_grads)
+        return out, ("textbook", cache)
+    out = _empty(x.shape, filters, workspace)
+    _convolve(x, filters, b, [Store(o) for o in out], workspace)
+    return _nchw(out), ("fast", x if param_grads else None, x.shape, filters)
+
+
+def conv2d_backward(dout, cache, *, param_grads=True, workspace=None):
+    """layers.conv2d_backward: dx is the same convolution with the filters flipped and transposed."""
+    workspace = workspace or Workspace()
+    if cache[0] == "textbook":
+        return layers.conv2d_backward(dout, cache[1], param_grads=param_grads)
+    _, x, x_shape, filters = cache
+    dout = _nhwc(dout, workspace)
+    sources = [Rows(d) for d in dout]
+    dx = _convolve_back(sources, filters, x_shape, workspace)
+    return dx, *_filter_gradients(x, dout, param_grads, workspace)
+
+
+def conv_relu_forward(x, w, b, *, pool=None, param_grads=False, keep=False, workspace=None):
+    """Convolution (3×3, padding 1), ReLU and, if asked for, 2×2 pooling, in one pass over memory.
+
+    x     (N, C, H, W)
+    pool  None, "max" or "avg"
+    keep  say True when the caller holds `out` until backward anyway: the cache then refers to it instead of keeping
+          one byte an element
+    out   (N, F, H, W), or (N, F, H//2, W//2) with pool
+    """
+    filters, workspace = prepare(w), workspace or Workspace()
+    if algorithm(filters, 1, 1, x.shape[2:]) == "textbook" or x.dtype != filters.dtype:
+        return _unfused_forward(x, filters, b, pool, param_grads)
+    N, C, H, W = x.shape
+    F = filters.shape[0]
+    x_kept = x if param_grads else None
+    if pool is None:
+        out = _empty(x.shape, filters, workspace)
+        mask = out if keep else workspace.empty(out.shape, bool)
+        _convolve(x, filters, b, [StoreRelu(o, None if keep else m) for o, m in zip(out, mask)], workspace)
+        return _nchw(out), ("fast", x_kept, x.shape, filters, pool, mask)
+    if H < 2 or W < 2:
+        raise ValueError(f"{pool}pool2d: a 2x2 window does not fit into {H}x{W}")
+    out = workspace.empty((N, H // 2, W // 2, F), x.dtype)
+    code = workspace.empty(out.shape, np.uint8)
+    _convolve(x, filters, b, [StorePool(o, c, pool, W) for o, c in zip(out, code)], workspace)
+    return _nchw(out), ("fast", x_kept, x.shape, filters, pool, code)
+
+
+def conv_relu_backward(dout, cache, *, param_grads=False, add=None, workspace=None):
+    """Gradients of conv_relu_forward.
+
+    dout  like out
+    add   a further gradient at the ReLU's output, where pool is None: an array like out, or an object whose
+          .rows(n, y0, y1) gives rows y0 to y1 of picture n as (y1-y0, W, F)
+    dx    (N, C, H, W); dw, db as conv2d_backward
+    """
+    workspace = workspace or Workspace()
+    if cache[0] == "textbook":
+        return _unfused_backward(dout, cache[1:], param_grads, add)
+    _, x, x_shape, filters, pool, kept = cache
+    N, C, H, W = x_shape
+    dout = _nhwc(dout, workspace)
+    if pool is None:
+        extra = [None] * N if add is None else _extra_rows(add, N, workspace)
+        sources = [MaskedRows(d, k, e) for d, k, e in zip(dout, kept, extra)]
+    else:
+        scale = 1 if pool == "max" else 0.25
+        sources = [UnpooledRows(d, k, (H, W), scale) for d, k in zip(dout, kept)]
+    if param_grads:  # then the masked gradient is needed twice: keep it whole
+        masked = workspace.empty((N, H, W, filters.shape[0]), dout.dtype)
+        arena = workspace.arena("whole", sources[0].need(H + 2))
+        for m, source in zip(masked, sources):
+            arena.release(0)
+            m[...] = source.rows(0, H, arena)[0][:H]
+        sources, dout = [Rows(m) for m in masked], masked
+    dx = _convolve_back(sources, filters, x_shape, workspace)
+    return dx, *_filter_gradients(x, dout, param_grads, workspace)
+
+
+def relu_forward(x, *, workspace=None):
+    """layers.relu_forward; the cache is the output itself."""
+    workspace = workspace or Workspace()
+    out = _nchw(workspace.empty(_nhwc_shape(x), x.dtype))
+    np.maximum(x, 0, out=out)
+    return out, (out,)
+
+
+def relu_backward(dout, cache, *, workspace=None):
+    """layers.relu_backward"""
+    (out,) = cache
+    workspace = workspace or Workspace()
+    dx = _nchw(workspace.empty(_nhwc_shape(out), dout.dtype))
+    return np.multiply(dout, out > 0, out=dx)
+
+
+def maxpool2d_forward(x, *, workspace=None):
+    """layers.maxpool2d_forward"""
+    return _pool_forward(x, "max", workspace or Workspace())
+
+
+def maxpool2d_backward(dout, cache, *, workspace=None):
+    """layers.maxpool2d_backward"""
+    return _pool_backward(dout, cache, 1, workspace or Workspace())
+
+
+def avgpool2d_forward(x, *, workspace=None):
+    """layers.avgpool2d_forward"""
+    return _pool_forward(x, "avg", workspace or Workspace())
+
+
+def avgpool2d_backward(dout, cache, *, workspace=None):
+    """layers.avgpool2d_backward"""
+    return _pool_backward(dout, cache, 0.25, workspace or Workspace())
+
+
+def _pool_forward(x, kind, workspace):
+    N, C, H, W = x.shape
+    if H < 2 or W < 2:
+        raise ValueError(f"{kind}pool2d: a 2x2 window does not fit into {H}x{W}")
+    x = _nhwc(x, workspace)[:, : H // 2 * 2, : W // 2 * 2]
+    out = workspace.empty((N, H // 2, W // 2, C), x.dtype)
+    code = workspace.empty(out.shape, np.uint8)
+    pool = pool_max if kind == "max" else pool_avg
+
+    def task(arena, n, p0, p1):
+        pool(x[n, 2 * p0 : 2 * p1], out[n, p0:p1], code[n, p0:p1], arena)
+
+    _over_rows(task, out.shape, x.dtype, workspace)
+    return _nchw(out), (code, (N, C, H, W))
+
+
+def _pool_backward(dout, cache, scale, workspace):
+    code, (N, C, H, W) = cache
+    dout = _nhwc(dout, workspace)
+    dx = workspace.empty((N, H, W, C), dout.dtype)
+    dx[:, H // 2 * 2 :] = 0
+    dx[:, :, W // 2 * 2 :] = 0
+    inside = dx[:, : H // 2 * 2, : W // 2 * 2]
+
+    def task(arena, n, p0, p1):
+        scratch = arena.array(code[n, p0:p1].shape, np.uint8)
+        unpool(dout[n, p0:p1], code[n, p0:p1], scale, inside[n, 2 * p0 : 2 * p1], scratch, arena)
+
+    _over_rows(task, code.shape, dout.dtype, workspace)
+    return _nchw(dx)
+
+
+def _over_rows(task, shape, dtype, workspace):
+    """task(arena, n, p0, p1) over all pooled rows, a cache's worth at a time, on all cores."""
+    N, PH, PW, C = shape
+    step = max(1, min(-(-PH // cores()), (1 << 17) // (PW * C)))
+    items = [(n, p, min(p + step, PH)) for n in range(N) for p in range(0, PH, step)]
+    places = (step, PW, C)
+    need = Arena.need(dtype, places) + Arena.need(np.uint8, places, places)
+    arenas = [workspace.arena(i, need) for i in range(min(cores(), len(items)))]
+
+    def run(worker, item):
+        arenas[worker].release(0)
+        task(arenas[worker], *item)
+
+    parallel(run, items, len(arenas))
+
+
+def _convolve(x, filters, b, sinks, workspace):
+    """Forward of a 3×3 convolution into sinks, one a picture."""
+    b = np.asarray(b, filters.dtype)
+    if x.shape[1] != filters.shape[1]:
+        raise ValueError(f"conv2d: x has {x.shape[1]} channels, the filters expect {filters.shape[1]}")
+    if algorithm(filters, 1, 1, x.shape[2:]) == "direct":
+        direct.convolve(x, sinks, filters.w, b, workspace)
+        return
+    sources = [Rows(picture) for picture in _nhwc(x, workspace)]
+    winograd.convolve(sources, sinks, filters.forward, b, x.shape[2:], workspace)
+
+
+def _convolve_back(sources, filters, x_shape, workspace):
+    """dx of a 3×3 convolution, (N, C, H, W), from sources of dout."""
+    N, C, H, W = x_shape
+    if algorithm(filters, 1, 1, (H, W)) == "direct":
+        return direct.convolve_transposed(sources, (H, W), filters.w, workspace)
+    dx = workspace.empty((N, H, W, C), filters.dtype)
+    winograd.convolve(sources, [Store(d) for d in dx], filters.backward, None, (H, W), workspace)
+    return _nchw(dx)
+
+
+def _filter_gradients(x, dout, param_grads, workspace):
+    """(dw, db) or (None, None).  x (N, C, H, W) as forward kept it, dout (N, H, W, F)"""
+    if not param_grads:
+        return None, None
+    if x is None:
+        raise ValueError("conv2d_backward: forward ran with param_grads=False and kept no x")
+    return direct.filter_gradients(x.transpose(0, 2, 3, 1), dout, workspace)
+
+
+def _unfused_forward(x, filters, b, pool, param_grads):
+    """conv_relu_forward out of the textbook's pairs."""
+    out, conv = layers.conv2d_forward(x, filters.w, b, pad=1, param_grads=param_grads)
+    out, relu = layers.relu_forward(out)
+    if pool is None:
+        return out, ("textbook", conv, relu, None, None)
+    out, pooled = getattr(layers, f"{pool}pool2d_forward")(out)
+    return out, ("textbook", conv, relu, pool, pooled)
+
+
+def _unfused_backward(dout, cache, param_grads, add):
+    conv, relu, pool, pooled = cache
+    if pool is not None:
+        dout = getattr(layers, f"{pool}pool2d_backward")(dout, pooled)
+    if add is not None:
+        H = dout.shape[2]
+        rows = [add.rows(n, 0, H).transpose(2, 0, 1) for n in range(len(dout))] if hasattr(add, "rows") else add
+        dout = dout + np.asarray(rows)
+    return layers.conv2d_backward(layers.relu_backward(dout, relu), conv, param_grads=param_grads)
+
+
+class _PictureRows:
+    """One picture of an object that gives a gradient by rows."""
+
+    def __init__(self, add, n):
+        self._add, self._n = add, n
+
+    def rows(self, y0, y1):
+        return self._add.rows(self._n, y0, y1)
+
+
+def _extra_rows(add, N, workspace):
+    """Per picture what MaskedRows adds."""
+    if hasattr(add, "rows"):
+        return [_PictureRows(add, n) for n in range(N)]
+    return list(_nhwc(add, workspace))
+
+
+def _nhwc_shape(x):
+    N, C, H, W = x.shape
+    return N, H, W, C
+
+
+def _nhwc(x, workspace):
+    """x (N, C, H, W) as a C-contiguous (N, H, W, C) array: a view where x lies channels last, else a copy."""
+    view = x.transpose(0, 2, 3, 1)
+    if view.flags.c_contiguous:
+        return view
+    copy = workspace.empty(view.shape, x.dtype)
+    copy[...] = view
+    return copy
+
+
+def _nchw(x):
+    """(N, H, W, C) as a (N, C, H, W) view."""
+    return x.transpose(0, 3, 1, 2)
+
+
+def _empty(x_shape, filters, workspace):
+    """A convolution's output, (N, H, W, F)."""
+    N, _, H, W = x_shape
+    return workspace.empty((N, H, W, filters.shape[0]), filters.dtype)

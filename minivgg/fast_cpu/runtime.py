@@ -1,0 +1,182 @@
+"""Threads and memory for the fast path: one worker per core, BLAS held to one thread each, buffers that are reused."""
+
+import itertools
+import math
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+_ALIGN = 64  # bytes: one cache line, one AVX-512 register
+_state = threading.Lock()  # guards everything below
+_pool = None
+_controller = None
+_limiter = None
+_depth = 0
+
+
+def cores():
+    """Number of workers: OMP_NUM_THREADS where it is set to a positive number, else the cores this process may use."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(int(asked), allowed) if asked.isdigit() and int(asked) > 0 else allowed
+
+
+class one_blas_thread:
+    """Hold BLAS to one thread for the duration, for all callers together.
+
+    The limit is one setting of the whole process: the first to enter sets it and the last to leave restores it, so
+    two callers at once cannot restore each other's limit.
+    """
+
+    def __enter__(self):
+        global _controller, _limiter, _depth
+        with _state:
+            if _depth == 0:
+                if _controller is None:
+                    _controller = ThreadpoolController().select(user_api="blas")
+                _limiter = _controller.limit(limits=1)
+                _limiter.__enter__()
+            _depth += 1
+
+    def __exit__(self, *exc):
+        global _limiter, _depth
+        with _state:
+            _depth -= 1
+            if _depth == 0:
+                _limiter.__exit__(None, None, None)
+                _limiter = None
+
+
+def parallel(task, items, workers):
+    """Call task(worker, item) for every item, on `workers` threads that take the next item as they become free.
+
+    The calling thread is worker 0. An exception in any worker is raised here, after the others have stopped.
+    """
+    items = list(items)
+    workers = min(workers, len(items))
+    if workers <= 1:
+        for item in items:
+            task(0, item)
+        return
+    counter = itertools.count()  # next() is atomic in CPython
+
+    def work(worker):
+        while (i := next(counter)) < len(items):
+            task(worker, items[i])
+
+    pool = _get_pool(workers - 1)
+    jobs = [pool.submit(work, worker) for worker in range(1, workers)]
+    try:
+        work(0)
+    finally:
+        for _ in itertools.takewhile(lambda i: i < len(items), counter):
+            pass  # worker 0 failed: leave nothing for the others
+        errors = [job.exception() for job in jobs]
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+def _get_pool(threads):
+    """The shared pool, grown to at least `threads` threads."""
+    global _pool
+    with _state:
+        if _pool is None or _pool._max_workers < threads:
+            if _pool is not None:
+                _pool.shutdown(wait=False)
+            _pool = ThreadPoolExecutor(threads, thread_name_prefix="minivgg")
+        return _pool
+
+
+def _after_fork():
+    """A forked child has none of its parent's threads: it starts its own."""
+    global _pool, _state, _depth, _limiter
+    _pool, _state, _depth, _limiter = None, threading.Lock(), 0, None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+class Workspace:
+    """Buffers that outlive the call that asked for them, because fresh large arrays cost a page fault per 4 KB.
+
+    `empty` hands out an array whose memory comes back by itself once nobody holds the array or a view of it: every
+    view refers to the buffer it lies in, so a buffer with no reference but the workspace's own is free. `arena` is
+    scratch memory for one worker, valid until the same worker's arena is asked for again. One thread at a time.
+    """
+
+    def __init__(self):
+        self._buffers = []
+        self._arenas = {}
+
+    def empty(self, shape, dtype):
+        """An uninitialised C-contiguous array in reused memory."""
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+        return _carve(self._find(nbytes + _ALIGN), 0, shape, dtype)
+
+    def _find(self, nbytes):
+        """The smallest free buffer of nbytes to 2·nbytes, or a new one in place of the free ones that are smaller."""
+        free = []
+        for buffer in self._buffers:
+            # two references: the list's and this loop's variable; one more is getrefcount's own argument
+            if sys.getrefcount(buffer) <= 3:
+                free.append(buffer)
+        fitting = [b for b in free if nbytes <= b.size <= 2 * nbytes + 4096]
+        if fitting:
+            return min(fitting, key=lambda b: b.size)
+        drop = {id(b) for b in free if b.size < nbytes}
+        del free, fitting
+        self._buffers = [b for b in self._buffers if id(b) not in drop]
+        self._buffers.append(np.empty(nbytes, np.uint8))
+        return self._buffers[-1]
+
+    def arena(self, worker, nbytes):
+        """At least nbytes of scratch memory for one worker, as an Arena."""
+        held = self._arenas.get(worker)
+        if held is None or held.size < nbytes:
+            held = None
+            self._arenas[worker] = None  # the smaller one goes before the larger one comes
+            held = self._arenas[worker] = np.empty(nbytes, np.uint8)
+        return Arena(held)
+
+    @property
+    def nbytes(self):
+        """Bytes held, handed out or free."""
+        return sum(b.size for b in self._buffers) + sum(b.size for b in self._arenas.values())
+
+
+class Arena:
+    """Scratch memory handed out piece by piece; `need` tells how much a list of pieces takes."""
+
+    def __init__(self, buffer):
+        self._buffer, self._used = buffer, 0
+
+    @staticmethod
+    def need(dtype, *shapes):
+        """Bytes for arrays of these shapes and one dtype."""
+        return sum(math.prod(s) * np.dtype(dtype).itemsize + _ALIGN for s in shapes)
+
+    def array(self, shape, dtype):
+        """The next piece, uninitialised."""
+        out = _carve(self._buffer, self._used, shape, dtype)
+        self._used += out.nbytes + _ALIGN
+        return out
+
+    def mark(self):
+        """The place up to which the memory is in use, for `release`."""
+        return self._used
+
+    def release(self, mark):
+        """Give back everything handed out since `mark`."""
+        self._used = mark
+
+
+def _carve(buffer, offset, shape, dtype):
+    """An aligned array inside a byte buffer, at or just after an offset."""
+    offset += -(buffer.ctypes.data + offset) % _ALIGN
+    return np.ndarray(shape, dtype, buffer=buffer, offset=offset)

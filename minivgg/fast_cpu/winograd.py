@@ -1,0 +1,265 @@
+"""3×3 convolution with padding 1 by Winograd's algorithm F(4×4, 3×3), strip by strip, channels last.
+
+Each 4×4 tile of the output needs 36 products a channel pair instead of 144. Nothing is gathered or scattered: the
+transforms are small matrix products that read the tiles where they lie and write them where they belong (MATH.md,
+"Winograd"). A strip is a few rows of tiles, small enough that what lies between input and output stays in the cache.
+
+Names: t counts tiles along a row, v and u the six frequencies along x and along y, R tile rows in a strip,
+T = R·tx tiles in a strip, C channels in, F channels out.
+"""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from .runtime import Arena, cores, one_blas_thread, parallel
+
+M, K = 4, 3  # tile of the output, kernel
+N = M + K - 1  # tile of the input = number of points
+# The sixth point is infinity. The set is closed under p → 1/p, and 1/p stands where p stands when read backwards:
+# that makes the transform of flipped filters the transform of the filters read backwards (`flipped`).
+POINTS = (0.0, 2 / 3, -2 / 3, -3 / 2, 3 / 2)
+SMALL = 8192  # columns of one small product: OpenBLAS takes its kernels without packing up to about 1e6 multiplications
+STRIP_TILES = 256  # see benchmarks/layers.py --sweep: fewer make the products slow, more leave the cache
+
+
+@lru_cache
+def matrices(dtype):
+    """The transforms of F(4, 3) for POINTS and infinity: G (6, 3), BT (6, 6), AT (4, 6).
+
+    y = AT @ ((G @ g) * (BT @ d)) is the correlation y[i] = Σ_j g[j] d[i+j] of 3 with 6 numbers.
+    """
+    p = np.array(POINTS)
+    A = np.vstack([p[:, None] ** np.arange(M), np.eye(M)[-1:]])
+    G = np.vstack([p[:, None] ** np.arange(K), np.eye(K)[-1:]])
+    BT = np.zeros((N, N))
+    for k in range(N - 1):  # Lagrange's polynomial that is 1 at point k and 0 at the others
+        others = np.delete(p, k)
+        BT[k, : N - 1] = np.polynomial.polynomial.polyfromroots(others) / np.prod(p[k] - others)
+    BT[N - 1] = np.polynomial.polynomial.polyfromroots(p)
+    G[1:-1] /= p[1:, None]  # (1/p, 1, p): symmetric under p → 1/p
+    BT[1:-1] *= p[1:, None]
+    return tuple(np.ascontiguousarray(m, dtype) for m in (G, BT, A.T))
+
+
+def transform_filters(w):
+    """U[v, u] = Σ_ij G[u, i] G[v, j] w[:, :, i, j]ᵀ, computed in float64.
+
+    w  (F, C, 3, 3)
+    U  (6, 6, C, F) in w's type
+    """
+    F, C = w.shape[:2]
+    G = matrices(np.dtype(np.float64))[0]
+    U = np.empty((N, N, C, F), w.dtype)
+    block = max(1, (1 << 20) // max(1, F * N * N))  # of channels: keeps the float64 intermediate small
+    for c in range(0, C, block):
+        g = w[:, c : c + block].transpose(3, 2, 1, 0).astype(np.float64)  # (j, i, c, f)
+        g = np.tensordot(G, g, (1, 1))  # (u, j, c, f)
+        U[:, :, c : c + block] = np.tensordot(G, g, (1, 1))  # (v, u, c, f)
+    return U
+
+
+def flipped(U):
+    """The transform of the flipped, transposed filters, a view: G @ g[::-1] = (G @ g)[::-1] for our points.
+
+    U  (6, 6, C, F)
+    result  (6, 6, F, C)
+    """
+    return U[::-1, ::-1].transpose(0, 1, 3, 2)
+
+
+def convolve(sources, sinks, U, bias, size, workspace):
+    """Convolve each source into its sink.
+
+    sources  per picture: .rows(y0, y1, arena) -> (rows, first), rows (n, W, C) with rows[i] = row first + i; its
+             .need(rows) bytes of arena
+    sinks    per picture: .target(y0, y1, arena) -> (n, W, F) to be filled, .finish(y0, y1, rows, arena); .need(rows)
+    U        (6, 6, C, F)
+    bias     (F,) or None
+    size     (H, W)
+    """
+    H, W = size
+    ty, tx = -(-H // M), -(-W // M)
+    R = min(ty, max(1, round(STRIP_TILES / tx)))
+    strips = [(n, r, min(r + R, ty)) for n in range(len(sources)) for r in range(0, ty, R)]
+    workers = cores()
+    with one_blas_thread():
+        if workers == 1 or len(strips) >= 2 * workers or len(strips) % workers == 0:
+            _by_strips(sources, sinks, U, bias, (H, W, tx, R), strips, workers, workspace)
+        else:
+            _by_frequencies(sources, sinks, U, bias, (H, W, tx, R), strips, workers, workspace)
+
+
+def _by_strips(sources, sinks, U, bias, geometry, strips, workers, workspace):
+    """Every worker takes whole strips: no worker waits for another until the end."""
+    H, W, tx, R = geometry
+    C, F = U.shape[2:]
+    workers = min(workers, len(strips))
+    shapes = _Strip.shapes(R, tx, C, F) + _Strip.private_shapes(R * tx, C, F)
+    need = Arena.need(U.dtype, *shapes) + sources[0].need(M * R + 2) + sinks[0].need(M * R)
+    # taken here: the workspace serves one thread at a time
+    arenas = [workspace.arena(i, need) for i in range(workers)]
+    made = [None] * workers
+
+    def task(worker, strip):
+        n, r0, r1 = strip
+        if made[worker] is None:
+            arena = arenas[worker]
+            pieces = [arena.array(s, U.dtype) for s in shapes]
+            made[worker] = _Strip(pieces[:2], W, tx, bias, U.dtype), pieces[2:], arena, arena.mark()
+        strip, (D, P), arena, mark = made[worker]
+        arena.release(mark)
+        strip.transform_input(sources[n], r0, 0, M * (r1 - r0) + 2, H, arena)
+        for v in range(N):
+            strip.multiply(v, U[v], 0, r1 - r0, D, P)
+        strip.transform_output(sinks[n], r0, 0, M * (r1 - r0), H, arena)
+
+    parallel(task, strips, workers)
+
+
+def _by_frequencies(sources, sinks, U, bias, geometry, strips, workers, workspace):
+    """All workers share one strip: they divide its rows, then the frequencies, then its rows again.
+
+    For pictures so small that there is not a strip for every worker; each filter is also read by one worker only.
+    """
+    H, W, tx, R = geometry
+    C, F = U.shape[2:]
+    columns = -(-F // max(1, workers // N)) if workers > N else F  # more workers than frequencies: divide F as well
+    columns = max(1, min(F, -(-columns // 16) * 16))
+    jobs = [(v, f, min(f + columns, F)) for v in range(N) for f in range(0, F, columns)]
+    shared = _Strip.shapes(R, tx, C, F)
+    private = _Strip.private_shapes(R * tx, C, columns)
+    extra = sources[0].need(M * R + 2) + sinks[0].need(M * R)
+    arenas = [workspace.arena(i, Arena.need(U.dtype, *private) + extra) for i in range(workers)]
+    common = workspace.arena("shared", Arena.need(U.dtype, *shared))
+    strip = _Strip([common.array(s, U.dtype) for s in shared], W, tx, bias, U.dtype)
+    for n, r0, r1 in strips:
+
+        def rows_in(worker, part, n=n, r0=r0):
+            arenas[worker].release(0)
+            strip.transform_input(sources[n], r0, *part, H, arenas[worker])
+
+        def multiply(worker, job, r0=r0, r1=r1):
+            v, f0, f1 = job
+            arenas[worker].release(0)
+            D = arenas[worker].array((N, (r1 - r0) * tx, C), U.dtype)
+            P = arenas[worker].array((N, (r1 - r0) * tx, f1 - f0), U.dtype)
+            strip.multiply(v, U[v, :, :, f0:f1], 0, r1 - r0, D, P, f0)
+
+        def rows_out(worker, part, n=n, r0=r0):
+            arenas[worker].release(0)
+            strip.transform_output(sinks[n], r0, *part, H, arenas[worker])
+
+        parallel(rows_in, _parts(M * (r1 - r0) + 2, workers, 1), workers)
+        parallel(multiply, jobs, workers)
+        parallel(rows_out, _parts(M * (r1 - r0), workers, 2), workers)  # 2: pooling windows stay whole
+
+
+def _parts(total, count, unit):
+    """[(start, stop), …]: `total` in at most `count` parts of a multiple of `unit`."""
+    step = -(-total // (count * unit)) * unit
+    return [(i, min(i + step, total)) for i in range(0, total, step)]
+
+
+class _Strip:
+    """The working arrays of a strip and its three steps.
+
+    X  (6v, 4R+2, tx, C)     input, transformed along x
+    D  (6u, T, C)            one v: transformed along y as well
+    P  (6u, T, F)            one v: D[u] @ U[v, u]
+    Z  (7, 4R, tx, F)        transformed back along y; Z[6] is the bias, which the last product adds
+    """
+
+    def __init__(self, pieces, W, tx, bias, dtype):
+        self.X, self.Z = pieces
+        self.W, self.tx = W, tx
+        _, self.BT, AT = matrices(np.dtype(dtype))
+        self.AT = AT
+        self.AT1 = AT if bias is None else np.ascontiguousarray(np.hstack([AT, np.ones((M, 1), dtype)]))
+        if bias is not None:
+            self.Z[N] = bias
+        self.Z1 = self.Z[: self.AT1.shape[1]].transpose(1, 2, 0, 3)  # (4R, tx, 6 or 7, F)
+        self.X1 = self.X.transpose(1, 2, 0, 3)  # (4R+2, tx, 6, C)
+
+    @staticmethod
+    def shapes(R, tx, C, F):
+        return (N, M * R + 2, tx, C), (N + 1, M * R, tx, F)
+
+    @staticmethod
+    def private_shapes(T, C, F):
+        return (N, T, C), (N, T, F)
+
+    def transform_input(self, source, r0, i0, i1, H, arena):
+        """X[v, i, t] = Σ_j BT[v, j] x[4·r0 - 1 + i, 4t - 1 + j] for i0 ≤ i < i1; x is 0 outside the picture."""
+        top = M * r0 - 1
+        y0, y1 = max(0, top + i0), min(H, top + i1)
+        X1, BT, W, tx = self.X1, self.BT, self.W, self.tx
+        X1[i0 : max(i0, y0 - top)] = 0
+        X1[max(i0, y1 - top) : i1] = 0
+        if y1 <= y0:
+            return
+        x, first = source.rows(y0, y1, arena)
+        x = x[y0 - first : y1 - first]
+        X1 = X1[y0 - top : y1 - top]
+        n = min(N - 1, W)  # tile 0: its first column lies outside
+        np.matmul(BT[:, 1 : 1 + n], x[:, :n], out=X1[:, 0])
+        last = max(1, (W - 1) // M)  # tiles 1..last-1 lie inside
+        if last > 1:
+            s = x.strides
+            inside = as_strided(x[:, M - 1 :], (len(x), last - 1, N, x.shape[2]), (s[0], M * s[1], s[1], s[2]))
+            np.matmul(BT, inside, out=X1[:, 1:last])
+        if last < tx:
+            start = M * last - 1
+            np.matmul(BT[:, : W - start], x[:, start:], out=X1[:, last])
+
+    def multiply(self, v, U, r0, r1, D, P, f0=0):
+        """For one v and tile rows r0..r1: D = BT X[v], P = D U, Z[v] = AT P, the outer two along y.
+
+        U  (6, C, F')   the filters' columns f0..f0+F'
+        """
+        R, tx = r1 - r0, self.tx
+        C, F = U.shape[1:]
+        T = R * tx
+        X = self.X[v, M * r0 : M * r1 + 2].reshape(M * R + 2, tx * C)
+        D, P = D.reshape(-1)[: N * T * C].reshape(N, T, C), P.reshape(-1)[: N * T * F].reshape(N, T, F)
+        c = _divisor(tx * C)
+        s = X.strides
+        tiles = as_strided(X, (R, tx * C // c, N, c), (M * s[0], c * s[1], s[0], s[1]))
+        np.matmul(self.BT, tiles, out=D.reshape(N, R, -1, c).transpose(1, 2, 0, 3))
+        np.matmul(D, U, out=P)
+        Z = self.Z[v, M * r0 : M * r1]  # (4R, tx, F of all)
+        if F == Z.shape[2]:
+            c = _divisor(tx * F)
+            Z = Z.reshape(R, M, -1, c).transpose(0, 2, 1, 3)
+            np.matmul(self.AT, P.reshape(N, R, -1, c).transpose(1, 2, 0, 3), out=Z)
+        else:
+            Z = Z.reshape(R, M, tx, -1)[..., f0 : f0 + F].transpose(0, 2, 1, 3)
+            np.matmul(self.AT, P.reshape(N, R, tx, F).transpose(1, 2, 0, 3), out=Z)
+
+    def transform_output(self, sink, r0, i0, i1, H, arena):
+        """out[4·r0 + i, 4t + j] = Σ_v AT[j, v] Z[v, i, t] + bias for i0 ≤ i < i1, what lies inside the picture."""
+        y0, y1 = M * r0 + i0, min(H, M * r0 + i1)
+        if y1 <= y0:
+            return
+        Z, W = self.Z1[i0 : i0 + y1 - y0], self.W
+        out = sink.target(y0, y1, arena)
+        whole = W // M
+        n, w, F = out.shape
+        s = out.strides
+        if whole:
+            tiles = as_strided(out, (n, whole, M, F), (s[0], M * s[1], s[1], s[2]))
+            np.matmul(self.AT1, Z[:, :whole], out=tiles)
+        if W % M:
+            np.matmul(self.AT1[: W % M], Z[:, whole], out=out[:, M * whole :])
+        sink.finish(y0, y1, out, arena)
+
+
+@lru_cache(maxsize=1024)
+def _divisor(n):
+    """The largest divisor of n up to SMALL, or n itself where the divisors are too small to be worth it."""
+    pieces = -(-n // SMALL)
+    while n % pieces and n // pieces >= SMALL // 16:
+        pieces += 1
+    return n if n % pieces else n // pieces
