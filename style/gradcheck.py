@@ -86,7 +86,7 @@ def objective_rows(device, kernels="textbook", *, pooling="max", tv_beta=2.0, en
     central = gradcheck.central_difference(loss, x, step=50 * gradcheck.NETWORK_STEP, entries=picked)
     error = gradcheck.relative_error(mine, central)
     yield gradcheck.Row(name, backend, "float64", "central difference", error, gradcheck.BOUND_CENTRAL)
-    if kernels == "textbook":
+    if kernels == "textbook" and tv_beta != 1:  # an absolute value is not analytic
         error = gradcheck.relative_error(mine, gradcheck.complex_step(loss, x, entries=picked))
         yield gradcheck.Row(name, backend, "complex128", "complex step", error, gradcheck.BOUND_COMPLEX)
 

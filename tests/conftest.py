@@ -1,0 +1,116 @@
+"""What the tests share: backends, the data beside the project, a small random network, a comparison that explains."""
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minivgg import VGG, gradcheck
+from minivgg.backend import BackendError, Device, get_xp, resolve_device, to_device, to_numpy
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where a test body computes: `array` puts numbers there, `host` brings them back."""
+
+    name: str
+    device: Device
+
+    @property
+    def xp(self):
+        return get_xp(self.array(0.0))
+
+    def array(self, values, dtype=np.float64):
+        return to_device(np.array(values, dtype=dtype), self.device)
+
+    def host(self, a):
+        return to_numpy(a)
+
+
+# One test body for all of them. A stand-in for a device array, strict about mixing with NumPy, is one more param here.
+@pytest.fixture(params=["numpy", pytest.param("cupy", marks=pytest.mark.gpu)])
+def backend(request):
+    """Each backend in turn; CuPy skips, saying why, where there is no device."""
+    if request.param == "numpy":
+        return Backend("numpy", Device("cpu"))
+    try:
+        return Backend("cupy", resolve_device("gpu"))
+    except BackendError as e:
+        pytest.skip(str(e))
+
+
+@pytest.fixture(params=["textbook", "fast"])
+def kernels(request, backend):
+    """The names of the sets of kernels, for VGG(..., kernels=...); skips where "fast" is the textbook."""
+    if request.param not in gradcheck.kernel_sets(backend.device):
+        pytest.skip(f"no fast kernels for {backend.name}: VGG takes the textbook's")
+    return request.param
+
+
+@pytest.fixture
+def layers(backend, kernels):
+    """The module with the layer pairs that `kernels` names."""
+    return gradcheck.kernels_on(backend.device, kernels)
+
+
+@pytest.fixture
+def make_net(backend, kernels):
+    """make_net(arch="vgg19", *, dtype, pooling, ...) -> a narrow VGG with random filters on the backend."""
+
+    def make(arch="vgg19", *, dtype=np.float64, pooling="max", seed=0, **options):
+        params = gradcheck.random_params(np.random.default_rng(seed), arch, dtype=dtype, **options)
+        params = {n: (backend.array(w, dtype), backend.array(b, dtype)) for n, (w, b) in params.items()}
+        return VGG(params, pooling=pooling, kernels=kernels)
+
+    return make
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20)
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder with pictures and weights beside the project: $MINIVGG_SHARED, or ../shared. Skips where missing."""
+    folder = Path(os.environ.get("MINIVGG_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"needs data that is not part of the project: no folder {folder} (or set MINIVGG_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vgg19_mat(shared):
+    """Path of the real VGG-19's weights."""
+    path = shared / "weights" / "imagenet-vgg-verydeep-19-conv-8bit.mat"
+    if not path.is_file():
+        pytest.skip(f"needs the real network's weights: no file {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def has_cupy():
+    return importlib.util.find_spec("cupy") is not None
+
+
+def assert_close(actual, expected, tolerance=0.0):
+    """Largest deviation against the largest entry is at most `tolerance`; else shape, worst index and both values.
+
+    tolerance 0 asks for equality, entry by entry.
+    """
+    actual, expected = np.asarray(gradcheck.to_host(actual)), np.asarray(gradcheck.to_host(expected))
+    assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
+    error = gradcheck.relative_error(actual, expected)
+    if not error <= tolerance:
+        with np.errstate(invalid="ignore"):
+            off = np.nan_to_num(np.abs(actual - expected), nan=np.inf)
+        worst = np.unravel_index(np.argmax(off), off.shape)
+        pytest.fail(
+            f"shape {actual.shape}: at {tuple(map(int, worst))} found {actual[worst]!r}, expected {expected[worst]!r}; "
+            f"relative error {error:.2e}, allowed {tolerance:.0e}"
+        )

@@ -1,0 +1,188 @@
+"""The checker itself: right gradients pass, gradients that are off by 0.1 % do not, whichever method looks."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from minivgg import gradcheck, layers
+from minivgg.gradcheck import (
+    BOUND_ADJOINT,
+    BOUND_CENTRAL,
+    BOUND_COMPLEX,
+    adjoint_error,
+    central_difference,
+    complex_step,
+    direction,
+    directional_complex_error,
+    directional_error,
+    off_kinks,
+    relative_error,
+)
+
+OFF = 1.001  # 0.1 %
+
+
+@pytest.fixture
+def conv(rng):
+    """A convolution as a function of x alone, its x and dout, and its right dx."""
+    x, w, b = (rng.standard_normal(s) for s in ((2, 3, 5, 4), (2, 3, 3, 3), (2,)))
+    out, cache = layers.conv2d_forward(x, w, b, stride=2, pad=1)
+    dout = rng.standard_normal(out.shape)
+    return lambda a: layers.conv2d_forward(a, w, b, stride=2, pad=1)[0], x, dout, cache
+
+
+def wrong_gradients(dx):
+    """Off by 0.1 % as a whole, and in the smallest part of it that still counts: one middling entry."""
+    one = dx.copy().reshape(-1)
+    one[np.argsort(abs(one))[one.size // 2]] *= OFF
+    return [dx * OFF, one.reshape(dx.shape)]
+
+
+@pytest.mark.parametrize("method, bound", [(central_difference, BOUND_CENTRAL), (complex_step, BOUND_COMPLEX)])
+def test_entry_by_entry_methods_tell_right_from_wrong(conv, method, bound):
+    f, x, dout, cache = conv
+    dx, slopes = layers.conv2d_backward(dout, cache)[0], method(f, x, dout)
+    assert relative_error(dx.reshape(-1), slopes) <= bound
+    for wrong in wrong_gradients(dx):
+        assert relative_error(wrong.reshape(-1), slopes) > 10 * bound
+
+
+def test_entry_by_entry_methods_look_where_they_are_told(conv):
+    f, x, dout, cache = conv
+    dx, entries = layers.conv2d_backward(dout, cache)[0].reshape(-1), [7, 0, 31]
+    for method in (central_difference, complex_step):
+        assert relative_error(dx[entries], method(f, x, dout, entries=entries)) <= BOUND_CENTRAL
+
+
+def test_adjoint_identity_tells_right_from_wrong(conv, rng):
+    f, x, dout, cache = conv
+    u = rng.standard_normal(x.shape)
+
+    def forward(u):
+        return f(u) - f(0 * u)
+
+    def backward(v):
+        return layers.conv2d_backward(v, cache)[0]
+
+    assert adjoint_error(forward, backward, u, dout) <= BOUND_ADJOINT
+    assert adjoint_error(forward, lambda v: OFF * backward(v), u, dout) > 1e6 * BOUND_ADJOINT
+    one = wrong_gradients(backward(dout))[1]
+    assert adjoint_error(forward, lambda v: one, u, dout) > 1e6 * BOUND_ADJOINT
+    assert adjoint_error(forward, lambda v: backward(v)[:, :, ::-1], u, dout) > 0.01  # a flip keeps every norm
+
+
+@pytest.mark.parametrize(
+    "error, options, bound",
+    [(directional_error, {"step": 1e-5}, BOUND_CENTRAL), (directional_complex_error, {}, BOUND_COMPLEX)],
+)
+def test_directional_methods_tell_right_from_wrong(conv, rng, error, options, bound):
+    f, x, dout, cache = conv
+
+    def loss(x):  # curved, so that the directional derivative depends on where
+        return (dout * f(x) ** 2).sum()
+
+    dx = layers.conv2d_backward(2 * dout * f(x), cache)[0]
+    u = direction(dx, rng)
+    assert u.all()
+    assert error(loss, x, dx, u, **options) <= bound
+    for wrong in wrong_gradients(dx):
+        assert error(loss, x, wrong, u, **options) > 10 * bound
+
+
+def test_methods_do_not_modify_the_input(conv):
+    f, x, dout, _ = conv
+    kept = x.copy()
+    central_difference(f, x, dout, entries=[3])
+    complex_step(f, x, dout, entries=[3])
+    assert (x == kept).all() and x.dtype == np.float64
+
+
+def test_relative_error_is_the_largest_deviation_against_the_largest_entry():
+    assert relative_error(np.array([1.0, -4.0]), np.array([1.5, -4.0])) == 0.125
+    assert relative_error(np.zeros(3), np.zeros(3)) == 0
+    assert relative_error(np.zeros(3), np.array([0, 1e-300, 0])) == 1
+    assert relative_error(2.0, 1.0) == 0.5
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_never_passes(bad):
+    assert relative_error(np.array([1.0, bad]), np.array([1.0, bad])) == np.inf
+    assert adjoint_error(lambda u: u * bad, lambda v: v, np.ones(2), np.ones(2)) == np.inf
+    assert not gradcheck.Row("", "", "", "", float("nan"), 1.0).passed
+
+
+def test_relative_error_refuses_to_broadcast():
+    with pytest.raises(ValueError, match="shapes"):
+        relative_error(np.zeros((2, 1)), np.zeros((2, 2)))
+
+
+def test_off_kinks_keeps_its_distance(rng):
+    values = np.sort(off_kinks(rng, (3, 5, 7), gap=0.5).reshape(-1))
+    assert np.diff(values).min() >= 0.5 and abs(values).min() >= 0.25
+    assert values[0] < 0 < values[-1]
+
+
+# --- the program ---------------------------------------------------------------------------------------------------
+
+
+def test_the_table_has_every_layer_loss_and_the_objective_and_passes(capsys):
+    assert gradcheck.main(["--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    for what in ("conv2d 5x3", "relu", "maxpool2d", "avgpool2d", "vgg19", "content_loss", "gram", "style_loss"):
+        assert what in printed
+    for what in ("tv_loss", "objective", "central difference", "complex step", "adjoint identity", ", 0 failed"):
+        assert what in printed
+
+
+@pytest.mark.parametrize(
+    "module, name, row",
+    [
+        ("minivgg.layers", "conv2d_backward", "conv2d 3x3 stride 1 pad 1"),
+        ("minivgg.layers", "relu_backward", "relu 6x4"),
+        ("minivgg.layers", "maxpool2d_backward", "maxpool2d 7x5"),
+        ("minivgg.layers", "avgpool2d_backward", "avgpool2d 7x5"),
+        ("style.losses", "gram_backward", "gram"),
+        ("style.losses", "content_loss", "content_loss"),
+        ("style.losses", "style_loss", "style_loss"),
+        ("style.losses", "tv_loss", "tv_loss beta 2.5"),
+    ],
+)
+def test_the_program_fails_when_one_gradient_is_off(monkeypatch, capsys, module, name, row):
+    """0.1 % on any one gradient: exit code 1, FAILED on its row and on the objective's."""
+    right = getattr(sys.modules[module], name)
+
+    def wrong(*args, **kwargs):
+        result = right(*args, **kwargs)
+        if not isinstance(result, tuple):
+            return OFF * result
+        return tuple(g if (i == 0 and "loss" in name) or g is None else OFF * g for i, g in enumerate(result))
+
+    monkeypatch.setattr(sys.modules[module], name, wrong)
+    assert gradcheck.main(["--device", "cpu"]) == 1
+    failed = [line for line in capsys.readouterr().out.splitlines() if line.endswith("FAILED")]
+    assert any(line.startswith(row + " ") for line in failed)
+    assert any(line.startswith("objective") for line in failed)
+
+
+def test_unusable_weights_and_devices_are_one_line(capsys, tmp_path, has_cupy):
+    (tmp_path / "page.mat").write_text("<html>not found</html>")
+    for path in (tmp_path / "page.mat", tmp_path / "missing.mat"):
+        assert gradcheck.main(["--device", "cpu", "--weights", str(path)]) == 1
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and path.name in error
+    if not has_cupy:
+        assert gradcheck.main(["--device", "gpu"]) == 1
+        assert "CuPy is not installed" in capsys.readouterr().err
+
+
+def test_real_weights_add_the_whole_objective(capsys, vgg19_mat):
+    assert gradcheck.main(["--device", "cpu", "--weights", str(vgg19_mat)]) == 0
+    assert "objective, vgg19, 64x48" in capsys.readouterr().out
+
+
+def test_minivgg_does_not_import_style():
+    code = "import sys, minivgg, minivgg.gradcheck; sys.exit('style' in sys.modules or 'weights' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
