@@ -12,6 +12,7 @@ import json
 import sys
 
 import numpy as np
+
 import weights
 from minivgg import VGG, layer_names
 from style.objective import Objective, Terms, content_targets, style_targets

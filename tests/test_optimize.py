@@ -1,0 +1,127 @@
+"""The optimisers' common promises: budget, best picture kept, callback, non-finite losses, Ctrl-C, bounds."""
+
+import numpy as np
+import pytest
+
+from style.objective import Evaluation
+from style.optimize import METHODS, minimize
+
+TARGET = np.random.default_rng(3).uniform(-100, 100, (1, 3, 6, 7))
+SCALE = np.random.default_rng(4).uniform(0.5, 2, TARGET.shape)
+
+
+class Quadratic:
+    """½ Σ s (x - t)², a stand-in for the objective with a known minimum."""
+
+    def evaluate(self, image):
+        diff = image - TARGET.astype(image.dtype)
+        return Evaluation({}, {"relu1_1": float((SCALE * diff**2).sum() / 2)}, 0.0, (SCALE * diff).astype(image.dtype))
+
+
+class Breaks(Quadratic):
+    """Turns into something else at evaluation `at`."""
+
+    def __init__(self, at, what):
+        self.at, self.what, self.count = at, what, 0
+
+    def evaluate(self, image):
+        self.count += 1
+        if self.count == self.at:
+            if isinstance(self.what, type):
+                raise self.what
+            return Evaluation({}, {"relu1_1": self.what}, 0.0, np.full_like(image, np.nan))
+        return super().evaluate(image)
+
+
+def start():
+    return np.zeros(TARGET.shape)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_finds_the_minimum(method):
+    options = {"learning_rate": 3.0} if method == "adam" else {}
+    outcome = minimize(Quadratic(), start(), method=method, iterations=400, **options)
+    assert np.abs(outcome.image - TARGET).max() < 0.1
+    assert outcome.totals["loss"] == Quadratic().evaluate(outcome.image).loss
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_budget_and_callback(method):
+    seen = []
+    outcome = minimize(Quadratic(), start(), method=method, iterations=7, callback=seen.append)
+    assert outcome.evaluations == len(seen) <= 7
+    assert [p.evaluation for p in seen] == list(range(1, len(seen) + 1))
+    assert all(a.iteration <= b.iteration for a, b in zip(seen, seen[1:], strict=False))
+    assert all(p.loss == pytest.approx(p.content + p.style + p.tv) for p in seen)
+    assert outcome.totals["loss"] == min(p.loss for p in seen)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_start_is_not_modified(method):
+    x = start()
+    minimize(Quadratic(), x, method=method, iterations=5)
+    assert not x.any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_non_finite_loss_keeps_the_best(method, value):
+    outcome = minimize(Breaks(4, value), start(), method=method, iterations=50)
+    assert outcome.status == "non-finite"
+    assert "evaluation 4" in outcome.message
+    assert np.isfinite(outcome.image).all()
+    assert outcome.totals["loss"] == Quadratic().evaluate(outcome.image).loss
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_non_finite_at_once_hands_the_start_back(method):
+    outcome = minimize(Breaks(1, float("nan")), start(), method=method, iterations=50)
+    assert outcome.status == "non-finite"
+    assert np.isnan(outcome.totals["loss"])
+    assert np.array_equal(outcome.image, start())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_interrupt_keeps_the_best(method):
+    outcome = minimize(Breaks(4, KeyboardInterrupt), start(), method=method, iterations=50)
+    assert outcome.status == "interrupted"
+    assert outcome.evaluations == 3
+    assert outcome.totals["loss"] < Quadratic().evaluate(start()).loss
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_callback_stops(method):
+    outcome = minimize(Quadratic(), start(), method=method, iterations=50, callback=lambda p: p.evaluation == 3)
+    assert (outcome.status, outcome.evaluations) == ("stopped", 3)
+
+
+@pytest.mark.parametrize("method", ["l-bfgs-b", "adam"])
+def test_bounds_hold(method):
+    low, high = np.full((1, 3, 1, 1), -30.0), np.full((1, 3, 1, 1), 40.0)
+    outcome = minimize(Quadratic(), start(), method=method, iterations=100, bounds=(low, high))
+    assert outcome.image.min() >= -30
+    assert outcome.image.max() <= 40
+    assert np.abs(outcome.image - np.clip(TARGET, -30, 40)).max() < 1
+
+
+def test_tolerance_says_why_it_stopped():
+    outcome = minimize(Quadratic(), start(), iterations=500, tolerance=1e-3)
+    assert outcome.status == "converged"
+    assert outcome.evaluations < 500
+    assert "REDUCTION" in outcome.message
+
+
+def test_adam_is_the_published_algorithm():
+    """Two steps of Kingma & Ba's algorithm 1, written out."""
+    g1 = SCALE * (0 - TARGET)
+    m, v = 0.1 * g1, 0.001 * g1**2
+    x1 = -3.0 * (m / 0.1) / (np.sqrt(v / 0.001) + 1e-8)
+    g2 = SCALE * (x1 - TARGET)
+    m, v = 0.9 * m + 0.1 * g2, 0.999 * v + 0.001 * g2**2
+    x2 = x1 - 3.0 * (m / (1 - 0.9**2)) / (np.sqrt(v / (1 - 0.999**2)) + 1e-8)
+    seen = []
+    minimize(
+        Quadratic(), start(), method="adam", iterations=3, learning_rate=3.0, callback=lambda p: seen.append(p.image.copy())
+    )
+    assert np.allclose(seen[1], x1, rtol=1e-12)
+    assert np.allclose(seen[2], x2, rtol=1e-12)
