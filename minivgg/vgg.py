@@ -8,7 +8,9 @@ network of the same topology is the same code.
 import difflib
 from dataclasses import dataclass
 
-from . import layers
+import numpy as np
+
+from . import fast_cpu, layers
 from .backend import get_xp
 
 ARCHS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions in each of the five blocks
@@ -77,6 +79,8 @@ class VGG:
         w = params["conv1_1"][0]
         self.xp, self.dtype = get_xp(w), w.dtype
         self.kernels = load_kernels(kernels, self.xp)
+        # the fast kernels' buffers are this network's own, and are used again by its next call
+        self._own = {"workspace": self.kernels.Workspace()} if hasattr(self.kernels, "Workspace") else {}
         prepare = getattr(self.kernels, "prepare", lambda w, b: w)
         self._params = {name: (prepare(w, b), b) for name, (w, b) in params.items()}
 
@@ -90,20 +94,24 @@ class VGG:
         With param_grads=True the cache keeps the layers' inputs, for backward_params.
         """
         steps = self._steps(names, start)
+        channels = 3 if start is None else self.channels[start]
+        if x.ndim != 4 or x.shape[1] != channels:
+            raise ValueError(f"forward: expected (N, {channels}, H, W) at {start or 'the input'}, found {x.shape}")
         feats, caches = {}, []
         for step in steps:
-            x, cache = self._forward_step(step, x, param_grads)
+            x, cache = self._forward_step(step, x, param_grads, step.output in names)
             if cached:
                 caches.append(cache)
             del cache
             if step.output in names:
                 feats[step.output] = x
-        return feats, (steps, caches) if cached else None
+        return feats, (steps, caches, {name: feat.shape for name, feat in feats.items()}) if cached else None
 
     def backward(self, dfeats, cache):
         """Gradient by the input, from gradients at any set of the layers that forward returned.
 
-        dfeats  {name: array, or a function without arguments that gives it when backward arrives at the layer}
+        dfeats  {name: array, or a function without arguments that gives it when backward arrives at the layer}; a
+                function with a method rows(n, y0, y1) -> (y1-y0, W, C) may be asked for rows of picture n instead
         dx      like forward's x
         """
         return self._backward(dfeats, cache, None)
@@ -114,20 +122,27 @@ class VGG:
         return self._backward(dfeats, cache, grads), grads
 
     def _backward(self, dfeats, cache, grads):
-        steps, caches = cache
-        outputs = [step.output for step in steps]
-        for name in dfeats:
-            if name not in outputs:
-                raise ValueError(f"backward: no activation at {name!r} in this cache")
+        steps, caches, shapes = cache
+        if len(caches) != len(steps):
+            raise ValueError("backward: this cache has been used; run forward again")
+        if not dfeats or not shapes.keys() >= dfeats.keys():
+            found = ", ".join(dfeats) or "none"
+            raise ValueError(
+                f"backward: gradients at {found}; expected some of {', '.join(shapes)}, as forward was asked"
+            )
         dx = None
         for step in reversed(steps):
             extra = dfeats.get(step.output)
             own = caches.pop()  # let each layer's memory go as soon as it is used
+            by_rows = None
             if extra is not None:
-                extra = extra() if callable(extra) else extra
-                dx = extra if dx is None else dx + extra
+                if dx is not None and step.kind == "conv_relu" and hasattr(extra, "rows"):
+                    by_rows = extra
+                else:
+                    extra = extra() if callable(extra) else extra
+                    dx = extra if dx is None else dx + extra
             if dx is not None:
-                dx = self._backward_step(step, dx, own, grads)
+                dx = self._backward_step(step, dx, own, grads, by_rows)
         return dx
 
     def _steps(self, names, start):
@@ -158,27 +173,32 @@ class VGG:
             table = table[take:]
         return steps
 
-    def _forward_step(self, step, x, param_grads):
+    def _forward_step(self, step, x, param_grads, asked_for):
         k = self.kernels
         if step.kind == "relu":
-            return k.relu_forward(x)
+            return k.relu_forward(x, **self._own)
         if step.kind == "pool":
-            return (k.maxpool2d_forward if self.pooling == "max" else k.avgpool2d_forward)(x)
+            return (k.maxpool2d_forward if self.pooling == "max" else k.avgpool2d_forward)(x, **self._own)
         w, b = self._params[step.conv]
         if step.kind == "conv":
-            return k.conv2d_forward(x, w, b, pad=1, param_grads=param_grads)
+            return k.conv2d_forward(x, w, b, pad=1, param_grads=param_grads, **self._own)
         pool = self.pooling if step.kind == "conv_relu_pool" else None
-        return k.conv_relu_forward(x, w, b, pool=pool, param_grads=param_grads)
+        # who asked for an activation holds it until backward: the cache can refer to it instead of keeping a mask
+        keep = asked_for and pool is None
+        return k.conv_relu_forward(x, w, b, pool=pool, param_grads=param_grads, keep=keep, **self._own)
 
-    def _backward_step(self, step, dout, cache, grads):
+    def _backward_step(self, step, dout, cache, grads, by_rows):
         k = self.kernels
         if step.kind == "relu":
-            return k.relu_backward(dout, cache)
+            return k.relu_backward(dout, cache, **self._own)
         if step.kind == "pool":
-            return (k.maxpool2d_backward if self.pooling == "max" else k.avgpool2d_backward)(dout, cache)
-        backward = k.conv2d_backward if step.kind == "conv" else k.conv_relu_backward
-        dx, dw, db = backward(dout, cache, param_grads=grads is not None)
-        if grads is not None:
+            return (k.maxpool2d_backward if self.pooling == "max" else k.avgpool2d_backward)(dout, cache, **self._own)
+        param_grads = grads is not None
+        if step.kind == "conv":
+            dx, dw, db = k.conv2d_backward(dout, cache, param_grads=param_grads, **self._own)
+        else:
+            dx, dw, db = k.conv_relu_backward(dout, cache, param_grads=param_grads, add=by_rows, **self._own)
+        if param_grads:
             grads[step.conv] = (dw, db)
         return dx
 
@@ -189,7 +209,7 @@ def load_kernels(kernels, xp):
         return layers
     if kernels != "fast":
         raise ValueError(f"kernels {kernels!r}: use fast or textbook")
-    return layers
+    return fast_cpu if xp is np else layers
 
 
 def infer_arch(params):
