@@ -140,6 +140,9 @@ class VGG:
                     by_rows = extra
                 else:
                     extra = extra() if callable(extra) else extra
+                    if extra.shape != shapes[step.output]:  # or it would be broadcast
+                        expected = shapes[step.output]
+                        raise ValueError(f"backward: gradient {extra.shape} at {step.output}, expected {expected}")
                     dx = extra if dx is None else dx + extra
             if dx is not None:
                 dx = self._backward_step(step, dx, own, grads, by_rows)
