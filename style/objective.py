@@ -59,8 +59,8 @@ def style_targets(net, image, layers):
 
 
 def content_targets(net, image, layers):
-    """{layer: activation (1, C, h, w)} of the content picture, copies of their own."""
-    return {name: feat.copy() for name, feat in net.forward(image, layers)[0].items()} if layers else {}
+    """{layer: activation (1, C, h, w)} of the content picture."""
+    return net.forward(image, layers)[0] if layers else {}
 
 
 class Objective:
@@ -114,7 +114,27 @@ class Objective:
         factor = self.terms.style[name]
         loss, dG = losses.style_loss(losses.gram_forward(F), self.style[name] * M, M)
         dG *= factor
-        return factor * loss, lambda: losses.gram_backward(dG, F).reshape(feat.shape)
+        return factor * loss, StyleGradient(dG, feat)
+
+
+class StyleGradient:
+    """Gradient of a style loss by the activation, when it is asked for: whole by a call, or rows of it.
+
+    dG    (C, C)
+    feat  (1, C, H, W)
+    """
+
+    def __init__(self, dG, feat):
+        self.dG, self.feat = dG, feat
+
+    def __call__(self):
+        return losses.gram_backward(self.dG, losses.features(self.feat)).reshape(self.feat.shape)
+
+    def rows(self, n, y0, y1):
+        """Rows y0 to y1, channels last: (y1-y0, W, C). The same product as gram_backward, transposed."""
+        part = self.feat[n, :, y0:y1].transpose(1, 2, 0)
+        F = part.reshape(-1, part.shape[-1])  # (places, C): Fᵀ
+        return (F @ (self.dG + self.dG.T)).reshape(part.shape)
 
 
 def _both(first, second):
