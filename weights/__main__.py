@@ -138,7 +138,7 @@ def _verdict(path):
 
 def _convert(options):
     got = load_file(options.file)
-    name = options.name or got.name
+    name = got.name if options.name is None else options.name
     check_name(name, got.arch)
     target = options.output or entry(name)
     if target.exists() and not options.overwrite:

@@ -18,13 +18,23 @@ from dataclasses import dataclass
 
 from . import matconvnet
 from .cache import cache_dir, entry, lock
-from .known import KNOWN, VGG16_NEWER, VGG19_NEWER, VGG19_OLDER, WeightsError, file_hash, identify, kind_of
+from .known import (
+    VGG16_NEWER,
+    VGG19_NEWER,
+    VGG19_OLDER,
+    WeightsError,
+    file_hash,
+    identify,
+    kind_of,
+    published_md5,
+)
 from .store import Network, load_compact, save_compact
 
 VLFEAT = "www.vlfeat.org/matconvnet/models"
 CHUNK = 1 << 20
 TIMEOUT = 60  # seconds without a byte
 ATTEMPTS = 4  # connections in a row that may break off without bringing a byte, at one address
+PAUSE = 1.0  # seconds, times the number of such connections, before the next
 SPARE = 120 << 20  # bytes that must stay free for the compact file (80 MB for VGG-19) and some air
 
 
@@ -138,7 +148,7 @@ def _from_any(name, sources, folder, progress, strict):
             reasons[str(reason)] = None
             progress.message(f"  {reason}")
     raise WeightsError(
-        f"{name} could not be fetched from any of {len(sources)} addresses ({'; '.join(reasons)}); try again later "
+        f"{name} could not be fetched from {len(sources)} address(es) ({'; '.join(reasons)}); try again later "
         f"(what came is kept), name a mirror with --url, or bring the file yourself: "
         f"python -m weights convert FILE --name {name}"
     )
@@ -166,7 +176,7 @@ def _download(source, part, progress):
         if barren >= ATTEMPTS or not _size(part):  # an address that never answered is not asked again
             raise _NextAddress(reason)
         progress.message(f"  {reason}; going on")
-        time.sleep(min(barren, 3))
+        time.sleep(PAUSE * barren)
 
 
 def _transfer(source, part, progress):
@@ -234,7 +244,7 @@ def _copy(response, part, start, progress):
             block = response.read(512) if done == 0 else response.read1(CHUNK)
             if not block:
                 return done
-            if done == 0 and (kind := kind_of(block)) != "mat":
+            if done == 0 and (kind := kind_of(block)) != "mat" and not b"MATLAB 5.0".startswith(block):
                 raise _NextAddress(f"what it sends is {kind} instead of the file")
             _write(file, block)
             done += len(block)
@@ -288,7 +298,7 @@ def _verify(name, source, part, strict):
         return
     md5 = file_hash(part, "md5")
     known = identify(md5=md5)
-    expected = source.md5 or " or ".join(k.md5 for k in KNOWN if k.network == name and k.md5)
+    expected = source.md5 or " or ".join(published_md5(name))
     found = f"it is {known.label}" if known else f"{part.stat().st_size:,} bytes with MD5 {md5}"
     part.unlink()
     raise _NextAddress(f"wrong file: {found}; expected MD5 {expected}")
@@ -309,6 +319,6 @@ def _convert(name, received, target, keep, progress):
     save_compact(network, target)
     if keep:
         os.replace(received, kept)
-    else:
-        received.unlink()
+    for part in target.parent.glob(f"{name}.*.part"):  # this one, and what was begun at other addresses
+        part.unlink()
     progress.message(f"{name} is ready: {target}")

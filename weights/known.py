@@ -67,6 +67,11 @@ def identify(*, md5=None, sha256=None):
     return None
 
 
+def published_md5(network):
+    """Every MD5 known for a network's file."""
+    return [known.md5 for known in KNOWN if known.network == network and known.md5]
+
+
 def kind_of(head):
     """What a file is by its first bytes (512 are plenty): "mat", "zip", or a phrase that fits after "it is".
 
