@@ -14,7 +14,9 @@ from scipy import optimize as scipy_optimize
 
 from minivgg.backend import get_xp, to_numpy
 
-METHODS = ("l-bfgs-b", "adam")
+from .lbfgs import lbfgs
+
+METHODS = ("l-bfgs-b", "l-bfgs", "adam")
 
 
 @dataclass
@@ -66,7 +68,8 @@ class Tracker:
         """Evaluation at `image`; raises _Stop when the run is over."""
         if self.evaluations >= self.budget:
             raise _Stop("done", f"all {self.budget} evaluations done")
-        result = self.objective.evaluate(image)
+        with np.errstate(all="ignore"):  # an overflow shows in the loss, which is checked below
+            result = self.objective.evaluate(image)
         totals = result.totals()
         self.evaluations += 1
         finite = math.isfinite(totals["loss"])
@@ -96,7 +99,8 @@ class Tracker:
 def minimize(objective, image, *, method="l-bfgs-b", iterations=500, callback=None, **options):
     """Minimise objective.evaluate(image).loss from `image` (1, 3, H, W).
 
-    method      "l-bfgs-b" (options: history, tolerance, bounds) or "adam" (options: learning_rate, betas, eps, bounds)
+    method      "l-bfgs-b" (SciPy's; options: history, tolerance, bounds), "l-bfgs" (lbfgs.py; the same options, state
+                and on_iteration) or "adam" (options: learning_rate, betas, eps, bounds)
     iterations  evaluations of loss and gradient at most; L-BFGS-B needs a few per cent of them for its line search
     callback    called with a Progress after each evaluation; a true result ends the run
     """
@@ -172,4 +176,4 @@ def adam(tracker, image, iterations, *, learning_rate=10.0, betas=(0.9, 0.999), 
     return "done", f"all {tracker.evaluations} evaluations done"
 
 
-_METHODS = {"l-bfgs-b": lbfgsb, "adam": adam}
+_METHODS = {"l-bfgs-b": lbfgsb, "l-bfgs": lbfgs, "adam": adam}

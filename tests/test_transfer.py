@@ -1,0 +1,133 @@
+"""The job: what a library caller gets, what is checked before the work, what goes into the picture."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import style
+import weights
+from benchmarks import autodiff
+from style import SettingsError, images
+
+
+@pytest.fixture(scope="module")
+def network_file(tmp_path_factory):
+    """A narrow random VGG-19 as a compact file."""
+    path = tmp_path_factory.mktemp("weights") / "narrow.npz"
+    params = {n: tuple(a.astype(np.float32) for a in pair) for n, pair in autodiff.narrow_params().items()}
+    weights.save_compact(weights.Network("narrow", "vgg19", params, [123.7, 116.8, 103.9]), path)
+    return path
+
+
+@pytest.fixture
+def pictures():
+    rng = np.random.default_rng(0)
+    return [np.repeat(np.repeat(rng.uniform(0, 255, (h, w, 3)), 8, 0), 8, 1) for h, w in ((5, 7), (6, 4))]
+
+
+def transfer(pictures, network_file, **options):
+    options = {"size": 48, "iterations": 4, "device": "cpu", **options}
+    return style.transfer(*pictures, weights=str(network_file), **options)
+
+
+def test_a_picture_comes_back_and_the_callback_sees_each_evaluation(pictures, network_file):
+    seen = []
+    result = transfer(pictures, network_file, callback=lambda p: seen.append(p.loss))
+    assert result.image.shape == (34, 48, 3)
+    assert result.image.dtype == np.uint8
+    assert len(seen) == result.outcome.evaluations == 4
+    assert result.outcome.totals["loss"] == min(seen) < seen[0]
+
+
+def test_same_seed_same_picture_other_seed_another(pictures, network_file):
+    first, again, other = (
+        transfer(pictures, network_file, init="noise", optimizer="adam", seed=seed).rgb for seed in (1, 1, 2)
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("init", ["content", "style", "noise", "blend"])
+def test_every_start(init, pictures, network_file):
+    job = style.Job(*pictures, style.settings_from(size=48, init=init, weights=str(network_file), device="cpu"))
+    start = job.initial_image()
+    assert start.shape == (1, 3, 34, 48)
+    assert start.dtype == np.float32
+    content = job._input(job.content, job.size)
+    if init == "content":
+        assert np.array_equal(start, content)
+    if init == "noise":
+        assert abs(start).max() <= 20
+    if init == "blend":
+        assert abs(start - 0.4 * content).max() <= 0.6 * 20 + 1e-3
+
+
+def test_start_from_a_file(tmp_path, pictures, network_file):
+    path = tmp_path / "start.png"
+    images.save(path, pictures[1])
+    job = style.Job(*pictures, style.settings_from(size=48, init=str(path), weights=str(network_file)))
+    assert job.initial_image().shape == (1, 3, 34, 48)
+    with pytest.raises(SettingsError, match="missing"):
+        style.Job(*pictures, style.settings_from(init="missing.png", weights=str(network_file)))
+
+
+def test_size_defaults_to_512_or_the_pictures_own(pictures, network_file):
+    job = style.Job(*pictures, style.settings_from(weights=str(network_file)))
+    assert job.size == (40, 56)
+    assert max(style.Job(*pictures, style.settings_from(size=100, weights=str(network_file))).size) == 100
+    short = style.Job(*pictures, style.settings_from(size=100, side="shortest", weights=str(network_file)))
+    assert min(short.size) == min(short.style_size) == 100
+    assert (
+        max(style.Job(*pictures, style.settings_from(size=100, style_size=64, weights=str(network_file))).style_size)
+        == 64
+    )
+
+
+def test_unknown_layer_is_named_with_a_suggestion(pictures, network_file):
+    with pytest.raises(SettingsError, match=r"--style-layers: narrow: layer 'rleu1_1'.*did you mean relu1_1"):
+        transfer(pictures, network_file, style_layers="rleu1_1")
+    with pytest.raises(SettingsError, match="relu5_2"):
+        transfer(pictures, network_file, content_layers="relu5_2")
+
+
+def test_picture_too_thin_for_a_layer(network_file):
+    thin = np.zeros((16, 600, 3))
+    with pytest.raises(SettingsError, match="leaves nothing at relu5_1"):
+        transfer([thin, thin], network_file, size=300)
+
+
+def test_alpha_of_the_content_reaches_the_output(tmp_path, pictures, network_file):
+    rgba = np.dstack([pictures[0], np.full(pictures[0].shape[:2], 255.0)])
+    rgba[:, :20, 3] = 0
+    result = transfer([rgba, pictures[1]], network_file)
+    result.save(tmp_path / "out.png")
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.mode == "RGBA"
+        alpha = np.asarray(image)[..., 3]
+    assert alpha[:, 2].max() == 0
+    assert alpha[:, -2].min() == 255
+
+
+def test_metadata_tells_how_to_make_it_again(tmp_path, pictures, network_file):
+    path = tmp_path / "content.png"
+    images.save(path, pictures[0])
+    result = transfer([path, pictures[1]], network_file, preset="coursera", seed=5, output=tmp_path / "out.png")
+    found = images.read_metadata(tmp_path / "out.png")
+    assert found["settings"]["seed"] == 5
+    assert found["settings"]["optimizer"] == "adam"
+    assert found["content"] == {"name": "content.png", "sha256": images.read(path).sha256}
+    assert found["weights"]["sha256"] == weights.load(network_file).sha256
+    assert found["result"]["loss"] == result.outcome.totals["loss"]
+    assert set(found["versions"]) >= {"numpy", "scipy", "pillow", "python"}
+
+
+def test_bounds_keep_grey_levels(pictures, network_file):
+    options = {"bounds": True, "optimizer": "adam", "learning_rate": 100.0}
+    job_rgb = transfer(pictures, network_file, **options).rgb
+    assert job_rgb.min() >= 0
+    assert job_rgb.max() <= 255
+
+
+def test_output_is_checked_before_the_work(tmp_path, pictures, network_file):
+    with pytest.raises(images.ImageError, match="suffix"):
+        transfer(pictures, network_file, output=tmp_path / "out.xyz", callback=lambda p: pytest.fail("work was done"))
