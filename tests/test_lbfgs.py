@@ -1,0 +1,278 @@
+"""L-BFGS of our own against SciPy's, against the textbook recursion, and on problems that are hard for it."""
+
+import numpy as np
+import pytest
+from scipy import optimize as scipy_optimize
+from test_tiles import make_case
+
+from style import lbfgs
+from style.lbfgs import BLOCK, LBFGS, Pairs, dot, next_step
+from style.objective import Evaluation, Objective
+from style.optimize import minimize
+
+
+class Function:
+    """An objective from f(x) -> (loss, gradient) on flat float64 vectors; counts its calls."""
+
+    def __init__(self, f, scale=1.0):
+        self.f, self.scale, self.calls = f, scale, 0
+
+    def evaluate(self, image):
+        self.calls += 1
+        loss, gradient = self.f(image.reshape(-1).astype(np.float64))
+        gradient = (self.scale * gradient).reshape(image.shape).astype(image.dtype)
+        return Evaluation({"f": self.scale * loss}, {}, 0.0, gradient)
+
+
+def quadratic(n, condition=1e3, seed=0):
+    """½ (x - c)ᵀ A (x - c) with eigenvalues from 1 to `condition`; its minimum is c."""
+    rng = np.random.default_rng(seed)
+    Q, _ = np.linalg.qr(rng.standard_normal((n, n)))
+    A = Q @ np.diag(np.geomspace(1, condition, n)) @ Q.T
+    c = rng.standard_normal(n)
+    return lambda x: (0.5 * (x - c) @ A @ (x - c), A @ (x - c)), c
+
+
+def rosenbrock(x):
+    return scipy_optimize.rosen(x), scipy_optimize.rosen_der(x)
+
+
+def image_of(v, dtype=np.float64):
+    return np.asarray(v, dtype).reshape(1, 3, 1, -1)
+
+
+def test_quadratic_as_far_as_scipy():
+    f, c = quadratic(60, condition=100)
+    start = image_of(np.zeros(60))
+    ours = minimize(Function(f), start, method="l-bfgs", iterations=150)
+    scipys = minimize(Function(f), start, method="l-bfgs-b", iterations=150)
+    assert ours.totals["loss"] <= max(10 * scipys.totals["loss"], 1e-12)
+    assert np.abs(ours.image.ravel() - c).max() < 1e-5
+
+
+@pytest.mark.parametrize("dtype, error", [(np.float64, 1e-6), (np.float32, 2e-3)])
+def test_rosenbrock(dtype, error):
+    start = image_of(np.tile([-1.2, 1.0, 0.7], 4), dtype)
+    outcome = minimize(Function(rosenbrock), start, method="l-bfgs", iterations=300)
+    assert np.abs(outcome.image - 1).max() < error
+    assert outcome.image.dtype == dtype
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+def test_the_unit_of_the_loss_does_not_matter(scale):
+    start = image_of(np.tile([-1.2, 1.0, 0.7], 4))
+    outcome = minimize(Function(rosenbrock, scale), start, method="l-bfgs", iterations=300)
+    assert np.abs(outcome.image - 1).max() < 1e-5
+
+
+def test_a_small_style_objective_against_scipy():
+    net, terms, content, style, image = make_case(32, 40, np.float32)
+    objective = Objective(net, terms, content, style)
+    for iterations in (30, 100):
+        ours = minimize(objective, image, method="l-bfgs", iterations=iterations)
+        scipys = minimize(objective, image, method="l-bfgs-b", iterations=iterations)
+        assert ours.evaluations <= iterations
+        assert ours.totals["loss"] < 1.1 * scipys.totals["loss"]
+
+
+def textbook_direction(pairs, g):
+    """Nocedal & Wright 2006, algorithm 7.4, on vectors; pairs [(s, y), …], the oldest first."""
+    q, alphas = g.copy(), []
+    for s, y in reversed(pairs):
+        alpha = s @ q / (s @ y)
+        q -= alpha * y
+        alphas.append(alpha)
+    s, y = pairs[-1]
+    r = q * (s @ y) / (y @ y)
+    for (s, y), alpha in zip(pairs, reversed(alphas), strict=True):
+        r += s * (alpha - y @ r / (s @ y))
+    return -r
+
+
+@pytest.mark.parametrize("n", [7, BLOCK, BLOCK + 1, 2 * BLOCK + 100])
+@pytest.mark.parametrize("count", [1, 3, 4, 9])
+def test_coefficients_are_the_two_loop_recursion(n, count):
+    rng = np.random.default_rng(0)
+    kept, pairs = Pairs(np, np.dtype(np.float64), n, 4), []
+    weights = rng.uniform(0.5, 5, n)
+    for _ in range(count):
+        s = rng.standard_normal(n)
+        g = rng.standard_normal(n)
+        pairs.append((s, weights * s))
+        kept.add(s, weights * s, g)
+    on_pairs, on_gradient = kept.coefficients()
+    out = np.empty(kept.padded_shape)
+    kept.combine(on_pairs, out=out)
+    found = out.reshape(-1)[:n] + on_gradient * g
+    np.testing.assert_allclose(found, textbook_direction(pairs[-4:], g), rtol=1e-9, atol=1e-9)
+
+
+def test_a_pair_without_curvature_is_skipped():
+    kept = Pairs(np, np.dtype(np.float64), 5, 2)
+    s = np.arange(1.0, 6)
+    kept.add(s, 2 * s, s)
+    for bad in (-s, np.zeros(5), 0 * s):
+        kept.add(s, bad, s)
+    assert kept.order == [0]
+    on_pairs, on_gradient = kept.coefficients()  # H g of the one pair: g / 2 along s
+    out = np.empty(kept.padded_shape)
+    kept.combine(on_pairs, out=out)
+    np.testing.assert_allclose(out[0, :5] + on_gradient * s, -s / 2)
+
+
+def test_bad_pairs_are_forgotten():
+    """Pairs that point uphill are dropped, and the run goes on from steepest descent."""
+    f, c = quadratic(30, condition=10)
+    function = Function(f)
+
+    def evaluate(x):
+        result = function.evaluate(x)
+        return result.loss, result.gradient
+
+    optimiser = LBFGS(image_of(np.zeros(30)), history=3)
+    for _ in range(5):
+        optimiser.step(evaluate)
+    before = optimiser.loss
+    for k in range(3):
+        optimiser.pairs.products[2 * k, 2 * k + 1] *= -1  # sᵀy < 0 turns the direction uphill
+    assert optimiser.step(evaluate) == ""
+    assert optimiser.loss < before
+    assert len(optimiser.pairs.order) == 1  # only the pair of that step
+
+
+def test_concave_stretches_do_not_stop_it():
+    """-cos has negative curvature between its minima: the curvature condition fails there."""
+    outcome = minimize(
+        Function(lambda x: (-np.cos(x / 50).sum(), np.sin(x / 50) / 50)),
+        image_of(np.linspace(-140, 150, 30)),
+        method="l-bfgs",
+        iterations=200,
+    )
+    assert outcome.totals["loss"] == pytest.approx(-30, abs=1e-6)
+
+
+def run(optimiser, objective, steps):
+    seen = []
+
+    def evaluate(x):
+        result = objective.evaluate(x)
+        seen.append(result.loss)
+        return result.loss, result.gradient
+
+    for _ in range(steps):
+        optimiser.step(evaluate)
+    return seen
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("stop", [0, 1, 4, 11])
+def test_state_goes_on_to_the_bit(dtype, stop, tmp_path):
+    net, terms, content, style, image = make_case(20, 24, dtype)
+    objective = Objective(net, terms, content, style)
+    straight = LBFGS(image, history=3)
+    whole = run(straight, objective, 15)
+    first = LBFGS(image, history=3)
+    part = run(first, objective, stop)
+    np.savez(tmp_path / "state.npz", **first.state())
+    run(first, objective, 2)  # what was saved is not touched by what follows
+    second = LBFGS(np.zeros_like(image), history=3)
+    with np.load(tmp_path / "state.npz") as state:
+        second.restore(state)
+    part += run(second, objective, 15 - stop)
+    assert part == whole
+    assert np.array_equal(second.x, straight.x)
+    assert second.iterations == straight.iterations
+    for name, value in straight.state().items():
+        assert np.array_equal(second.state()[name], value), name
+
+
+def test_state_through_minimize():
+    net, terms, content, style, image = make_case(20, 24, np.float32)
+    objective, states = Objective(net, terms, content, style), []
+    straight = minimize(
+        objective, image, method="l-bfgs", iterations=20, on_iteration=lambda o: states.append(o.state())
+    )
+    resumed = minimize(objective, image, method="l-bfgs", iterations=8, state=states[straight.iterations - 9])
+    assert resumed.totals == straight.totals
+    assert np.array_equal(resumed.image, straight.image)
+
+
+def test_a_state_that_does_not_fit_is_refused():
+    optimiser = LBFGS(image_of(np.zeros(30)), history=3)
+    other = LBFGS(image_of(np.zeros(33)), history=3).state()
+    with pytest.raises(ValueError, match=r"x is \(1, 3, 1, 11\) float64, expected \(1, 3, 1, 10\) float64"):
+        optimiser.restore(other)
+    with pytest.raises(ValueError, match="pairs is"):
+        optimiser.restore(LBFGS(image_of(np.zeros(30)), history=4).state())
+    with pytest.raises(ValueError, match="history 0"):
+        LBFGS(image_of(np.zeros(30)), history=0)
+
+
+def test_bounds_hold_and_the_minimum_on_them_is_found():
+    f, c = quadratic(30, condition=30)
+    low, high = -0.4, 0.5
+    start = image_of(np.zeros(30))
+    seen = []
+    outcome = minimize(
+        Function(f),
+        start,
+        method="l-bfgs",
+        iterations=200,
+        bounds=(low, high),
+        callback=lambda p: seen.append((p.image.min(), p.image.max())) and False,
+    )
+    assert min(lowest for lowest, _ in seen) >= low
+    assert max(highest for _, highest in seen) <= high
+    expected = minimize(Function(f), start, method="l-bfgs-b", iterations=200, bounds=(low, high))
+    assert outcome.totals["loss"] == pytest.approx(expected.totals["loss"], rel=1e-4)
+
+
+def test_it_stops_where_it_is_done():
+    f, c = quadratic(30, condition=10)
+    outcome = minimize(Function(f), image_of(c), method="l-bfgs", iterations=50)
+    assert outcome.status == "converged"
+    outcome = minimize(Function(f), image_of(np.zeros(30)), method="l-bfgs", iterations=500)
+    assert outcome.status == "converged"
+    assert outcome.evaluations < 200
+    loose = minimize(Function(f), image_of(np.zeros(30)), method="l-bfgs", iterations=500, tolerance=1e-3)
+    assert loose.status == "converged"
+    assert loose.evaluations < outcome.evaluations
+
+
+def test_inputs_are_not_modified():
+    f, c = quadratic(30)
+    start = image_of(np.zeros(30))
+    minimize(Function(f), start, method="l-bfgs", iterations=20)
+    assert not start.any()
+
+
+def test_dot_adds_up_without_losing_digits():
+    rng = np.random.default_rng(0)
+    a = rng.uniform(0, 1, 5 * BLOCK * 40 + 17).astype(np.float32)
+    b = rng.uniform(0, 1, a.size).astype(np.float32)
+    exact = float(np.sum(a.astype(np.float64) * b))
+    assert dot(a, b) == pytest.approx(exact, rel=1e-6)
+    assert dot(a[:5], b[:5]) == pytest.approx(float(a[:5].astype(np.float64) @ b[:5]), rel=1e-6)
+
+
+def test_next_step_finds_the_minimum_of_a_cubic():
+    def f(t):
+        return (t, t**3 - 3 * t**2 + 1, 3 * t**2 - 6 * t)
+
+    assert next_step(f(0.5), f(5.0)) == pytest.approx(2.0)
+    assert next_step(f(0.5), None) == 2.0
+    assert 0.5 < next_step(f(0.5), (5.0, np.inf, np.nan)) < 5.0
+    assert 0.5 < next_step(f(0.5), (5.0, 1e30, np.nan)) < 5.0
+
+
+def test_a_long_line_search_ends():
+    """A loss that grows wherever one goes: no endless search, and a plain word."""
+    outcome = minimize(
+        Function(lambda x: (float(np.abs(x).sum()), -np.sign(x))),  # the gradient's sign is wrong
+        image_of(np.ones(30)),
+        method="l-bfgs",
+        iterations=1000,
+    )
+    assert outcome.status == "converged"
+    assert "rounding" in outcome.message
+    assert outcome.evaluations <= 1 + 2 * lbfgs.MAX_TRIALS + 1
