@@ -43,7 +43,8 @@ def main(argv=None):
         print(f"weights: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print("\nweights: interrupted; what was received is kept, the same command goes on", file=sys.stderr)
+        more = "; what was received is kept, the same command goes on" if options.command is _fetch else ""
+        print(f"\nweights: interrupted{more}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # `list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
