@@ -12,7 +12,7 @@ import secrets
 import shutil
 import stat
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -68,9 +68,14 @@ class Picture:
 
 
 def as_picture(source, *, min_side=MIN_SIDE):
-    """Picture from a path, a Pillow image, an array or a Picture."""
+    """Picture from a path, a Pillow image, an array, a Picture, or the name of a sample.
+
+    "sample:scene", "sample:strokes", "sample:mosaic" are drawn 512 pixels wide, "sample:scene:1024" 1024.
+    """
     if isinstance(source, Picture):
         return source
+    if isinstance(source, str) and source.startswith("sample:"):
+        return _sample(source)
     if isinstance(source, (str, os.PathLike)):
         return read(source, min_side=min_side)
     if isinstance(source, Image.Image):
@@ -150,6 +155,19 @@ def from_array(a, *, min_side=MIN_SIDE):
     colour = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values[..., :3]
     rgb, alpha = composite(colour, alpha)
     return Picture(rgb, alpha, sha256, None, f"array {a.dtype}", (W, H))
+
+
+def _sample(name):
+    """One of the project's own pictures by name, with its width in pixels after a second colon (512 without)."""
+    from style.samples import SAMPLES  # here, since what draws them takes longer to load than all the rest
+
+    key, _, size = name.removeprefix("sample:").partition(":")
+    if key not in SAMPLES:
+        raise ImageError(f"{name}: no such sample; expected one of {', '.join(f'sample:{k}' for k in SAMPLES)}")
+    if size and not (size.isdecimal() and MIN_SIDE * 2 <= int(size) <= 8192):
+        raise ImageError(f'{name}: size "{size}"; expected a number of pixels from {MIN_SIDE * 2} to 8192')
+    drawn = from_array(SAMPLES[key](int(size or 512)))
+    return replace(drawn, mode=name)
 
 
 def _open_regular(path):

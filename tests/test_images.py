@@ -442,6 +442,24 @@ def test_as_picture_takes_paths_arrays_and_pillow_images(tmp_path):
     np.testing.assert_array_equal(from_array.alpha, from_file.alpha)
 
 
+def test_samples_by_name():
+    from style.samples import SAMPLES
+
+    for name in SAMPLES:
+        picture = images.as_picture(f"sample:{name}:64")
+        assert picture.rgb.shape == (48, 64, 3) and picture.mode == f"sample:{name}:64" and picture.path is None
+        np.testing.assert_array_equal(picture.rgb, SAMPLES[name](64))
+    assert images.as_picture("sample:mosaic").rgb.shape == (384, 512, 3)
+    for bad, words in [
+        ("sample:none", "sample:scene"),
+        ("sample:scene:x", "number of pixels"),
+        ("sample:scene:9", "from 32"),
+        ("sample:scene:99999", "8192"),
+    ]:
+        with pytest.raises(ImageError, match=words):
+            images.as_picture(bad)
+
+
 def test_the_same_values_have_the_same_hash_and_others_not():
     a = smooth()
     assert images.as_picture(a).sha256 == images.as_picture(a.copy()).sha256
