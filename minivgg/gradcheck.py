@@ -3,7 +3,7 @@
 As a library: each method gives a number, `relative_error` compares it with the hand-written gradient.
 As a program: `python -m minivgg.gradcheck` prints a row per layer, network and loss; exit code 1 if one fails.
 The rows come from plain generators of `Row`: layer_rows and network_rows here, and those of the modules in
-ROW_MODULES, looked up when the program runs, so that nothing in minivgg imports style. MATH.md §6 has the
+ROW_MODULES, looked up when the program runs, so that nothing in minivgg imports style. MATH.md has the
 methods and their errors.
 """
 
@@ -24,7 +24,7 @@ BOUND_COMPLEX = 1e-12  # no subtraction, so a few units in the last place, times
 BOUND_ADJOINT = 1e-13
 BOUND_FLOAT32 = 1e-5  # the same gradient computed in float32 against float64
 STEP = 1e-4  # central differences of a single pair; off_kinks keeps 10 times this from every kink
-NETWORK_STEP = 1e-6  # of a whole network, in units of its input: small, to cross hardly any kink (MATH.md §6)
+NETWORK_STEP = 1e-6  # of a whole network, in units of its input: small, to cross hardly any kink (MATH.md, "The step")
 COMPLEX_STEP = 1e-30
 
 ROW_MODULES = ("style.gradcheck",)  # each offers rows(device, weights=None) -> iterable of Row

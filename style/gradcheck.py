@@ -100,10 +100,9 @@ def real_rows(device, kernels, path):
         network = networks.load(path, dtype=np.float64)
     except networks.WeightsError as e:  # minivgg's program does not know weights; it prints a ValueError's line
         raise ValueError(str(e)) from e
-    rng = np.random.default_rng(8)
-    whole, x = real_objective(network, *(_blocks(rng, W) for W in (64, 80, 64)), device=device, kernels=kernels)
+    whole, x = real_case(network, device, kernels)
     gradient = whole.evaluate(x).gradient
-    u = gradcheck.direction(gradient, rng)
+    u = gradcheck.direction(gradient, np.random.default_rng(0))
 
     def loss(x):
         return whole.evaluate(x).loss
@@ -114,6 +113,12 @@ def real_rows(device, kernels, path):
     if kernels == "textbook":
         error = gradcheck.directional_complex_error(loss, x, gradient, u)
         yield gradcheck.Row(name, backend, "complex128", "complex step", error, gradcheck.BOUND_COMPLEX)
+
+
+def real_case(network, device, kernels="textbook"):
+    """real_objective with made-up pictures: 64x48 for content and x, 80x48 for style."""
+    rng = np.random.default_rng(8)
+    return real_objective(network, *(_blocks(rng, W) for W in (64, 80, 64)), device=device, kernels=kernels)
 
 
 def real_objective(network, content, style, x, *, device, kernels="textbook", pooling="max", tv=1.0):
