@@ -7,6 +7,7 @@ finite; 130: Ctrl-C, with the best picture so far written.
 import argparse
 import dataclasses
 import json
+import math
 import os
 import sys
 import tempfile
@@ -50,9 +51,8 @@ def run(args):
     images.check_output(output, args.overwrite, size_hw=job.size)
     report = Report(job, output, args)
     report.announce()
-    job.objective()  # the targets, so that the first evaluation's time is that of any other
     try:
-        result = job.run(report)
+        result = job.run(report, report.stage_done)
     finally:
         report.close()
     return report.finish(result)
@@ -91,7 +91,7 @@ class Report:
         self.job, self.output, self.every, self.quiet = job, output, args.save_every, args.quiet
         self.log = open_log(args.log)
         self.bar = None
-        self.total = job.settings.iterations
+        self.total = sum(stage.iterations for stage in job.stages)
 
     def announce(self):
         """The plan, before any work."""
@@ -101,13 +101,21 @@ class Report:
     def __call__(self, progress):
         """After each evaluation."""
         if progress.evaluation == 1:
-            rest = progress.seconds * self.total
-            self.say(f"time     {progress.seconds:.2f} s an evaluation: about {duration(rest)} for {self.total}")
+            per_pixel = progress.seconds / math.prod(self.job.stages[0].size)
+            total = sum(stage.iterations * per_pixel * math.prod(stage.size) for stage in self.job.stages)
+            self.say(
+                f"time     {progress.seconds:.2f} s the first evaluation: about {duration(total)} for {self.total}"
+            )
         self._show(progress)
         if self.log:
             self._log(progress)
         if self.every and progress.evaluation % self.every == 0:
-            self._save_on_the_way(progress)
+            rgb = self.job.to_rgb(progress.image)
+            self._save(f"{progress.evaluation:05d}", rgb, self.job.alpha(rgb.shape[:2]))
+
+    def stage_done(self, stage, result):
+        """Each finished scale is saved: a long run leaves something on the way."""
+        self._save(f"{stage.size[1]}x{stage.size[0]}", result.rgb, result.alpha, result.metadata)
 
     def close(self):
         if self.bar is not None:
@@ -166,10 +174,10 @@ class Report:
             self.warn(f"{self.log.name}: the log ends here ({e.strerror})")
             self.log = None
 
-    def _save_on_the_way(self, progress):
-        path = self.output.with_stem(f"{self.output.stem}-{progress.evaluation:05d}")
+    def _save(self, suffix, rgb, alpha, metadata=None):
+        path = self.output.with_stem(f"{self.output.stem}-{suffix}")
         try:
-            images.save(path, self.job.to_rgb(progress.image), alpha=self.job.alpha())
+            images.save(path, rgb, alpha=alpha, metadata=metadata)
         except images.ImageError as e:
             self.warn(e)
 
@@ -193,7 +201,8 @@ def plan_lines(job, output):
     groups = [f"content {' '.join(s.content_layers)}", f"style {' '.join(s.style_layers)}"]
     yield "layers", "; ".join(groups) + f"; {s.pooling} pooling"
     yield "device", describe_device(job.device)
-    yield "run", f"{s.optimizer}, {s.iterations} evaluations from {s.init}, seed {s.seed}"
+    steps = ", then ".join(f"{stage.iterations} at {stage.size[1]}x{stage.size[0]}" for stage in job.stages)
+    yield "run", f"{s.optimizer} from {s.init}, seed {s.seed}: {steps} evaluations"
     yield "output", str(output)
 
 
@@ -235,6 +244,7 @@ def parser():
     p.add_argument("--size", type=int, metavar="N", help="longest side in pixels (default 512, or the picture's own)")
     p.add_argument("--side", metavar="S", help="what --size and --style-size measure: longest (default) or shortest")
     p.add_argument("--style-size", type=int, metavar="N", help="the same for the style picture (default: as --size)")
+    p.add_argument("--scales", metavar="S", help="coarse to fine: auto (default), a number, or sizes 256:300,512")
     p.add_argument("--iterations", type=int, metavar="N", help=f"evaluations at most (default {d.iterations})")
     p.add_argument("--optimizer", metavar="O", help="l-bfgs-b (SciPy's, default; also lbfgs) or adam")
     p.add_argument("--history", type=int, metavar="N", help=f"L-BFGS: pairs kept (default {d.history})")

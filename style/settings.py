@@ -29,7 +29,8 @@ class Settings:
     size: int | None = None  # pixels of `side`; None: 512, or the content's own size where that is smaller
     side: str = "longest"
     style_size: int | None = None  # None: as `size`
-    iterations: int = 200  # evaluations of loss and gradient
+    scales: str | int = "auto"  # coarse to fine: "auto", how many, or sizes "256:300,512" (schedule.py)
+    iterations: int = 200  # evaluations of loss and gradient; at finer scales half as many each
     optimizer: str = "l-bfgs-b"
     history: int = 10  # L-BFGS: pairs kept
     tolerance: float = 0.0  # L-BFGS-B: relative decrease at which to stop (SciPy's ftol); 0: never

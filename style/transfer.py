@@ -7,7 +7,9 @@
 `transfer(content, style, …)` is these lines in one call.
 """
 
+import dataclasses
 import importlib.metadata
+import math
 import os
 import platform
 import time
@@ -24,7 +26,8 @@ from minivgg.vgg import activation_size, check_layer_name, reached_layers
 from . import images
 from .objective import Objective, Terms, content_targets, style_targets
 from .optimize import minimize
-from .settings import DEFAULT_SIZE, INITS, SettingsError, settings_from
+from .schedule import stages
+from .settings import INITS, SettingsError, settings_from
 
 
 def transfer(content, style, *, preset=None, callback=None, output=None, **options):
@@ -81,8 +84,8 @@ class Job:
         self.start = images.as_picture(settings.init) if not _is_name(settings.init) else None
         self.network = weights.load(settings.weights)
         self._check_layers()
-        self.size = self._size(self.content, settings.size)
-        self.style_size = self._size(self.style, settings.style_size or settings.size or max(self.size))
+        self.stages = stages(settings, self.content.rgb.shape[:2], self.style.rgb.shape[:2])
+        self.size, self.style_size = self.stages[-1].size, self.stages[-1].style_size
         self.terms = Terms(
             {k: settings.content_weight * v for k, v in settings.content_layers.items()},
             {k: settings.style_weight * v for k, v in settings.style_layers.items()},
@@ -90,61 +93,71 @@ class Job:
             settings.tv_beta,
         )
         self._check_depth()
-        self._objective = None
+        self._net = None
         self._started = time.time()
 
-    def run(self, callback=None):
-        """Optimise; returns a Result, whatever ended the run (see its outcome.status)."""
-        s = self.settings
-        options = {"bounds": self._bounds()}
-        if s.optimizer == "adam":
-            options |= {"learning_rate": s.learning_rate, "betas": s.adam_betas, "eps": s.adam_eps}
-        else:
-            options |= {"history": s.history, "tolerance": s.tolerance}
-        outcome = minimize(
-            self.objective(),
-            self.initial_image(),
-            method=s.optimizer,
-            iterations=s.iterations,
-            callback=callback,
-            **options,
-        )
-        rgb = self.to_rgb(outcome.image)
-        return Result(rgb, self.alpha(), outcome, self.metadata(outcome))
+    def run(self, callback=None, on_stage=None):
+        """Optimise; returns a Result, whatever ended the run (see its outcome.status).
 
-    def objective(self):
-        """The Objective with its targets, built once."""
-        if self._objective is None:
+        callback  called with a Progress after each evaluation, counted over all stages
+        on_stage  called with (stage, Result) after each stage but the last
+        """
+        image, before = None, None
+        for stage in self.stages:
+            start = self.initial_image(stage) if image is None else self._enlarged(image, stage.size)
+            outcome = minimize(
+                self.objective(stage),
+                start,
+                method=self.settings.optimizer,
+                iterations=stage.iterations,
+                callback=callback and (lambda p, before=before: callback(_counted_on(p, before))),
+                **self._optimizer_options(),
+            )
+            outcome = _joined(before, outcome)
+            image, before = outcome.image, outcome
+            if outcome.status not in ("done", "converged"):
+                break
+            if on_stage is not None and stage is not self.stages[-1]:
+                on_stage(stage, self._result(outcome))
+        return self._result(outcome)
+
+    def objective(self, stage):
+        """The Objective of one stage, with its targets."""
+        content = content_targets(self.net, self._input(self.content, stage.size), tuple(self.terms.content))
+        style = style_targets(self.net, self._input(self.style, stage.style_size), tuple(self.terms.style))
+        return Objective(self.net, self.terms, content, style)
+
+    @property
+    def net(self):
+        """The network on its device, with no more layers than the loss needs."""
+        if self._net is None:
             params = {
                 name: tuple(to_device(a, self.device) for a in pair) for name, pair in self._needed_params().items()
             }
-            net = VGG(params, pooling=self.settings.pooling, kernels=self.settings.kernels)
-            content = content_targets(net, self._input(self.content, self.size), tuple(self.terms.content))
-            style = style_targets(net, self._input(self.style, self.style_size), tuple(self.terms.style))
-            self._objective = Objective(net, self.terms, content, style)
-        return self._objective
+            self._net = VGG(params, pooling=self.settings.pooling, kernels=self.settings.kernels)
+        return self._net
 
-    def initial_image(self):
-        """Network input (1, 3, H, W) at which the optimisation starts."""
+    def initial_image(self, stage):
+        """Network input (1, 3, H, W) at which the first stage starts."""
         s = self.settings
         if self.start is not None:
-            return self._input(self.start, self.size)
+            return self._input(self.start, stage.size)
         if s.init in ("content", "style"):
-            return self._input(getattr(self, s.init), self.size)
+            return self._input(getattr(self, s.init), stage.size)
         rng = np.random.default_rng(s.seed)
-        noise = rng.uniform(-s.noise_level, s.noise_level, (1, 3, *self.size)).astype(np.float32)
+        noise = rng.uniform(-s.noise_level, s.noise_level, (1, 3, *stage.size)).astype(np.float32)
         noise = to_device(noise, self.device)
         if s.init == "noise":
             return noise  # about the average colour, which is 0 here
-        return s.noise_ratio * noise + (1 - s.noise_ratio) * self._input(self.content, self.size)
+        return s.noise_ratio * noise + (1 - s.noise_ratio) * self._input(self.content, stage.size)
 
     def to_rgb(self, image):
         """(H, W, 3) float32 0..255 on the host, from a network input."""
         return np.clip(images.from_network(to_numpy(image), self.network.mean, self.network.order), 0, 255)
 
-    def alpha(self):
-        """The content's transparency at the output's size, or None."""
-        return None if self.content.alpha is None else images.resize(self.content.alpha, self.size)
+    def alpha(self, size_hw):
+        """The content's transparency at a picture's size, or None."""
+        return None if self.content.alpha is None else images.resize(self.content.alpha, size_hw)
 
     def metadata(self, outcome):
         """Everything that went into the picture, as plain values."""
@@ -153,7 +166,10 @@ class Job:
             "versions": {n: _version(n) for n in ("numpy", "scipy", "pillow")} | {"python": platform.python_version()},
             "device": str(self.device),
             "settings": self.settings.to_dict(),
-            "size": {"content": self.size[::-1], "style": self.style_size[::-1]},
+            "stages": [
+                {"size": s.size[::-1], "style size": s.style_size[::-1], "iterations": s.iterations}
+                for s in self.stages
+            ],
             "content": _provenance(self.content),
             "style": _provenance(self.style),
             "weights": {"name": self.network.name, "sha256": self.network.sha256},
@@ -168,11 +184,23 @@ class Job:
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
         }
 
-    def _size(self, picture, size):
-        h, w = picture.rgb.shape[:2]
-        if size is None:
-            size = min(DEFAULT_SIZE, max(h, w))
-        return images.fit(size, h, w, side=self.settings.side)
+    def _result(self, outcome):
+        rgb = self.to_rgb(outcome.image)
+        return Result(rgb, self.alpha(rgb.shape[:2]), outcome, self.metadata(outcome))
+
+    def _optimizer_options(self):
+        s = self.settings
+        if s.optimizer == "adam":
+            own = {"learning_rate": s.learning_rate, "betas": s.adam_betas, "eps": s.adam_eps}
+        else:
+            own = {"history": s.history, "tolerance": s.tolerance}
+        return {"bounds": self._bounds(), **own}
+
+    def _enlarged(self, image, size_hw):
+        """A finished picture as the next stage's start; not clipped, so that nothing of it is lost."""
+        mean, order = self.network.mean, self.network.order
+        rgb = images.resize(images.from_network(to_numpy(image), mean, order), size_hw)
+        return images.to_network(rgb, mean, order, np.float32, self.device)
 
     def _input(self, picture, size_hw):
         rgb = images.resize(picture.rgb, size_hw, method=self.settings.resample)
@@ -204,13 +232,40 @@ class Job:
 
     def _check_depth(self):
         """A picture so small that a layer of the loss would be empty is found here, not in the middle of a run."""
-        for what, size in (("content", self.size), ("style", self.style_size)):
+        for what, size in (("content", self.stages[0].size), ("style", self.stages[0].style_size)):
             for name in self.terms.layers:
                 if min(activation_size(name, *size)) < 1:
                     raise SettingsError(
                         f"{what} picture at {size[1]}x{size[0]} leaves nothing at {name}: use a larger size, "
                         "a less elongated picture, or shallower layers"
                     )
+
+
+def _counted_on(progress, before):
+    """Progress of a stage, with what came before it added."""
+    if before is None:
+        return progress
+    return dataclasses.replace(
+        progress,
+        evaluation=progress.evaluation + before.evaluations,
+        iteration=progress.iteration + before.iterations,
+        seconds=progress.seconds + before.seconds,
+    )
+
+
+def _joined(before, outcome):
+    """Outcome of all stages so far; the picture before is kept where this stage has not one finite evaluation."""
+    if before is None:
+        return outcome
+    kept = outcome if math.isfinite(outcome.totals["loss"]) else before
+    return dataclasses.replace(
+        outcome,
+        image=kept.image,
+        totals=kept.totals,
+        evaluations=outcome.evaluations + before.evaluations,
+        iterations=outcome.iterations + before.iterations,
+        seconds=outcome.seconds + before.seconds,
+    )
 
 
 def _is_name(init):

@@ -46,8 +46,8 @@ def test_makes_a_picture_and_says_what_it_does(folder, capsys):
         "narrow",
         "relu4_2",
         "cpu",
-        "l-bfgs-b, 6 evaluations",
-        "s an evaluation",
+        "l-bfgs-b from content, seed 0: 6 at 56x40 evaluations",
+        "the first evaluation",
         "wrote",
     ):
         assert word in out, word

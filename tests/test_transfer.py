@@ -50,7 +50,7 @@ def test_same_seed_same_picture_other_seed_another(pictures, network_file):
 @pytest.mark.parametrize("init", ["content", "style", "noise", "blend"])
 def test_every_start(init, pictures, network_file):
     job = style.Job(*pictures, style.settings_from(size=48, init=init, weights=str(network_file), device="cpu"))
-    start = job.initial_image()
+    start = job.initial_image(job.stages[0])
     assert start.shape == (1, 3, 34, 48)
     assert start.dtype == np.float32
     content = job._input(job.content, job.size)
@@ -66,7 +66,7 @@ def test_start_from_a_file(tmp_path, pictures, network_file):
     path = tmp_path / "start.png"
     images.save(path, pictures[1])
     job = style.Job(*pictures, style.settings_from(size=48, init=str(path), weights=str(network_file)))
-    assert job.initial_image().shape == (1, 3, 34, 48)
+    assert job.initial_image(job.stages[0]).shape == (1, 3, 34, 48)
     with pytest.raises(SettingsError, match="missing"):
         style.Job(*pictures, style.settings_from(init="missing.png", weights=str(network_file)))
 
@@ -131,3 +131,37 @@ def test_bounds_keep_grey_levels(pictures, network_file):
 def test_output_is_checked_before_the_work(tmp_path, pictures, network_file):
     with pytest.raises(images.ImageError, match="suffix"):
         transfer(pictures, network_file, output=tmp_path / "out.xyz", callback=lambda p: pytest.fail("work was done"))
+
+
+def test_coarse_to_fine(pictures, network_file):
+    seen, finished = [], []
+    settings = style.settings_from(size=96, scales=2, iterations=6, weights=str(network_file), device="cpu")
+    job = style.Job(*pictures, settings)
+    result = job.run(seen.append, lambda stage, result: finished.append((stage.size, result.rgb.shape)))
+    assert [stage.iterations for stage in job.stages] == [6, 3]
+    assert finished == [((34, 48), (34, 48, 3))]
+    assert result.rgb.shape == (69, 96, 3)
+    assert [p.evaluation for p in seen] == list(range(1, 10))
+    assert [p.image.shape[-1] for p in seen] == [48] * 6 + [96] * 3
+    assert result.outcome.evaluations == 9
+    # the fine stage starts at the coarse one's best picture, enlarged
+    best = min(seen[:6], key=lambda p: p.loss).image
+    assert np.allclose(seen[6].image, job._enlarged(best, (69, 96)), atol=1e-3)
+
+
+def test_stop_in_the_second_stage_before_it_has_anything_keeps_the_first(pictures, network_file, monkeypatch):
+    settings = style.settings_from(size=96, scales=2, iterations=6, weights=str(network_file), device="cpu")
+    job = style.Job(*pictures, settings)
+    objective = job.objective
+
+    def breaks(stage):
+        made = objective(stage)
+        if stage is job.stages[1]:
+            monkeypatch.setattr(made, "evaluate", lambda image: (_ for _ in ()).throw(KeyboardInterrupt))
+        return made
+
+    monkeypatch.setattr(job, "objective", breaks)
+    result = job.run()
+    assert result.outcome.status == "interrupted"
+    assert result.rgb.shape == (34, 48, 3)
+    assert np.isfinite(result.outcome.totals["loss"])

@@ -1,0 +1,80 @@
+"""Coarse to fine: at which sizes a transfer is optimised, one after the other, and for how long.
+
+A network sees about 100 to 200 pixels at once, whatever the picture's size: optimised at 2000 pixels alone, a picture
+gets small strokes and keeps its large shapes. Optimised small first and enlarged, it keeps the small one's composition
+and gains detail (Gatys et al. 2017, section 5). Losses are means (losses.py), so the factors hold at every size.
+"""
+
+from dataclasses import dataclass
+
+from . import images
+from .settings import DEFAULT_SIZE, SettingsError
+
+COARSEST = 640  # automatic: no scale is added below a longest side of this many pixels
+SMALLEST = 16
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One size: (height, width) of the picture and of the style, and evaluations at most."""
+
+    size: tuple
+    style_size: tuple
+    iterations: int
+
+
+def stages(settings, content_hw, style_hw):
+    """The stages of a transfer, coarsest first; the last has the size that was asked for.
+
+    content_hw, style_hw  (height, width) of the pictures as they came
+
+    settings.scales is "auto" (halved until the longest side is at most COARSEST), a number of scales, each twice the
+    one before, or "256:300,512" with sizes as --size measures them and evaluations after a colon. Where evaluations
+    are not given, the coarsest has settings.iterations and each finer one half as many.
+    """
+    s = settings
+    given = _sizes(s.scales)
+    size = s.size if s.size is not None or given is None else given[-1][0]
+    final = fitted(size, content_hw, s.side)
+    style_final = fitted(s.style_size or size or max(final), style_hw, s.side)
+    found = []
+    for position, (ratio, iterations) in enumerate(_ratios(s.scales, given, size, final)):
+        hw, style_hw = (tuple(max(1, round(v * ratio)) for v in whole) for whole in (final, style_final))
+        found.append(Stage(hw, style_hw, iterations or max(1, s.iterations >> position)))
+    return tuple(found)
+
+
+def fitted(size, hw, side):
+    """(height, width) of a picture brought to `size`; None is DEFAULT_SIZE, or the picture's own where smaller."""
+    return images.fit(min(DEFAULT_SIZE, max(hw)) if size is None else size, *hw, side=side)
+
+
+def _sizes(scales):
+    """[(size, evaluations or None)] from "256:300,512"; None when sizes are not what `scales` says."""
+    if isinstance(scales, int) or scales == "auto" or scales.isdigit():
+        return None
+    sizes = []
+    for part in scales.split(","):
+        size, colon, iterations = part.strip().partition(":")
+        if not size.isdigit() or int(size) < SMALLEST or (colon and not (iterations.isdigit() and int(iterations))):
+            raise SettingsError(f"--scales {scales}: {part!r} is neither a size nor size:evaluations")
+        sizes.append((int(size), int(iterations) if colon else None))
+    return sizes
+
+
+def _ratios(scales, given, size, final):
+    """[(size as a fraction of the last one, evaluations or None)], coarsest first."""
+    if given is not None:
+        in_order = [v for v, _ in given] == sorted({v for v, _ in given})
+        if not in_order or given[-1][0] != size:
+            raise SettingsError(f"--scales {scales}: expected growing sizes that end with the picture's, {size}")
+        return [(v / size, iterations) for v, iterations in given]
+    if scales == "auto":
+        count = 1
+        while max(final) / 2 ** (count - 1) > COARSEST:
+            count += 1
+    else:
+        count = int(scales)
+        if not 1 <= count <= 10:
+            raise SettingsError(f"--scales {scales}: expected auto, 1 to 10, or sizes such as 256:300,512")
+    return [(0.5 ** (count - 1 - k), None) for k in range(count)]

@@ -1,0 +1,40 @@
+"""Coarse to fine: which sizes, how many evaluations, and what is refused."""
+
+import pytest
+
+from style import SettingsError, settings_from
+from style.schedule import stages
+
+CONTENT, STYLE = (1200, 1600), (800, 1000)
+
+
+def sizes(**options):
+    return [(s.size, s.iterations) for s in stages(settings_from(None, **options), CONTENT, STYLE)]
+
+
+def test_small_pictures_have_one_scale():
+    assert sizes(size=512, iterations=100) == [((384, 512), 100)]
+    assert sizes(iterations=100) == [((384, 512), 100)]
+
+
+def test_automatic_scales_halve_the_size_and_the_evaluations():
+    assert sizes(size=1600, iterations=200) == [((300, 400), 200), ((600, 800), 100), ((1200, 1600), 50)]
+
+
+def test_a_number_and_a_list():
+    assert [s for s, _ in sizes(size=512, scales="2")] == [(192, 256), (384, 512)]
+    assert sizes(scales="200:30,400", iterations=80) == [((150, 200), 30), ((300, 400), 40)]
+    assert sizes(size=1600, scales=1, iterations=9) == [((1200, 1600), 9)]
+
+
+def test_the_style_picture_is_scaled_with_the_content():
+    found = stages(settings_from(size=1600, style_size=800), CONTENT, STYLE)
+    assert [s.style_size for s in found] == [(160, 200), (320, 400), (640, 800)]
+
+
+@pytest.mark.parametrize(
+    "scales", ["512,256", "256,256,512", "256", "a,512", "256:0,512", "256:x,512", "0", "99", "4,512"]
+)
+def test_bad_scales(scales):
+    with pytest.raises(SettingsError, match="--scales"):
+        sizes(size=512, scales=scales)
