@@ -17,9 +17,10 @@ from minivgg.backend import get_xp
 from minivgg.vgg import activation_size
 
 from . import losses
-from .objective import Evaluation, _both, _numbers
+from .objective import _both, fetch
 
 TV_STRIP = 1 << 20  # values of the picture in a strip of the TV term
+BAND = 1 << 20  # values of an activation that one product of the Gram sum reads
 
 
 @dataclass(frozen=True)
@@ -163,8 +164,7 @@ def forward_pass(net, image, segments, *, gram=(), store=(), last_names=None):
             for name in names:
                 depth = segment.depths[name]
                 if name in gram:
-                    G = losses.gram_forward(_core(feats[name], tile.within(depth)))
-                    grams[name] = grams.get(name, 0) + G.astype(xp.result_type(G.dtype, xp.float64))
+                    grams[name] = grams.get(name, 0) + gram_of_core(feats[name], tile.within(depth))
                 if name in store or name == segment.end:
                     if name not in stored:
                         size = tuple(s >> depth for s in segment.shape)
@@ -226,9 +226,9 @@ class TiledObjective:
                 x = last = None
         else:
             gradient = get_xp(image).zeros_like(image)
-        tv = add_tv(image, gradient, terms.tv, terms.tv_beta).item() if terms.tv else 0.0
+        tv = add_tv(image, gradient, terms.tv, terms.tv_beta) if terms.tv else None
         content = {name: content[name] for name in sorted(content, key=net.names.index)} if content else {}
-        return Evaluation(_numbers(content), _numbers(style), tv, gradient)
+        return fetch(content, style, tv, gradient)
 
     def _check_size(self, H, W):
         for name, target in self.content.items():
@@ -260,12 +260,12 @@ class TiledObjective:
                 last = self.net.forward(x[tile.place].copy(order="K"), names, start=segment.start)
             feats, cache = last
             last = None
-            dfeats = {}
-            for name in names:
+            dfeats, deeper = {}, None
+            for name in reversed(names):
                 feat, depth = feats.pop(name), segment.depths[name]
                 core = tile.within(depth)
                 if name in self.terms.style:
-                    dfeats[name] = _style_gradient(dgrams[name], feat, core)
+                    dfeats[name] = deeper = CoreStyleGradient(dgrams[name], feat, core, deeper)
                 if name in self.terms.content:
                     loss, dcontent = self._content(name, feat, core, tile.in_whole(depth))
                     content[name] = content.get(name, 0.0) + loss
@@ -323,31 +323,64 @@ def _places(name, H, W):
     return h * w
 
 
-def _core(feat, core):
-    """Feature matrix (C, M) of a core; the copy keeps the memory order, so that the reshape is a view."""
+def gram_of_core(feat, core):
+    """Gram matrix of a core in double precision, a band of rows at a time: nothing of the core's size is copied."""
+    xp = get_xp(feat)
     part = feat[core]
-    return losses.features(part if part.shape == feat.shape else part.copy(order="K"))
+    N, C, h, w = part.shape
+    rows = max(1, BAND // (C * w))
+    total = 0
+    for y in range(0, h, rows):
+        band = part[:, :, y : y + rows].copy(order="K")  # in the same memory order, so that features() is a view
+        G = losses.gram_forward(losses.features(band))
+        total = total + G.astype(xp.result_type(G.dtype, xp.float64))
+    return total
 
 
-def _style_gradient(dG, feat, core):
-    """A function that gives the Gram term's gradient by a tile's activation: 0 in the halo. It lets go of `feat`."""
-    held = [feat]
+class CoreStyleGradient:
+    """Gradient of the style loss by a tile's activation: 0 in the halo. Whole by a call, or rows of it.
 
-    def gradient():
-        feat = held.pop()
-        dfeat = losses.gram_backward(dG, losses.features(feat)).reshape(feat.shape)
-        _clear_halo(dfeat, core)
+    Computed when backward asks for it, and by then backward is done with the layers below: `deeper`, their gradient,
+    may let go of its activation.
+
+    dG    (C, C), of the whole picture
+    feat  (1, C, h, w)
+    """
+
+    def __init__(self, dG, feat, core, deeper):
+        self.factor = dG + dG.T
+        self.feat, self.core, self.deeper = feat, core, deeper
+
+    def _begin(self):
+        deeper, self.deeper = self.deeper, None
+        if deeper is not None:
+            deeper.feat = None
+
+    def __call__(self):
+        self._begin()
+        F = losses.features(self.feat)
+        xp = get_xp(F)
+        dF = xp.empty_like(F)
+        xp.matmul(self.factor, F, out=dF)  # losses.gram_backward
+        dfeat = dF.reshape(self.feat.shape)
+        _, _, rows, cols = self.core
+        dfeat[:, :, : rows.start] = 0
+        dfeat[:, :, rows.stop :] = 0
+        dfeat[..., : cols.start] = 0
+        dfeat[..., cols.stop :] = 0
         return dfeat
 
-    return gradient
-
-
-def _clear_halo(dfeat, core):
-    _, _, rows, cols = core
-    dfeat[:, :, : rows.start] = 0
-    dfeat[:, :, rows.stop :] = 0
-    dfeat[:, :, :, : cols.start] = 0
-    dfeat[:, :, :, cols.stop :] = 0
+    def rows(self, n, y0, y1):
+        """Rows y0 to y1, channels last: (y1-y0, w, C)."""
+        self._begin()
+        _, _, rows, cols = self.core
+        _, C, h, w = self.feat.shape
+        out = get_xp(self.feat).zeros((y1 - y0, w, C), dtype=self.feat.dtype)
+        top, bottom = max(y0, rows.start), min(y1, rows.stop)
+        if top < bottom:
+            part = self.feat[n, :, top:bottom, cols].transpose(1, 2, 0)
+            out[top - y0 : bottom - y0, cols] = part @ self.factor
+        return out
 
 
 def _embedded(dcore, like, core):

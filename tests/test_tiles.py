@@ -89,7 +89,7 @@ def test_odd_sizes_and_grids(size, core):
 
 @pytest.mark.parametrize("kernels", ["textbook", "fast"])
 def test_float32_and_both_kernels(kernels):
-    case = make_case(97, 131, np.float32, kernels=kernels, widths=(8, 12, 16, 16, 16))
+    case = make_case(97, 131, np.float32, kernels=kernels, widths=(16, 16, 24, 24, 32))
     expected = Objective(*case[:4]).evaluate(case[4])
     for tiling in GRIDS.values():
         found = TiledObjective(*case[:4], tiling=tiling).evaluate(case[4])
