@@ -107,6 +107,11 @@ class VGG:
                 feats[step.output] = x
         return feats, (steps, caches, {name: feat.shape for name, feat in feats.items()}) if cached else None
 
+    def release(self):
+        """Give back memory that is kept for the next call: worth it before one with pictures of another size."""
+        if "workspace" in self._own:
+            self._own["workspace"].release()
+
     def backward(self, dfeats, cache):
         """Gradient by the input, from gradients at any set of the layers that forward returned.
 

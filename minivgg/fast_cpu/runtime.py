@@ -135,6 +135,11 @@ class Workspace:
         self._buffers.append(np.empty(nbytes, np.uint8))
         return self._buffers[-1]
 
+    def release(self):
+        """Give the free buffers and the scratch memory back to the system: what comes next has other sizes."""
+        self._buffers = [buffer for buffer in self._buffers if sys.getrefcount(buffer) > 3]  # as in _find
+        self._arenas.clear()
+
     def arena(self, worker, nbytes):
         """At least nbytes of scratch memory for one worker, as an Arena."""
         held = self._arenas.get(worker)
