@@ -9,13 +9,13 @@ from numpy.lib.stride_tricks import as_strided
 
 from .runtime import Arena, cores, one_blas_thread, parallel
 
-COLUMN_BYTES = 1 << 19  # of im2col's columns in a strip: half of a core's second-level cache
+STRIP_BYTES = 1 << 21  # of columns and activations in a strip: less makes the two rows of overlap and the calls count
 TAPS = [(i, j) for i in range(3) for j in range(3)]
 
 
 def _strips(pictures, H, W, width, itemsize):
-    """[(n, y0, y1), …] and the rows of a strip, an even number: as many rows as have columns of COLUMN_BYTES."""
-    rows = max(2, COLUMN_BYTES // max(1, width * W * itemsize) // 2 * 2)
+    """[(n, y0, y1), …] and the rows of a strip, an even number: as many rows as STRIP_BYTES holds."""
+    rows = max(2, STRIP_BYTES // max(1, width * W * itemsize) // 2 * 2)
     return [(n, y, min(y + rows, H)) for n in range(pictures) for y in range(0, H, rows)], min(rows, H)
 
 

@@ -8,7 +8,6 @@ Names: t counts tiles along a row, v and u the six frequencies along x and along
 T = R·tx tiles in a strip, C channels in, F channels out.
 """
 
-import math
 from functools import lru_cache
 
 import numpy as np
@@ -230,7 +229,7 @@ class _Strip:
         np.matmul(self.BT, tiles, out=D.reshape(N, R, -1, c).transpose(1, 2, 0, 3))
         np.matmul(D, U, out=P)
         Z = self.Z[v, M * r0 : M * r1]  # (4R, tx, F of all)
-        if F == Z.shape[2]:
+        if Z.shape[2] == F:
             c = _divisor(tx * F)
             Z = Z.reshape(R, M, -1, c).transpose(0, 2, 1, 3)
             np.matmul(self.AT, P.reshape(N, R, -1, c).transpose(1, 2, 0, 3), out=Z)
