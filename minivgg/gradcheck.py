@@ -24,7 +24,7 @@ BOUND_COMPLEX = 1e-12  # no subtraction, so a few units in the last place, times
 BOUND_ADJOINT = 1e-13
 BOUND_FLOAT32 = 1e-5  # the same gradient computed in float32 against float64
 STEP = 1e-4  # central differences of a single pair; off_kinks keeps 10 times this from every kink
-NETWORK_STEP = 1e-6  # of a whole network, in units of its input: small, to cross hardly any kink (MATH.md, "The step")
+NETWORK_STEP = 1e-6  # of a whole network, in units of its input: small, to cross hardly any kink (MATH.md, 8.5)
 COMPLEX_STEP = 1e-30
 
 ROW_MODULES = ("style.gradcheck",)  # each offers rows(device, weights=None) -> iterable of Row
