@@ -172,6 +172,8 @@ def forward_pass(net, image, segments, *, gram=(), store=(), last_names=None):
                     stored[name][tile.in_whole(depth)] = feats[name][tile.within(depth)]
             del part, feats, cache
         x = stored.get(segment.end)
+        if segment is not segments[-1]:
+            net.release()  # the next segment's tiles have other sizes
     return {name: G.astype(image.dtype) for name, G in grams.items()}, stored, last
 
 
@@ -224,6 +226,8 @@ class TiledObjective:
                 x = image if segment.start is None else stored.pop(segment.start)
                 gradient = self._segment_backward(segment, x, dgrams, gradient, content, last)
                 x = last = None
+                if segment.start is not None:
+                    net.release()
         else:
             gradient = get_xp(image).zeros_like(image)
         tv = add_tv(image, gradient, terms.tv, terms.tv_beta) if terms.tv else None
@@ -274,6 +278,8 @@ class TiledObjective:
                     dfeats[name] = _both(dfeats.get(name), _embedded(dend[tile.in_whole(depth)], feat, core))
                 del feat
             dtile = self.net.backward(dfeats, cache)
+            if len(segment.tiles) == 1:
+                return dtile
             if dx is None:
                 dx = get_xp(x).zeros_like(x)
             dx[tile.place] += dtile
