@@ -6,6 +6,8 @@ input (1, 3, H, W): grey levels less the average colour, in the network's channe
 
 from dataclasses import dataclass, field
 
+from minivgg.backend import get_xp, to_numpy
+
 from . import losses
 
 
@@ -77,6 +79,10 @@ class Objective:
 
     def evaluate(self, image):
         """Evaluation at `image` (1, 3, H, W). Raises ValueError when its size is not the content targets'."""
+        return fetch(*self.enqueue(image))
+
+    def enqueue(self, image):
+        """evaluate() up to the point where the host must wait: (content, style, tv, gradient), all on the device."""
         terms, layers = self.terms, self.terms.layers
         content, style, dfeats = {}, {}, {}
         if layers:
@@ -90,12 +96,12 @@ class Objective:
                     dfeats[name] = _both(dfeats.get(name), dstyle)
             del feat, feats  # what backward needs lives in the gradients' closures until it has been used
             gradient = self.net.backward(dfeats, cache)
-        tv = 0.0
+        tv = None
         if terms.tv:
             tv, dtv = losses.tv_loss(image, beta=terms.tv_beta)
-            tv = (terms.tv * tv).item()
+            tv = terms.tv * tv
             gradient = gradient + terms.tv * dtv if layers else terms.tv * dtv
-        return Evaluation(_numbers(content), _numbers(style), tv, gradient)
+        return content, style, tv, gradient
 
     def _content(self, name, feat):
         """α · content loss at one layer, and a function that gives its gradient by the activation."""
@@ -141,6 +147,17 @@ def _both(first, second):
     return second if first is None else lambda: first() + second()
 
 
-def _numbers(values):
-    """Python numbers of arrays' entries: floats; complex in the complex-step check."""
-    return {name: v.item() for name, v in values.items()}
+def fetch(content, style, tv, gradient):
+    """Evaluation of loss values on the device, which go to the host together, in one transfer.
+
+    content, style  {layer: loss}, 0-d values of one type: float64, or complex128 in the complex-step check
+    tv              likewise, or None where that term is not there
+    """
+    values = [*content.values(), *style.values(), *([] if tv is None else [tv])]
+    numbers = iter(to_numpy(get_xp(values[0]).stack(values)).tolist() if values else [])
+    return Evaluation(
+        {name: next(numbers) for name in content},
+        {name: next(numbers) for name in style},
+        next(numbers, 0.0),
+        gradient,
+    )
