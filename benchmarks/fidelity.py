@@ -1,0 +1,182 @@
+"""How well one network stands in for another: optimise with it, judge the picture with the real one.
+
+    python -m benchmarks.fidelity --weights vgg19=FILE mini random --pairs CONTENT:STYLE ...
+
+Every network in turn makes the picture, from the content picture, by L-BFGS-B; the judge (the first network listed)
+then says how much of the content picture's style loss is left and what content loss it cost. `random` is a network of
+the shape of the one listed before it, with normal filters (He, Wang & Hopcroft 2016), scaled to the judge's losses:
+what the architecture alone can do. `content` is the untouched picture.
+"""
+
+import argparse
+import re
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import weights
+from minivgg.vgg import VGG
+from style import images
+from style.objective import Objective, Terms, content_targets, style_targets
+from style.optimize import minimize
+from weights import student
+
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+TERMS = Terms(content={"relu4_2": 1.0}, style=dict.fromkeys(STYLE_LAYERS, 1000.0))  # Gatys' notebook, in our units
+
+
+def random_network(like, judge, pixels, seed=0):
+    """A network of the shape of `like` with normal filters and no biases, scaled layer by layer to `judge`'s losses.
+
+    pixels  list of batches (N, 3, H, W), N at least 2, mean taken off: where the losses are compared
+    """
+    rng = np.random.default_rng(seed)
+    params = {}
+    for name, (w, b) in like.params.items():
+        fan_in = np.prod(w.shape[1:])
+        params[name] = rng.normal(0, np.sqrt(2 / fan_in), w.shape).astype(np.float32), np.zeros_like(b)
+    scales = student.loss_scales(params, judge.params, pixels)
+    return weights.Network("random", like.arch, student.scale_channels(params, scales), like.mean, like.order)
+
+
+def load_networks(specs, pixels_of, seed=0):
+    """[(label, Network)] from "vgg19=FILE", a name, a file or "random"; pixels_of(network) gives random's pictures."""
+    networks = []
+    for spec in specs:
+        label, _, path = spec.partition("=")
+        if spec == "random":
+            if not networks:
+                raise weights.WeightsError("random takes the shape of the network listed before it: list one first")
+            judge = networks[0][1]
+            networks.append((label, random_network(networks[-1][1], judge, pixels_of(judge), seed)))
+        else:
+            networks.append((label if path else Path(spec).stem, weights.load(path or spec)))
+    return networks
+
+
+class Pair:
+    """A content and a style picture, each with its longest side at `size` pixels."""
+
+    def __init__(self, text, size):
+        files = re.split(r"(?<!^[A-Za-z]):", text)  # a drive's letter is no separator
+        if len(files) != 2:
+            raise images.ImageError(f"{text}: found {len(files)} files; expected CONTENT:STYLE")
+        self.content, self.style = (read_resized(f, size) for f in files)
+        self.label = "-".join(Path(f).stem for f in files)
+
+    def inputs(self, network):
+        """(content, style) as `network`'s inputs."""
+        return tuple(images.to_network(p, network.mean, network.order) for p in (self.content, self.style))
+
+
+def read_resized(path, size):
+    rgb = images.read(path).rgb
+    return images.resize(rgb, images.fit(size, *rgb.shape[:2]))
+
+
+def objective_of(network, pair):
+    """The objective that `network` sees in a pair, and the content picture as its input."""
+    net = VGG(network.params)
+    content, style = pair.inputs(network)
+    targets = content_targets(net, content, TERMS.content), style_targets(net, style, STYLE_LAYERS)
+    return Objective(net, TERMS, *targets), content
+
+
+def run_pair(pair, networks, evaluations, report):
+    """Rows of one pair: {"pair", "network", "style_left", "content", "seconds", "picture"}; report(row) as they come."""
+    judge = networks[0][1]
+    verdict, start = objective_of(judge, pair)
+    untouched = verdict.evaluate(start).totals()
+    rows = []
+    for label, network in [*networks, ("content", None)]:
+        picture, seconds = pair.content, float("nan")
+        if network is not None:
+            objective, x = objective_of(network, pair)
+            outcome = minimize(objective, x, iterations=evaluations)
+            seconds = time_evaluation(objective, outcome.image)
+            picture = images.from_network(outcome.image, network.mean, network.order)
+        totals = verdict.evaluate(images.to_network(picture, judge.mean, judge.order)).totals()
+        row = {"pair": pair.label, "network": label, "seconds": seconds, "picture": picture}
+        row |= {"style_left": totals["style"] / untouched["style"], "content": totals["content"]}
+        rows.append(row)
+        report(row)
+    return rows
+
+
+def time_evaluation(objective, image, repeats=5):
+    """Median seconds of an evaluation."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        objective.evaluate(image)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def summary(rows):
+    """Lines of the table of means over the pairs: style left, content loss, seconds, times cheaper than the judge."""
+    labels = list(dict.fromkeys(r["network"] for r in rows))
+    mean = {n: {k: np.mean([r[k] for r in rows if r["network"] == n]) for k in COLUMNS} for n in labels}
+    first = mean[labels[0]]["seconds"]
+    lines = [
+        "| network | style loss left | worst pair | content loss | seconds an evaluation | times cheaper |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in labels:
+        m, worst = mean[name], max(r["style_left"] for r in rows if r["network"] == name)
+        cost = "– | –" if np.isnan(m["seconds"]) else f"{m['seconds']:.3f} | {first / m['seconds']:.1f}"
+        lines.append(f"| {name} | {m['style_left']:.4f} | {worst:.4f} | {m['content']:.0f} | {cost} |")
+    return lines
+
+
+COLUMNS = ("style_left", "content", "seconds")
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fidelity", description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", nargs="+", required=True, metavar="[LABEL=]SPEC", help="the first is the judge")
+    parser.add_argument("--pairs", nargs="+", required=True, metavar="CONTENT:STYLE")
+    parser.add_argument("--size", type=int, default=256, help="longest side of both pictures (256)")
+    parser.add_argument("--evaluations", type=int, default=200, help="of loss and gradient, for each picture (200)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random network (0)")
+    parser.add_argument("--out-dir", type=Path, help="save the pictures here")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Print the table; exit code 0, or 1 with one line when something cannot be read."""
+    args = parse(argv)
+    try:
+        pairs = [Pair(text, args.size) for text in args.pairs]
+        square = (args.size, args.size)
+
+        def pixels_of(network):
+            both = [np.stack([images.resize(a, square) for a in (p.content, p.style)]) for p in pairs[:4]]
+            return [np.concatenate([images.to_network(a, network.mean, network.order) for a in x]) for x in both]
+
+        networks = load_networks(args.weights, pixels_of, args.seed)
+        rows = []
+        for pair in pairs:
+            rows += run_pair(pair, networks, args.evaluations, lambda row: report(row, args.out_dir))
+    except (images.ImageError, weights.WeightsError) as error:
+        print(f"fidelity: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    print("\n".join(["", *summary(rows)]))
+    return 0
+
+
+def report(row, out_dir):
+    """One line for one picture, and the picture if a folder is given."""
+    print(f"{row['pair']:40s} {row['network']:12s} style left {row['style_left']:.4f}  content {row['content']:9.1f}")
+    sys.stdout.flush()
+    if out_dir is not None:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        images.save(out_dir / f"{row['pair']}-{row['network']}.png", row["picture"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
