@@ -288,6 +288,16 @@ def test_srgb_profile_changes_nothing(tmp_path):
     np.testing.assert_array_equal(images.read(path).rgb, a)
 
 
+def test_srgb_of_another_maker_changes_nothing(tmp_path):
+    """Profiles called sRGB differ in the last digits; a picture is not to be rounded again for that."""
+    data = bytearray(decode.srgb_profile())
+    at = struct.unpack(">I", data[data.index(b"rXYZ") + 4 :][:4])[0]
+    data[at + 8 : at + 12] = struct.pack(">i", struct.unpack(">i", data[at + 8 : at + 12])[0] + 100)
+    a = RNG.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    path = file_of(tmp_path, Image.fromarray(a), "c.png", icc_profile=bytes(data))
+    np.testing.assert_array_equal(images.read(path).rgb, a)
+
+
 def test_grey_profile_keeps_sixteen_bits(tmp_path):
     """A linear grey profile: half the light is grey 188 in sRGB."""
     linear = icc(b"GRAY", {b"wtpt": WHITE_POINT, b"kTRC": b"curv\0\0\0\0" + struct.pack(">I", 0)})
@@ -502,6 +512,7 @@ def test_fit():
     assert images.fit(512, 768, 1024) == (384, 512)
     assert images.fit(512, 1024, 768) == (512, 384)
     assert images.fit(256, 100, 100) == (256, 256)
+    assert images.fit(100, 2, 3) == (67, 100) and images.fit(100, 3, 2) == (100, 67)
     assert images.fit(100, 1, 5000) == (1, 100)
     assert images.fit(512, 768, 1024, side="shortest") == (512, 682)  # the sizes of the published curve
     assert images.fit(512, 768, 970, side="shortest") == (512, 646)
@@ -632,7 +643,7 @@ def test_metadata_takes_numpy_values_and_paths(tmp_path):
 
 def test_too_much_metadata_for_jpeg(tmp_path):
     metadata = {"text": "x" * 70000}
-    with pytest.raises(ImageError, match="metadata"):
+    with pytest.raises(ImageError, match="bytes of metadata"):
         images.save(tmp_path / "m.jpg", smooth(), metadata=metadata)
     images.save(tmp_path / "m.webp", smooth(), metadata=metadata)
     assert images.read_metadata(tmp_path / "m.webp") == metadata
