@@ -1,0 +1,188 @@
+"""One evaluation of the objective: seconds, effective rate and memory of every path, beside PyTorch, in one run.
+
+    python -m benchmarks.step [--weights vgg19 mini] [--sizes 256 512 1024] [--repeats 7]
+
+Each path lives in a process of its own, so that its peak memory is its own; the processes take turns, so that a busy
+moment of the machine meets them all. Effective GFLOP/s counts the operations of direct convolution, forward and
+backward, whatever is really computed, and stands beside the rate of the machine's own matrix product.
+"""
+
+import argparse
+import datetime
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import sys
+import time
+
+import numpy as np
+
+import weights
+from minivgg import VGG, layer_names
+from style.objective import Objective, Terms, content_targets, style_targets
+
+from .peer import CONTENT, STYLE, TorchObjective
+
+PATHS = ("fast", "textbook", "fast64", "torch nchw", "torch channels_last", "torch compiled")
+PEERS = tuple(p for p in PATHS if p.startswith("torch"))
+
+
+def convolution_flops(params, H, W):
+    """Operations of direct convolution, forward and backward to the picture: 2 · (2 · 9 · C · F · h · w) a layer."""
+    total = 0
+    for name, (w, _) in params.items():
+        shift = int(name[4]) - 1
+        total += 2 * 2 * w.size * (H >> shift) * (W >> shift)
+    return total
+
+
+def matrix_product_rate(n=2048, repeats=5):
+    """GFLOP/s of a float32 matrix product on all cores: what BLAS does at its best here."""
+    a = np.random.default_rng(0).standard_normal((n, n)).astype(np.float32)
+    best = min(_timed(lambda: a @ a) for _ in range(repeats))
+    return 2 * n**3 / best / 1e9
+
+
+def load_params(spec):
+    """Filters down to conv5_1 of a network."""
+    names = layer_names("vgg19")
+    params = weights.load(spec).params
+    return {k: v for k, v in params.items() if names.index(k) <= names.index("conv5_1")}
+
+
+def pictures(size):
+    """Content, style and current picture (1, 3, size, size) float32."""
+    rng = np.random.default_rng(0)
+    return [rng.uniform(-100, 100, (1, 3, size, size)).astype(np.float32) for _ in range(3)]
+
+
+def build(path, spec, size):
+    """A function without arguments that evaluates once."""
+    params = load_params(spec)
+    content, style, image = pictures(size)
+    if path in PEERS:
+        peer = TorchObjective(params, content, style, layout=path.split()[1])
+        return lambda: peer.evaluate(image)
+    dtype = np.float64 if path == "fast64" else np.float32
+    net = VGG({k: (w.astype(dtype), b.astype(dtype)) for k, (w, b) in params.items()}, kernels=path.rstrip("64"))
+    del params
+    content, style, image = (a.astype(dtype) for a in (content, style, image))
+    terms = Terms({CONTENT: 1.0}, dict.fromkeys(STYLE, 1000.0))
+    targets = content_targets(net, content, (CONTENT,)), style_targets(net, style, STYLE)
+    objective = Objective(net, terms, *targets)
+    return lambda: objective.evaluate(image)
+
+
+def worker(connection, path, spec, size):
+    """One path in its own process: evaluates when told to, reports seconds and its peak memory over the start."""
+    if path in PEERS:
+        import torch  # noqa: F401 - its libraries belong to the start, as NumPy's do
+    start = _resident()
+    try:
+        evaluate = build(path, spec, size)
+        _timed(evaluate)  # buffers, transforms of the filters, torch.compile
+        connection.send("ready")
+        while connection.recv() == "evaluate":
+            connection.send((_timed(evaluate), _peak() - start))
+    except EOFError:
+        pass
+    except Exception as e:
+        connection.send(f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}")
+
+
+def measure(paths, spec, size, repeats):
+    """{path: (list of seconds, bytes)} or {path: the words of its failure}; the paths take turns."""
+    context = multiprocessing.get_context("spawn")
+    running, results = {}, {}
+    for path in paths:
+        ours, theirs = context.Pipe()
+        process = context.Process(target=worker, args=(theirs, path, spec, size), daemon=True)
+        process.start()
+        theirs.close()
+        try:
+            answer = ours.recv()
+        except EOFError:
+            answer = "the process died"
+        if answer == "ready":
+            running[path], results[path] = ours, ([], 0)
+        else:
+            results[path] = answer
+    for _ in range(repeats):
+        for path, connection in running.items():
+            connection.send("evaluate")
+            seconds, peak = connection.recv()
+            results[path] = ([*results[path][0], seconds], max(results[path][1], peak))
+    for connection in running.values():
+        connection.close()
+    return results
+
+
+def table(spec, size, results, rate):
+    """Rows of one size, PyTorch's best time as the measure."""
+    name = os.path.basename(spec)
+    flops = convolution_flops(load_params(spec), size, size)
+    done = {p: r for p, r in results.items() if not isinstance(r, str)}
+    medians = {p: statistics.median(r[0]) for p, r in done.items()}
+    peers = [p for p in PEERS if p in done]
+    best = min(peers, key=medians.get) if peers else None
+    for path, result in results.items():
+        if isinstance(result, str):
+            yield f"| {name} | {size} | {path} | {result} | | | | |"
+            continue
+        seconds, peak = result
+        speed = flops / medians[path] / 1e9
+        ratio = f"{medians[best] / medians[path]:.2f}" if best else ""
+        memory = f"{peak / done[best][1]:.2f}" if best else ""
+        yield (
+            f"| {name} | {size} | {path} | {medians[path]:.3f} ({min(seconds):.3f}–{max(seconds):.3f}) | {speed:.0f} | "
+            f"{speed / rate:.2f} | {ratio} | {peak / 2**20:.0f} MB, {memory} |"
+        )
+
+
+def main(argv=None):
+    p = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__.splitlines()[0])
+    p.add_argument("--weights", nargs="+", default=["vgg19", "mini"], help="names or files")
+    p.add_argument("--sizes", nargs="+", type=int, default=[256, 512, 1024])
+    p.add_argument("--paths", nargs="+", choices=PATHS, default=PATHS, metavar="PATH", help=", ".join(PATHS))
+    p.add_argument("--repeats", type=int, default=7)
+    args = p.parse_args(argv)
+    rate = matrix_product_rate()
+    print(
+        f"{datetime.date.today()}, {platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
+        f"NumPy {np.__version__}, matrix product {rate:.0f} GFLOP/s"
+    )
+    print(
+        "| weights | size | path | seconds: median (range) | GFLOP/s | ÷ matrix product | PyTorch's best ÷ ours | memory |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for spec in args.weights:
+        for size in args.sizes:
+            for row in table(spec, size, measure(args.paths, spec, size, args.repeats), rate):
+                print(row, flush=True)
+    return 0
+
+
+def _timed(f):
+    start = time.perf_counter()
+    f()
+    return time.perf_counter() - start
+
+
+def _resident():
+    """Bytes of this process in memory now."""
+    try:
+        with open("/proc/self/statm") as f:
+            return int(f.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return _peak()
+
+
+def _peak():
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main())
