@@ -130,7 +130,7 @@ def test_pair_is_the_textbooks(rng, workers, name, shape):
 
 @pytest.mark.parametrize("pool", ["max", "avg"])
 def test_fused_pooling_on_ties_and_zeros(rng, pool):
-    """Whole numbers make ties between places and zeros before the ReLU; filters that pass a channel through keep them."""
+    """Whole numbers make ties between places and zeros before the ReLU; filters that copy channels keep them."""
     x = rng.integers(-2, 3, (1, 16, 10, 9)).astype(np.float64)
     w = np.zeros((16, 16, 3, 3))
     w[range(16), range(16), 1, 1] = 1
