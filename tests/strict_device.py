@@ -10,6 +10,7 @@ the array are both found out. `engine` makes xp.RawModule: kernels as NumPy func
 a C++ compiler (cuda_on_cpu.py).
 """
 
+import contextlib
 import ctypes
 import operator
 from types import SimpleNamespace
@@ -45,6 +46,13 @@ class Crossings:
 
     def reset(self):
         self.to_host, self.to_device = [], []
+        self.capturing = False
+
+    def add(self, direction, size):
+        """Count a crossing; while a CUDA graph is recorded none is allowed."""
+        if self.capturing:
+            raise RuntimeError("operation not permitted when stream is capturing: a transfer or a wait")
+        direction.append(size)
 
 
 class StrictArray:
@@ -106,13 +114,13 @@ class StrictArray:
         return operator.index(self._cross())
 
     def _cross(self):
-        self._xp.crossings.to_host.append(self._values.nbytes)
+        self._xp.crossings.add(self._xp.crossings.to_host, self._values.nbytes)
         return self._values
 
     def set(self, host):
         if not isinstance(host, np.ndarray) or host.shape != self.shape or host.dtype != self.dtype:
             raise TypeError(f"set: {type(host).__name__}, expected a NumPy array {self.shape} {self.dtype}")
-        self._xp.crossings.to_device.append(host.nbytes)
+        self._xp.crossings.add(self._xp.crossings.to_device, host.nbytes)
         self._values[...] = host
 
     def __array__(self, dtype=None, copy=None):
@@ -137,7 +145,9 @@ class StrictArray:
 
     def __getitem__(self, key):
         if isinstance(key, StrictArray) and key.dtype == bool:
-            self._xp.crossings.to_host.append(8)  # how many elements come out is known on the device only
+            self._xp.crossings.add(
+                self._xp.crossings.to_host, 8
+            )  # how many elements come out is known on the device only
         return self._of(self._values[_index(key)])
 
     def __setitem__(self, key, value):
@@ -265,7 +275,7 @@ class StrictModule:
             values = np.asarray(a._values, dtype=dtype)
             return a if values is a._values else a._of(values)
         values = np.array(a, dtype=dtype)
-        self.crossings.to_device.append(values.nbytes)
+        self.crossings.add(self.crossings.to_device, values.nbytes)
         return StrictArray(values, self)
 
     def array(self, a, dtype=None):
@@ -313,11 +323,39 @@ class Launcher:
                 raise AssertionError(f"{self.name}: wrote outside argument {k}, {a!r}")
 
 
-class Cuda:
-    """What fast_gpu uses of cupy.cuda: cuBLAS's batched product on addresses, with its precisions."""
+class Stream:
+    """A stream that can be recorded; the recording holds what the function left, and replaying it does nothing."""
 
     def __init__(self, xp):
         self.xp = xp
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return False
+
+    def synchronize(self):
+        pass
+
+    def begin_capture(self):
+        self.xp.crossings.capturing = True
+
+    def end_capture(self):
+        self.xp.crossings.capturing = False
+        return SimpleNamespace(launch=lambda: None)
+
+
+class Cuda:
+    """What fast_gpu uses of cupy.cuda: cuBLAS's batched product on addresses, with its precisions; recording."""
+
+    using_allocator = staticmethod(lambda malloc: contextlib.nullcontext())
+
+    def __init__(self, xp):
+        self.xp = xp
+        self.MemoryPool = lambda: SimpleNamespace(malloc=None)
+        self.Stream = lambda non_blocking: Stream(xp)
+        self.get_current_stream = lambda: Stream(xp)
         self.device = SimpleNamespace(get_cublas_handle=lambda: 1)
         self.cublas = SimpleNamespace(
             CUBLAS_COMPUTE_32F=68,

@@ -22,7 +22,7 @@ float64 arrays are computed in float64 whatever was asked.
 
 from .. import layers
 from ..backend import get_xp
-from .launch import NULL, REALS, blocks, launch
+from .runtime import NULL, REALS, blocks, launch
 from .winograd import PLAIN, POOLS, PRECISIONS, Filters, convolve, convolve_back, unmask
 
 __all__ = [

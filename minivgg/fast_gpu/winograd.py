@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backend import get_xp
 from ..fast_cpu.winograd import matrices
-from .launch import NULL, blocks, launch, pointer, vectors
+from .runtime import NULL, blocks, launch, pointer, vectors
 
 PRECISIONS = ("float32", "tf32", "float16")
 WORKSPACE = 256 << 20  # bytes that a strip's transforms may take; benchmarks/gpu.py tries others
