@@ -130,7 +130,7 @@ class StrictArray:
         raise TypeError(f"np.{function.__name__} on a device array: use get_xp(a).{function.__name__}")
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        scalars = all(isinstance(a, StrictArray | SCALARS) for a in inputs)
+        scalars = all(isinstance(a, (StrictArray, *SCALARS)) for a in inputs)
         if method != "__call__" or kwargs or not scalars or not any(isinstance(a, np.generic) for a in inputs):
             raise TypeError(f"np.{ufunc.__name__} on a device array: use get_xp(a).{ufunc.__name__}")
         return self._of(ufunc(*[a._values if isinstance(a, StrictArray) else a for a in inputs]))  # np.float64(2) * a

@@ -1,0 +1,234 @@
+"""The whole pipeline on a strict stand-in device: nothing but what is asked for by name crosses to the host.
+
+Also: the stand-in refuses what CuPy refuses, and what it offers exists in CuPy (where CuPy is installed, slow run).
+"""
+
+import importlib.util
+import inspect
+import subprocess
+import sys
+
+import cuda_twins
+import numpy as np
+import pytest
+import strict_device
+from strict_device import StrictArray, StrictModule
+
+from minivgg import backend
+from minivgg.backend import get_xp, to_numpy
+from minivgg.vgg import VGG
+from style import losses
+from style.objective import Objective, Terms, content_targets, style_targets
+from style.optimize import minimize
+from style.tiles import TiledObjective, Tiling
+
+STYLE = ("relu1_1", "relu2_1", "relu3_1")
+TERMS = Terms(content={"relu2_2": 1.0}, style=dict.fromkeys(STYLE, 100.0), tv=1e-3, tv_beta=2.0)
+LOSSES = 5  # numbers in an evaluation: content, three of style, total variation
+
+
+@pytest.fixture
+def xp():
+    return StrictModule(cuda_twins.engine)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
+
+
+def narrow_params(rng, dtype=np.float32):
+    """{name: (w, b)} of VGG-19's beginning up to conv3_1, 6 channels wide."""
+    params, channels = {}, 3
+    for name in ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1"):
+        w = rng.standard_normal((6, channels, 3, 3)) * (2 / (9 * channels)) ** 0.5
+        params[name], channels = (w.astype(dtype), rng.standard_normal(6).astype(dtype)), 6
+    return params
+
+
+def build(move, rng, *, kernels="textbook", terms=TERMS, tiling=None, pooling="max"):
+    """(objective, start) with every array passed through `move`."""
+    net = VGG(
+        {n: tuple(move(a) for a in pair) for n, pair in narrow_params(rng).items()}, kernels=kernels, pooling=pooling
+    )
+    content, style, start = (move(rng.uniform(-100, 100, (1, 3, 18, 23)).astype(np.float32)) for _ in range(3))
+    targets = content_targets(net, content, tuple(terms.content)), style_targets(net, style, tuple(terms.style))
+    whole = Objective(net, terms, *targets)
+    return (whole if tiling is None else TiledObjective(net, terms, *targets, tiling=tiling)), start
+
+
+@pytest.mark.parametrize("kernels", ["textbook", "fast"])
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+@pytest.mark.parametrize("beta", [1.0, 2.0, 2.5])
+def test_evaluation_fetches_its_losses_once(xp, kernels, pooling, beta):
+    terms = Terms(TERMS.content, TERMS.style, TERMS.tv, beta)
+    there, image = build(xp.asarray, np.random.default_rng(3), kernels=kernels, terms=terms, pooling=pooling)
+    here, start = build(np.asarray, np.random.default_rng(3), terms=terms, pooling=pooling)
+    xp.crossings.reset()
+    found = there.evaluate(image)
+    assert xp.crossings.to_host == [8 * LOSSES]
+    assert xp.crossings.to_device == []
+    expected = here.evaluate(start)
+    assert isinstance(found.gradient, StrictArray)
+    assert found.totals() == pytest.approx(expected.totals(), rel=1e-4)
+    error = np.linalg.norm(found.gradient.get() - expected.gradient) / np.linalg.norm(expected.gradient)
+    assert error < 1e-4
+
+
+def test_tiles_fetch_their_losses_once(xp):
+    tiling = Tiling(cuts=(), cores=((8, 12),))
+    there, image = build(xp.asarray, np.random.default_rng(3), tiling=tiling)
+    here, start = build(np.asarray, np.random.default_rng(3))
+    xp.crossings.reset()
+    found = there.evaluate(image)
+    assert xp.crossings.to_host == [8 * LOSSES]
+    expected = here.evaluate(start)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+@pytest.mark.parametrize("method", ["adam", "l-bfgs", "l-bfgs-b"])
+def test_optimisers_keep_their_state_on_the_device(xp, method, bounded):
+    """Per evaluation the losses cross, with l-bfgs some scalar products, with SciPy's the picture and its gradient."""
+    there, image = build(xp.asarray, np.random.default_rng(3))
+    here, start = build(np.asarray, np.random.default_rng(3))
+    limits = (-120.0, 130.0)
+    xp.crossings.reset()
+    options = {"bounds": tuple(xp.asarray(np.float32(v)) for v in limits)} if bounded else {}
+    found = minimize(there, image, method=method, iterations=6, **options)
+    sizes = xp.crossings.to_host
+    picture = image.nbytes
+    if method == "l-bfgs-b":
+        assert sum(s >= picture for s in sizes) == 6 + 1  # each gradient, and the start
+    else:
+        assert max(sizes) < 8 * 256  # losses and scalar products only
+        assert sum(s >= 1024 for s in xp.crossings.to_device) == 0
+        # adam: the losses of one evaluation; l-bfgs: seven more numbers, and one table of scalar products
+        assert len(sizes) <= 6 * {"adam": 1, "l-bfgs": 9}[method]
+    options = {"bounds": tuple(np.float32(v) for v in limits)} if bounded else {}
+    expected = minimize(here, start, method=method, iterations=6, **options)
+    assert isinstance(found.image, StrictArray)
+    assert found.totals["loss"] == pytest.approx(expected.totals["loss"], rel=1e-3)
+
+
+def test_stand_in_refuses_what_cupy_refuses(xp, rng):
+    host = rng.standard_normal((3, 4)).astype(np.float32)
+    a = xp.asarray(host)
+    refused = [
+        lambda: np.asarray(a),
+        lambda: np.sqrt(a),
+        lambda: np.sum(a),
+        lambda: np.concatenate([a, a]),
+        lambda: a + host,
+        lambda: host + a,
+        lambda: host @ a.T,
+        lambda: a == host,
+        lambda: a.__setitem__(0, host[0]),
+        lambda: a[np.array([0, 1])],
+        lambda: xp.matmul(a, host.T),
+        lambda: xp.stack([a, host]),
+        lambda: xp.stack([1.0, 2.0]),
+        lambda: host.__iadd__(a),
+        lambda: a.sum(axis=np.zeros(1)),
+    ]
+    for k, call in enumerate(refused):
+        with pytest.raises(TypeError):
+            call()
+            pytest.fail(f"number {k} was accepted")
+    with pytest.raises(AttributeError):
+        _ = xp.errstate
+    assert xp.crossings.to_host == []
+    assert float(a.sum()) == pytest.approx(host.sum(), rel=1e-6)
+    assert bool(a[0, 0] == a[0, 0])
+    assert len(xp.crossings.to_host) == 2
+    assert (np.float32(2) * a).get()[1, 1] == 2 * host[1, 1]
+    assert np.isnan(xp.empty((2, 2)).get()).all()
+
+
+def test_backend_knows_the_stand_in(xp, rng):
+    host = rng.standard_normal(5)
+    assert get_xp(xp.asarray(host)) is xp
+    np.testing.assert_array_equal(to_numpy(xp.asarray(host)), host)
+    with pytest.raises(TypeError, match="expected a NumPy or CuPy array, found list"):
+        get_xp([1.0])
+
+
+def test_losses_wait_for_nobody(xp, rng):
+    F, P = (xp.asarray(rng.standard_normal((4, 30)).astype(np.float32)) for _ in range(2))
+    xp.crossings.reset()
+    losses.content_loss(F, P)
+    _, dG = losses.style_loss(losses.gram_forward(F), losses.gram_forward(P), 30)
+    losses.gram_backward(dG, F)
+    for beta in (1.0, 2.0, 2.5):
+        losses.tv_loss(F.reshape(1, 4, 5, 6), beta=beta)
+    assert xp.crossings.to_host == []
+
+
+NO_CUPY = "no GPU: CuPy is not installed; pip install"
+NO_DRIVER = "no GPU: the CUDA driver does not answer"
+
+
+def test_device_without_cupy_or_driver(monkeypatch):
+    """One line that says what is missing and what to do; auto falls back to the processor."""
+    if importlib.util.find_spec("cupy") is None:
+        monkeypatch.setattr(backend, "find_spec", None, raising=False)
+        with pytest.raises(backend.BackendError, match=NO_CUPY):
+            backend.resolve_device("gpu")
+
+    class Runtime:
+        @staticmethod
+        def getDeviceCount():
+            raise RuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient\nfor CUDA runtime")
+
+    class CuPy:
+        class cuda:
+            runtime = Runtime
+
+    monkeypatch.setattr(backend, "_cupy", lambda: CuPy)
+    with pytest.raises(backend.BackendError, match=NO_DRIVER) as caught:
+        backend.resolve_device("gpu:1")
+    assert "\n" not in str(caught.value)
+    assert "use --device cpu" in str(caught.value)
+    assert backend.resolve_device("auto") == backend.Device("cpu")
+    Runtime.getDeviceCount = staticmethod(lambda: 1)
+    with pytest.raises(backend.BackendError, match="no GPU 1: this machine has 1"):
+        backend.resolve_device("gpu:1")
+
+
+@pytest.mark.slow
+def test_cupy_has_what_the_stand_in_offers():
+    """Names and keywords; CuPy imports without a card. A parameter that ours are called by must be there."""
+    if importlib.util.find_spec("cupy") is None:
+        pytest.skip("CuPy is not installed (its import needs no card)")
+    import cupy
+
+    missing = [n for n in strict_device.FUNCTIONS + strict_device.TYPES if not hasattr(cupy, n)]
+    missing += [n for n in strict_device.METHODS + strict_device.ATTRIBUTES if not hasattr(cupy.ndarray, n)]
+    missing += [
+        n for n in ("get", "set", "item", "tolist", "data", "T", "real", "imag") if not hasattr(cupy.ndarray, n)
+    ]
+    assert missing == []
+    for function, keywords in {
+        cupy.stack: ("axis",),
+        cupy.sum: ("axis", "dtype"),
+        cupy.clip: ("a_min", "a_max", "out"),
+        cupy.empty_like: ("dtype", "order"),
+        cupy.RawModule: ("code", "options"),
+    }.items():
+        try:
+            parameters = inspect.signature(function).parameters
+        except ValueError:  # written in Cython, without a signature: its docstring names them
+            parameters = function.__doc__ or ""
+        assert [k for k in keywords if k not in parameters] == [], function
+
+
+@pytest.mark.slow
+def test_real_cupy_without_a_driver_is_one_line():
+    """The command's own message where CuPy is installed and no driver is."""
+    if importlib.util.find_spec("cupy") is None:
+        pytest.skip("CuPy is not installed")
+    code = "from minivgg.backend import *\ntry: print(resolve_device('gpu'))\nexcept BackendError as e: print(e)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.strip() == "gpu:0" or done.stdout.startswith("no GPU: ")
+    assert done.stdout.count("\n") == 1
