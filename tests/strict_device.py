@@ -243,6 +243,7 @@ class StrictModule:
     """
 
     ndarray = StrictArray
+    __version__ = "14.0"
     newaxis, pi, inf, nan = None, np.pi, np.inf, np.nan
 
     def __init__(self, engine=None):
@@ -346,9 +347,32 @@ class Stream:
         return SimpleNamespace(launch=lambda: None)
 
 
+class Device:
+    """The one device there is: a context, its memory, and a wait."""
+
+    mem_info = (8 << 30, 8 << 30)
+
+    def __init__(self, index):
+        if index != 0:
+            raise RuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return False
+
+    def use(self):
+        pass
+
+    def synchronize(self):
+        pass
+
+
 class Cuda:
     """What fast_gpu uses of cupy.cuda: cuBLAS's batched product on addresses, with its precisions; recording."""
 
+    Device = Device
     using_allocator = staticmethod(lambda malloc: contextlib.nullcontext())
 
     def __init__(self, xp):
@@ -356,6 +380,7 @@ class Cuda:
         self.MemoryPool = lambda: SimpleNamespace(malloc=None)
         self.Stream = lambda non_blocking: Stream(xp)
         self.get_current_stream = lambda: Stream(xp)
+        self.runtime = SimpleNamespace(getDeviceCount=lambda: 1, getDeviceProperties=lambda k: {"name": b"stand-in"})
         self.device = SimpleNamespace(get_cublas_handle=lambda: 1)
         self.cublas = SimpleNamespace(
             CUBLAS_COMPUTE_32F=68,

@@ -14,6 +14,9 @@ import pytest
 import strict_device
 from strict_device import StrictArray, StrictModule
 
+import style
+import weights
+from benchmarks import autodiff
 from minivgg import backend
 from minivgg.backend import get_xp, to_numpy
 from minivgg.vgg import VGG
@@ -111,6 +114,21 @@ def test_optimisers_keep_their_state_on_the_device(xp, method, bounded):
     assert found.totals["loss"] == pytest.approx(expected.totals["loss"], rel=1e-3)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "l-bfgs", "l-bfgs-b"])
+def test_from_pictures_to_a_picture(xp, rng, optimizer, tmp_path, monkeypatch):
+    """style.transfer(device="gpu") with the stand-in for CuPy: the same picture as on the processor."""
+    params = {name: tuple(a.astype(np.float32) for a in pair) for name, pair in autodiff.narrow_params().items()}
+    weights.save_compact(weights.Network("narrow", "vgg19", params, [123.7, 116.8, 103.9]), tmp_path / "narrow.npz")
+    pictures = [np.kron(rng.uniform(0, 255, (h, w, 3)), np.ones((8, 8, 1))) for h, w in ((5, 6), (6, 4))]
+    options = {"size": 40, "iterations": 3, "optimizer": optimizer, "weights": str(tmp_path / "narrow.npz")}
+    expected = style.transfer(*pictures, device="cpu", **options)
+    monkeypatch.setattr(backend, "_cupy", lambda: xp)
+    found = style.transfer(*pictures, device="gpu", **options)
+    assert xp.crossings.to_device
+    assert np.abs(found.rgb - expected.rgb).mean() < 0.05
+    assert found.outcome.totals["loss"] == pytest.approx(expected.outcome.totals["loss"], rel=1e-3)
+
+
 def test_stand_in_refuses_what_cupy_refuses(xp, rng):
     host = rng.standard_normal((3, 4)).astype(np.float32)
     a = xp.asarray(host)
@@ -170,8 +188,8 @@ NO_DRIVER = "no GPU: the CUDA driver does not answer"
 
 def test_device_without_cupy_or_driver(monkeypatch):
     """One line that says what is missing and what to do; auto falls back to the processor."""
-    if importlib.util.find_spec("cupy") is None:
-        monkeypatch.setattr(backend, "find_spec", None, raising=False)
+    with monkeypatch.context() as without:
+        without.setattr(importlib.util, "find_spec", lambda name: None)
         with pytest.raises(backend.BackendError, match=NO_CUPY):
             backend.resolve_device("gpu")
 
