@@ -200,15 +200,28 @@ def test_one_dimension_is_a_correlation(rng):
 
 
 def test_flipped_filters_are_the_transform_read_backwards(rng):
+    """Whole and in columns, from the filters' own taps and from the flipped ones'; and the filters come back."""
     w = rng.standard_normal((5, 7, 3, 3))
-    flipped = np.ascontiguousarray(w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
-    assert_close(winograd.flipped(winograd.transform_filters(w)), winograd.transform_filters(flipped), 1e-14)
+    taps = winograd.Taps.of(w)
+    mirrored = winograd.Taps(taps.taps, mirrored=True)
+    flipped = winograd.Taps.of(np.ascontiguousarray(w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)))
+    G = winograd.matrices(np.dtype(np.float64))[0]
+    U = np.einsum("ui,vj,fcij->vucf", G, G, w)
+    assert mirrored.channels == flipped.channels == taps.channels[::-1] == (5, 7)
+    for lo, hi in ((0, 7), (2, 6)):
+        space = np.empty(6 * 5 * (hi - lo))
+        for v in range(6):
+            expected = U[5 - v, ::-1, lo:hi].transpose(0, 2, 1)
+            assert_close(mirrored.frequency(v, lo, hi, space), expected, 1e-14)
+            assert_close(flipped.frequency(v, lo, hi, space), expected, 1e-14)
+    assert_close(taps.frequency(2, 0, 5, np.empty(6 * 7 * 5)), U[2], 1e-14)
+    assert_close(taps.filters(), w)
 
 
-def test_large_filters_share_one_transform(rng):
+def test_large_filters_are_kept_once(rng):
     small, large = (fast_cpu.prepare(rng.standard_normal((F, 256, 3, 3)).astype(np.float32)) for F in (64, 260))
-    assert not np.shares_memory(small.forward, small.backward)
-    assert np.shares_memory(large.forward, large.backward)
+    assert not np.shares_memory(small.forward.taps, small.backward.taps)
+    assert np.shares_memory(large.forward.taps, large.backward.taps)
 
 
 # --- memory --------------------------------------------------------------------------------------------------------

@@ -35,39 +35,34 @@ FEW = 16  # channels: with fewer, on either side, the tiles' products are too th
 
 
 class Filters:
-    """Filters with their Winograd transforms, computed when first needed. Stands wherever w (F, C, 3, 3) stands."""
+    """Filters laid out as the passes read them. Stands wherever w (F, C, 3, 3) stands; keeps no reference to w."""
 
     def __init__(self, w):
-        self.w = np.ascontiguousarray(w)
         self.shape, self.dtype, self.ndim = w.shape, w.dtype, w.ndim
-        self._forward = self._backward = None
+        self.forward = self.backward = self._w = None
+        if algorithm(self, 1, 1) != "winograd":
+            self._w = np.ascontiguousarray(w)
+            return
+        self.forward = winograd.Taps.of(w)
+        # With long products BLAS loses 5 % or less to reading the filters transposed, so that backward shares
+        # forward's where they are large; where they are small it loses up to half, and a copy costs little.
+        if w.shape[0] * w.shape[1] > SHARE:
+            self.backward = winograd.Taps(self.forward.taps, mirrored=True)
+        else:
+            self.backward = winograd.Taps.of(w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
 
     @property
-    def forward(self):
-        """(6, 6, C, F)"""
-        if self._forward is None:
-            self._forward = winograd.transform_filters(self.w)
-        return self._forward
-
-    @property
-    def backward(self):
-        """(6, 6, F, C): the flipped, transposed filters'.
-
-        A view of `forward` where that is large: four times the filters' size is enough, and with long products BLAS
-        loses 5 % or less to reading it transposed. Where it is small the loss is up to half, and a copy costs little.
-        """
-        if self._backward is None:
-            view = winograd.flipped(self.forward)
-            self._backward = view if view[0, 0].size > SHARE else np.ascontiguousarray(view)
-        return self._backward
+    def w(self):
+        """(F, C, KH, KW)"""
+        return self.forward.filters() if self._w is None else self._w
 
 
 def prepare(w, b=None):
-    """Filters to be passed in place of w, so that their transforms are computed once."""
+    """Filters to be passed in place of w, so that they are laid out once."""
     return w if isinstance(w, Filters) else Filters(w)
 
 
-def algorithm(filters, stride, pad, size):
+def algorithm(filters, stride, pad):
     """ "winograd", "direct" or "textbook" for a convolution, by its shape.
 
     Measured per layer of VGG-19 (benchmarks/layers.py): Winograd is ahead from 16 channels on both sides up.
@@ -83,7 +78,7 @@ def algorithm(filters, stride, pad, size):
 def conv2d_forward(x, w, b, *, stride=1, pad=0, param_grads=True, workspace=None):
     """layers.conv2d_forward; w may be prepared Filters."""
     filters, workspace = prepare(w), workspace or Workspace()
-    if algorithm(filters, stride, pad, x.shape[2:]) == "textbook" or x.dtype != filters.dtype:
+    if algorithm(filters, stride, pad) == "textbook" or x.dtype != filters.dtype:
         out, cache = layers.conv2d_forward(x, filters.w, b, stride=stride, pad=pad, param_grads=param_grads)
         return out, ("textbook", cache)
     out = _empty(x.shape, filters, workspace)
@@ -113,7 +108,7 @@ def conv_relu_forward(x, w, b, *, pool=None, param_grads=False, keep=False, work
     out   (N, F, H, W), or (N, F, H//2, W//2) with pool
     """
     filters, workspace = prepare(w), workspace or Workspace()
-    if algorithm(filters, 1, 1, x.shape[2:]) == "textbook" or x.dtype != filters.dtype:
+    if algorithm(filters, 1, 1) == "textbook" or x.dtype != filters.dtype:
         return _unfused_forward(x, filters, b, pool, param_grads)
     N, C, H, W = x.shape
     F = filters.shape[0]
@@ -251,7 +246,7 @@ def _convolve(x, filters, b, sinks, workspace):
     b = np.asarray(b, filters.dtype)
     if x.shape[1] != filters.shape[1]:
         raise ValueError(f"conv2d: x has {x.shape[1]} channels, the filters expect {filters.shape[1]}")
-    if algorithm(filters, 1, 1, x.shape[2:]) == "direct":
+    if algorithm(filters, 1, 1) == "direct":
         direct.convolve(x, sinks, filters.w, b, workspace)
         return
     sources = [Rows(picture) for picture in _nhwc(x, workspace)]
@@ -261,7 +256,7 @@ def _convolve(x, filters, b, sinks, workspace):
 def _convolve_back(sources, filters, x_shape, workspace):
     """dx of a 3×3 convolution, (N, C, H, W), from sources of dout."""
     N, C, H, W = x_shape
-    if algorithm(filters, 1, 1, (H, W)) == "direct":
+    if algorithm(filters, 1, 1) == "direct":
         return direct.convolve_transposed(sources, (H, W), filters.w, workspace)
     dx = workspace.empty((N, H, W, C), filters.dtype)
     winograd.convolve(sources, [Store(d) for d in dx], filters.backward, None, (H, W), workspace)

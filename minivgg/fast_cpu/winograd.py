@@ -18,7 +18,7 @@ from .runtime import Arena, cores, one_blas_thread, parallel
 M, K = 4, 3  # tile of the output, kernel
 N = M + K - 1  # tile of the input = number of points
 # The sixth point is infinity. The set is closed under p → 1/p, and 1/p stands where p stands when read backwards:
-# that makes the transform of flipped filters the transform of the filters read backwards (`flipped`).
+# that makes the transform of flipped filters the transform of the filters read backwards (Taps.mirrored).
 POINTS = (0.0, 2 / 3, -2 / 3, -3 / 2, 3 / 2)
 SMALL = 8192  # columns of one small product: OpenBLAS takes its kernels without packing up to about 1e6 multiplications
 STRIP_TILES = 256  # see benchmarks/layers.py --sweep: fewer make the products slow, more leave the cache
@@ -43,39 +43,56 @@ def matrices(dtype):
     return tuple(np.ascontiguousarray(m, dtype) for m in (G, BT, A.T))
 
 
-def transform_filters(w):
-    """U[v, u] = Σ_ij G[u, i] G[v, j] w[:, :, i, j]ᵀ, computed in float64.
+class Taps:
+    """Filters laid out tap by tap, from which a pass transforms a frequency's share at the moment it needs it.
 
-    w  (F, C, 3, 3)
-    U  (6, 6, C, F) in w's type
+    The transforms U[v, u] = Σ_ij G[u, i] G[v, j] w[:, :, i, j]ᵀ, (6, 6, C, F), take four times the filters' memory,
+    and computing them takes 9 multiplications where the products take one for every tile: less than fetching them.
+
+    taps      (9, C, F): taps[3j + i] = w[:, :, i, j]ᵀ
+    mirrored  read the same taps as the flipped, transposed filters': for our points G @ g[::-1] = (G @ g)[::-1]
     """
-    F, C = w.shape[:2]
-    G = matrices(np.dtype(np.float64))[0]
-    U = np.empty((N, N, C, F), w.dtype)
-    block = max(1, (1 << 20) // max(1, F * N * N))  # of channels: keeps the float64 intermediate small
-    for c in range(0, C, block):
-        g = w[:, c : c + block].transpose(3, 2, 1, 0).astype(np.float64)  # (j, i, c, f)
-        g = np.tensordot(G, g, (1, 1))  # (u, j, c, f)
-        U[:, :, c : c + block] = np.tensordot(G, g, (1, 1))  # (v, u, c, f)
-    return U
+
+    def __init__(self, taps, mirrored=False):
+        self.taps, self.mirrored = taps, mirrored
+        self.dtype = taps.dtype
+        self.channels = taps.shape[:0:-1] if mirrored else taps.shape[1:]  # in, out
+
+    @classmethod
+    def of(cls, w):
+        """From w (F, C, 3, 3)."""
+        F, C = w.shape[:2]
+        return cls(np.ascontiguousarray(w.transpose(3, 2, 1, 0)).reshape(K * K, C, F))
+
+    def filters(self):
+        """w (F, C, 3, 3) again."""
+        return np.ascontiguousarray(self.taps.reshape(K, K, *self.taps.shape[1:]).transpose(3, 2, 1, 0))
+
+    def frequency(self, v, lo, hi, out):
+        """U[v, :, :, lo:hi], (6, in, hi-lo), computed into `out`, an array of as many entries."""
+        G = matrices(self.dtype)[0]
+        if self.mirrored:  # channels out are the taps' rows
+            taps, v = self.taps[:, lo:hi], N - 1 - v
+        else:
+            taps = self.taps[:, :, lo:hi]
+        out = out.reshape(N, *taps.shape[1:])
+        kernel = np.kron(G[v], G)  # (6, 9)
+        if taps[0].flags.c_contiguous:
+            c = _divisor(taps[0].size)
+            taps = taps.reshape(K * K, -1, c)
+            np.matmul(kernel, taps.transpose(1, 0, 2), out=out.reshape(N, -1, c).transpose(1, 0, 2))
+        else:
+            np.matmul(kernel, taps.transpose(1, 0, 2), out=out.transpose(1, 0, 2))
+        return out[::-1].transpose(0, 2, 1) if self.mirrored else out
 
 
-def flipped(U):
-    """The transform of the flipped, transposed filters, a view: G @ g[::-1] = (G @ g)[::-1] for our points.
-
-    U  (6, 6, C, F)
-    result  (6, 6, F, C)
-    """
-    return U[::-1, ::-1].transpose(0, 1, 3, 2)
-
-
-def convolve(sources, sinks, U, bias, size, workspace):
+def convolve(sources, sinks, taps, bias, size, workspace):
     """Convolve each source into its sink.
 
     sources  per picture: .rows(y0, y1, arena) -> (rows, first), rows (n, W, C) with rows[i] = row first + i; its
              .need(rows) bytes of arena
     sinks    per picture: .target(y0, y1, arena) -> (n, W, F) to be filled, .finish(y0, y1, rows, arena); .need(rows)
-    U        (6, 6, C, F)
+    taps     Taps
     bias     (F,) or None
     size     (H, W)
     """
@@ -85,55 +102,65 @@ def convolve(sources, sinks, U, bias, size, workspace):
     strips = [(n, r, min(r + R, ty)) for n in range(len(sources)) for r in range(0, ty, R)]
     workers = cores()
     with one_blas_thread():
-        if workers == 1 or len(strips) >= 2 * workers or len(strips) % workers == 0:
-            _by_strips(sources, sinks, U, bias, (H, W, tx, R), strips, workers, workspace)
+        if len(strips) >= 2 * workers or (len(strips) > 1 and len(strips) % workers == 0):
+            _by_strips(sources, sinks, taps, bias, (H, W, tx, R), strips, workers, workspace)
         else:
-            _by_frequencies(sources, sinks, U, bias, (H, W, tx, R), strips, workers, workspace)
+            _by_frequencies(sources, sinks, taps, bias, (H, W, tx, R), strips, workers, workspace)
 
 
-def _by_strips(sources, sinks, U, bias, geometry, strips, workers, workspace):
+def _by_strips(sources, sinks, taps, bias, geometry, strips, workers, workspace):
     """Every worker takes whole strips: no worker waits for another until the end."""
     H, W, tx, R = geometry
-    C, F = U.shape[2:]
-    workers = min(workers, len(strips))
+    C, F = taps.channels
+    dtype = taps.dtype
+    U = [None] * N
+    space = workspace.empty((N, N * C * F), dtype)
+
+    def transform(worker, v):
+        U[v] = taps.frequency(v, 0, F, space[v])
+
+    parallel(transform, range(N), workers)
     shapes = _Strip.shapes(R, tx, C, F) + _Strip.private_shapes(R * tx, C, F)
-    need = Arena.need(U.dtype, *shapes) + sources[0].need(M * R + 2) + sinks[0].need(M * R)
+    need = Arena.need(dtype, *shapes) + sources[0].need(M * R + 2) + sinks[0].need(M * R)
     # taken here: the workspace serves one thread at a time
-    arenas = [workspace.arena(i, need) for i in range(workers)]
-    made = [None] * workers
+    arenas = [workspace.arena(i, need) for i in range(min(workers, len(strips)))]
+    made = [None] * len(arenas)
 
     def task(worker, strip):
         n, r0, r1 = strip
         if made[worker] is None:
             arena = arenas[worker]
-            pieces = [arena.array(s, U.dtype) for s in shapes]
-            made[worker] = _Strip(pieces[:2], W, tx, bias, U.dtype), pieces[2:], arena, arena.mark()
+            pieces = [arena.array(s, dtype) for s in shapes]
+            made[worker] = _Strip(pieces[:2], W, tx, bias, dtype), pieces[2:], arena, arena.mark()
         strip, (D, P), arena, mark = made[worker]
         arena.release(mark)
         strip.transform_input(sources[n], r0, 0, M * (r1 - r0) + 2, H, arena)
         for v in range(N):
-            strip.multiply(v, U[v], 0, r1 - r0, D, P)
+            strip.multiply(v, U[v], r1 - r0, D, P)
         strip.transform_output(sinks[n], r0, 0, M * (r1 - r0), H, arena)
 
     parallel(task, strips, workers)
 
 
-def _by_frequencies(sources, sinks, U, bias, geometry, strips, workers, workspace):
+def _by_frequencies(sources, sinks, taps, bias, geometry, strips, workers, workspace):
     """All workers share one strip: they divide its rows, then the frequencies, then its rows again.
 
-    For pictures so small that there is not a strip for every worker; each filter is also read by one worker only.
+    For pictures so small that there is not a strip for every worker. Each frequency's filters are transformed by the
+    worker that needs them and never leave its cache.
     """
     H, W, tx, R = geometry
-    C, F = U.shape[2:]
+    C, F = taps.channels
+    dtype = taps.dtype
     columns = -(-F // max(1, workers // N)) if workers > N else F  # more workers than frequencies: divide F as well
     columns = max(1, min(F, -(-columns // 16) * 16))
     jobs = [(v, f, min(f + columns, F)) for v in range(N) for f in range(0, F, columns)]
     shared = _Strip.shapes(R, tx, C, F)
-    private = _Strip.private_shapes(R * tx, C, columns)
-    extra = sources[0].need(M * R + 2) + sinks[0].need(M * R)
-    arenas = [workspace.arena(i, Arena.need(U.dtype, *private) + extra) for i in range(workers)]
-    common = workspace.arena("shared", Arena.need(U.dtype, *shared))
-    strip = _Strip([common.array(s, U.dtype) for s in shared], W, tx, bias, U.dtype)
+    private = (*_Strip.private_shapes(R * tx, C, columns), (N, C, columns))
+    rows = sources[0].need(M * R + 2) + sinks[0].need(M * R)
+    need = max(Arena.need(dtype, *private), rows)  # one after the other
+    arenas = [workspace.arena(i, need) for i in range(workers)]
+    common = workspace.arena("shared", Arena.need(dtype, *shared))
+    strip = _Strip([common.array(s, dtype) for s in shared], W, tx, bias, dtype)
     for n, r0, r1 in strips:
 
         def rows_in(worker, part, n=n, r0=r0):
@@ -143,9 +170,10 @@ def _by_frequencies(sources, sinks, U, bias, geometry, strips, workers, workspac
         def multiply(worker, job, r0=r0, r1=r1):
             v, f0, f1 = job
             arenas[worker].release(0)
-            D = arenas[worker].array((N, (r1 - r0) * tx, C), U.dtype)
-            P = arenas[worker].array((N, (r1 - r0) * tx, f1 - f0), U.dtype)
-            strip.multiply(v, U[v, :, :, f0:f1], 0, r1 - r0, D, P, f0)
+            D = arenas[worker].array((N, (r1 - r0) * tx, C), dtype)
+            P = arenas[worker].array((N, (r1 - r0) * tx, f1 - f0), dtype)
+            U = taps.frequency(v, f0, f1, arenas[worker].array((N * C * (f1 - f0),), dtype))
+            strip.multiply(v, U, r1 - r0, D, P, f0)
 
         def rows_out(worker, part, n=n, r0=r0):
             arenas[worker].release(0)
@@ -213,22 +241,22 @@ class _Strip:
             start = M * last - 1
             np.matmul(BT[:, : W - start], x[:, start:], out=X1[:, last])
 
-    def multiply(self, v, U, r0, r1, D, P, f0=0):
-        """For one v and tile rows r0..r1: D = BT X[v], P = D U, Z[v] = AT P, the outer two along y.
+    def multiply(self, v, U, R, D, P, f0=0):
+        """For one v and the first R tile rows: D = BT X[v], P = D U, Z[v] = AT P, the outer two along y.
 
         U  (6, C, F')   the filters' columns f0..f0+F'
         """
-        R, tx = r1 - r0, self.tx
+        tx = self.tx
         C, F = U.shape[1:]
         T = R * tx
-        X = self.X[v, M * r0 : M * r1 + 2].reshape(M * R + 2, tx * C)
+        X = self.X[v, : M * R + 2].reshape(M * R + 2, tx * C)
         D, P = D.reshape(-1)[: N * T * C].reshape(N, T, C), P.reshape(-1)[: N * T * F].reshape(N, T, F)
         c = _divisor(tx * C)
         s = X.strides
         tiles = as_strided(X, (R, tx * C // c, N, c), (M * s[0], c * s[1], s[0], s[1]))
         np.matmul(self.BT, tiles, out=D.reshape(N, R, -1, c).transpose(1, 2, 0, 3))
         np.matmul(D, U, out=P)
-        Z = self.Z[v, M * r0 : M * r1]  # (4R, tx, F of all)
+        Z = self.Z[v, : M * R]  # (4R, tx, F of all)
         if Z.shape[2] == F:
             c = _divisor(tx * F)
             Z = Z.reshape(R, M, -1, c).transpose(0, 2, 1, 3)
