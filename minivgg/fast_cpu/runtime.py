@@ -103,42 +103,43 @@ if hasattr(os, "register_at_fork"):
 
 
 class Workspace:
-    """Buffers that outlive the call that asked for them, because fresh large arrays cost a page fault per 4 KB.
+    """Memory that outlives the call that asked for it, because fresh large arrays cost a page fault per 4 KB.
 
     `empty` hands out an array whose memory comes back by itself once nobody holds the array or a view of it: every
-    view refers to the buffer it lies in, so a buffer with no reference but the workspace's own is free. `arena` is
-    scratch memory for one worker, valid until the same worker's arena is asked for again. One thread at a time.
+    view refers to the block it lies in, so a block with no reference but the workspace's own is free. Blocks lie in
+    a few slabs, each request at the lowest place that is free, so that what one layer leaves another takes up. A slab
+    is reserved with room to spare: the system counts only what has been written to. `arena` is scratch memory for one
+    worker, valid until the same worker's arena is asked for again. One thread at a time.
     """
 
+    ROOM = 4  # a new slab's size by the request that it was made for: VGG's largest request is its first, conv1_1's
+
     def __init__(self):
-        self._buffers = []
+        self._slabs = []
         self._arenas = {}
 
     def empty(self, shape, dtype):
         """An uninitialised C-contiguous array in reused memory."""
-        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
-        return _carve(self._find(nbytes + _ALIGN), 0, shape, dtype)
+        nbytes = max(1, math.prod(shape) * np.dtype(dtype).itemsize)
+        return _carve(self._find(-(-nbytes // _ALIGN) * _ALIGN), 0, shape, dtype)
 
     def _find(self, nbytes):
-        """The smallest free buffer of nbytes to 2·nbytes, or a new one in place of the free ones that are smaller."""
-        free = self._free()
-        fitting = [b for b in free if nbytes <= b.size <= 2 * nbytes + 4096]
-        if fitting:
-            return min(fitting, key=lambda b: b.size)
-        drop = {id(b) for b in free if b.size < nbytes}
-        del free, fitting
-        self._buffers = [b for b in self._buffers if id(b) not in drop]
-        self._buffers.append(np.empty(nbytes, np.uint8))
-        return self._buffers[-1]
-
-    def _free(self):
-        """Buffers that only the workspace refers to."""
-        return [b for b, count in zip(self._buffers, _references(self._buffers)) if count == _UNHELD]
+        """A free block of nbytes, in a new slab if need be, which takes the place of smaller slabs that are free."""
+        for slab in self._slabs:
+            block = slab.take(nbytes)
+            if block is not None:
+                return block
+        self._slabs = [s for s in self._slabs if s.held() or len(s.memory) > nbytes]
+        try:
+            slab = _Slab(self.ROOM * nbytes)
+        except MemoryError:  # a system that counts what is reserved
+            slab = _Slab(nbytes)
+        self._slabs.append(slab)
+        return slab.take(nbytes)
 
     def release(self):
-        """Give the free buffers and the scratch memory back to the system: what comes next has other sizes."""
-        drop = {id(b) for b in self._free()}
-        self._buffers = [b for b in self._buffers if id(b) not in drop]
+        """Give what is free, and the scratch memory, back to the system: what comes next has other sizes."""
+        self._slabs = [s for s in self._slabs if s.held()]
         self._arenas.clear()
 
     def arena(self, worker, nbytes):
@@ -152,8 +153,40 @@ class Workspace:
 
     @property
     def nbytes(self):
-        """Bytes held, handed out or free."""
-        return sum(b.size for b in self._buffers) + sum(b.size for b in self._arenas.values())
+        """Bytes that have been in use, handed out now or free."""
+        return sum(s.high for s in self._slabs) + sum(a.size for a in self._arenas.values())
+
+
+class _Slab:
+    """One piece of memory and the blocks handed out of it, in the order of their addresses."""
+
+    def __init__(self, nbytes):
+        memory = np.empty(nbytes + _ALIGN, np.uint8)
+        # The views of a memoryview's array refer to that array and no further: it is what `_references` counts.
+        self.memory = memoryview(_carve(memory, 0, (nbytes,), np.uint8))
+        self.high = 0  # the end of what has ever been handed out
+        self._places, self._blocks = [], []
+
+    def held(self):
+        """Forget the blocks that nobody else refers to, and say whether any are left."""
+        held = [count != _UNHELD for count in _references(self._blocks)]
+        self._places = [p for p, h in zip(self._places, held) if h]
+        self._blocks = [b for b, h in zip(self._blocks, held) if h]
+        return bool(self._blocks)
+
+    def take(self, nbytes):
+        """The lowest free block of nbytes, or None."""
+        self.held()
+        start = 0
+        for i, (low, high) in enumerate([*self._places, (len(self.memory), None)]):
+            if low - start >= nbytes:
+                block = np.frombuffer(self.memory[start : start + nbytes], np.uint8)
+                self._places.insert(i, (start, start + nbytes))
+                self._blocks.insert(i, block)
+                self.high = max(self.high, start + nbytes)
+                return block
+            start = high
+        return None
 
 
 def _references(objects):
