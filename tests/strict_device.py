@@ -301,6 +301,9 @@ class StrictModule:
     def cuda(self):
         return Cuda(self)
 
+    def get_default_memory_pool(self):
+        return SimpleNamespace(free_all_blocks=dict, set_limit=dict, total_bytes=lambda: 0)  # dict: does nothing
+
 
 class Launcher:
     """A kernel: function(grid, block, args), args as CuPy passes them. Looks at the guards of every array after it."""
@@ -351,6 +354,7 @@ class Device:
     """The one device there is: a context, its memory, and a wait."""
 
     mem_info = (8 << 30, 8 << 30)
+    compute_capability = "90"
 
     def __init__(self, index):
         if index != 0:
@@ -380,7 +384,9 @@ class Cuda:
         self.MemoryPool = lambda: SimpleNamespace(malloc=None)
         self.Stream = lambda non_blocking: Stream(xp)
         self.get_current_stream = lambda: Stream(xp)
-        self.runtime = SimpleNamespace(getDeviceCount=lambda: 1, getDeviceProperties=lambda k: {"name": b"stand-in"})
+        self.runtime = SimpleNamespace(
+            runtimeGetVersion=lambda: 0, getDeviceCount=lambda: 1, getDeviceProperties=lambda k: {"name": b"stand-in"}
+        )
         self.device = SimpleNamespace(get_cublas_handle=lambda: 1)
         self.cublas = SimpleNamespace(
             CUBLAS_COMPUTE_32F=68,

@@ -144,7 +144,7 @@ def _winograd(x, add, code_in, out, code_out, b, filters, kinds, H, W, *, back=F
     for row in range(0, rows, strip):
         T = min(strip, rows - row) * TW
         launch(xp, real, half, f"input_{kinds[0]}", (blocks(T), K), (*source, row, T, ld, vec, int(back)))
-        _multiply(xp, U, V, M, T, filters.precision, back)
+        multiply(xp, U, V, M, T, filters.precision, back)
         launch(xp, real, half, f"output_{kinds[1]}", (blocks(T), L), (*sink, row, T, ld, vectors(W, out), int(back)))
 
 
@@ -155,9 +155,9 @@ def strip_rows(rows, TW, channels, itemsize):
     return -(-rows // strips)
 
 
-def _multiply(xp, U, V, M, T, precision, back):
-    """M[k] = U[k] @ V[k], back: U[k]ᵀ @ V[k], for the 36 frequencies k: one call of cuBLAS, which counts by columns."""
-    _, F, C = U.shape
+def multiply(xp, U, V, M, T, precision, back):
+    """M[k] = U[k] @ V[k], back: U[k]ᵀ @ V[k], for each frequency k: one call of cuBLAS, which counts by columns."""
+    batch, F, C = U.shape
     K, L = (F, C) if back else (C, F)
     ld = V.shape[2]
     cublas = xp.cuda.cublas
@@ -169,7 +169,7 @@ def _multiply(xp, U, V, M, T, precision, back):
         *(_ONE[scalar].ctypes.data, V.data.ptr, kind, ld, K * ld),
         *(U.data.ptr, kind, C, F * C),
         *(_ZERO[scalar].ctypes.data, M.data.ptr, kind, ld, L * ld),
-        *(36, compute, -1),
+        *(batch, compute, -1),
     )
 
 

@@ -1,0 +1,76 @@
+"""What the sections of benchmarks/gpu.py share: pictures, errors, times, and a failure that stays where it happened."""
+
+import statistics
+import time
+
+import numpy as np
+
+from minivgg.backend import to_numpy
+from minivgg.fast_gpu.replay import Replay
+from style.objective import Terms, fetch
+
+from .peer import CONTENT, STYLE, TorchObjective
+
+TERMS = Terms({CONTENT: 1.0}, dict.fromkeys(STYLE, 1000.0))  # as peer.TorchObjective has them
+
+
+def pictures(size, seed=0):
+    """Content, style and current picture (1, 3, size, size) float32: smooth noise, ±100 grey levels."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(-100, 100, (3, 3, -(-size // 8), -(-size // 8))).astype(np.float32)
+    smooth = coarse.repeat(8, axis=2).repeat(8, axis=3)[:, :, :size, :size]
+    return [(p + rng.uniform(-20, 20, p.shape).astype(np.float32))[None] for p in smooth]
+
+
+def relative(a, b):
+    """‖a - b‖ / ‖b‖ in double precision on the host."""
+    a, b = (to_numpy(v).astype(np.float64) for v in (a, b))
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+def milliseconds(setup, call, *args, repeats=None):
+    """Median and range of the time of call(*args), device included; three calls before to warm up."""
+    found = []
+    for k in range(3 + (repeats or setup.repeats)):
+        setup.wait()
+        start = time.perf_counter()
+        call(*args)
+        setup.wait()
+        if k >= 3:
+            found.append(1e3 * (time.perf_counter() - start))
+    return {"median": statistics.median(found), "min": min(found), "max": max(found)}
+
+
+def guarded(function, *args):
+    """A row's own failure is that row's result."""
+    try:
+        return function(*args)
+    except Exception as e:
+        return {"error": f"{type(e).__name__}: {(str(e).splitlines() or [''])[0]}"}
+
+
+def torch_peer(setup, device, precision, layout, autotune, content, style):
+    """peer.TorchObjective with PyTorch's switches set."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.benchmark = autotune
+    return TorchObjective(setup.params, content, style, layout=layout, device=device)
+
+
+class ReplayedObjective:
+    """An Objective whose evaluations are replayed from one recording, a CUDA graph (fast_gpu/replay.py)."""
+
+    def __init__(self, objective, image):
+        self._content, self._style = tuple(objective.terms.content), tuple(objective.terms.style)
+        self._replay = Replay(lambda x: self._flat(objective.enqueue(x)), image)
+
+    def _flat(self, parts):
+        content, style, _, gradient = parts
+        return (*(content[n] for n in self._content), *(style[n] for n in self._style), gradient)
+
+    def evaluate(self, image):
+        *numbers, gradient = self._replay(image)
+        split = len(self._content)
+        content, style = dict(zip(self._content, numbers)), dict(zip(self._style, numbers[split:], strict=True))
+        return fetch(content, style, None, gradient)
