@@ -161,7 +161,7 @@ def verdicts(sections):
             yield f"gradient, {name}: {row['gradient']:.1e} relative"
     for size, rows in result.get("timing", {}).items():
         for precision, ratio in rows["ratio"].items():
-            bar = {"float32": "1.5, aim 2.5", "tf32": "1.1, aim 1.8"}[precision]
+            bar = "1.5, aim 2.5" if precision == "float32" else "1.1, aim 1.8"
             yield f"evaluation at {size}, {precision}, PyTorch ÷ ours: {ratio:.2f} (bar {bar})"
     for name, ratio in result.get("full run", {}).get("ratio", {}).items():
         found = "loss not reached" if ratio is None else f"{ratio:.2f}"
