@@ -21,7 +21,7 @@ N = M + K - 1  # tile of the input = number of points
 # that makes the transform of flipped filters the transform of the filters read backwards (Taps.mirrored).
 POINTS = (0.0, 2 / 3, -2 / 3, -3 / 2, 3 / 2)
 SMALL = 8192  # columns of one small product: OpenBLAS takes its kernels without packing up to about 1e6 multiplications
-STRIP_TILES = 256  # see benchmarks/layers.py --sweep: fewer make the products slow, more leave the cache
+STRIP_TILES = 256  # measured on VGG-19 at 512×512: 128 is 5 % slower, up to 512 no faster and twice the memory
 
 
 @lru_cache
@@ -120,24 +120,30 @@ def _by_strips(sources, sinks, taps, bias, geometry, strips, workers, workspace)
         U[v] = taps.frequency(v, 0, F, space[v])
 
     parallel(transform, range(N), workers)
-    shapes = _Strip.shapes(R, tx, C, F) + _Strip.private_shapes(R * tx, C, F)
-    need = Arena.need(dtype, *shapes) + sources[0].need(M * R + 2) + sinks[0].need(M * R)
+    slots = _Strip.slots(R, tx, C, F)
+    private = (N, R * tx, C), (N, R * tx, F)
+    # rows in, products, rows out: one after the other in the same place
+    rest = max(Arena.need(dtype, *private), sources[0].need(M * R + 2), sinks[0].need(M * R))
+    need = Arena.need(dtype, slots) + rest
     # taken here: the workspace serves one thread at a time
     arenas = [workspace.arena(i, need) for i in range(min(workers, len(strips)))]
     made = [None] * len(arenas)
 
-    def task(worker, strip):
-        n, r0, r1 = strip
+    def task(worker, job):
+        n, r0, r1 = job
+        arena = arenas[worker]
         if made[worker] is None:
-            arena = arenas[worker]
-            pieces = [arena.array(s, dtype) for s in shapes]
-            made[worker] = _Strip(pieces[:2], W, tx, bias, dtype), pieces[2:], arena, arena.mark()
-        strip, (D, P), arena, mark = made[worker]
-        arena.release(mark)
+            space = arena.array(slots, dtype)
+            made[worker] = _Strip(space, space, (R, tx, C, F), W, bias), arena.mark()
+        strip, mark = made[worker]
         strip.transform_input(sources[n], r0, 0, M * (r1 - r0) + 2, H, arena)
+        arena.release(mark)
+        D, P = (arena.array(s, dtype) for s in private)
         for v in range(N):
             strip.multiply(v, U[v], r1 - r0, D, P)
+        arena.release(mark)
         strip.transform_output(sinks[n], r0, 0, M * (r1 - r0), H, arena)
+        arena.release(mark)
 
     parallel(task, strips, workers)
 
@@ -154,13 +160,16 @@ def _by_frequencies(sources, sinks, taps, bias, geometry, strips, workers, works
     columns = -(-F // max(1, workers // N)) if workers > N else F  # more workers than frequencies: divide F as well
     columns = max(1, min(F, -(-columns // 16) * 16))
     jobs = [(v, f, min(f + columns, F)) for v in range(N) for f in range(0, F, columns)]
-    shared = _Strip.shapes(R, tx, C, F)
-    private = (*_Strip.private_shapes(R * tx, C, columns), (N, C, columns))
+    slots = _Strip.slots(R, tx, C, F)
+    private = (N, R * tx, C), (N, R * tx, columns), (N, C, columns)
     rows = sources[0].need(M * R + 2) + sinks[0].need(M * R)
     need = max(Arena.need(dtype, *private), rows)  # one after the other
     arenas = [workspace.arena(i, need) for i in range(workers)]
-    common = workspace.arena("shared", Arena.need(dtype, *shared))
-    strip = _Strip([common.array(s, dtype) for s in shared], W, tx, bias, dtype)
+    # one v's X is read and its Z written by one job, unless F is divided: then they lie apart
+    apart = len(jobs) > N
+    common = workspace.arena("shared", (1 + apart) * Arena.need(dtype, slots))
+    space = common.array(slots, dtype)
+    strip = _Strip(space, common.array(slots, dtype) if apart else space, (R, tx, C, F), W, bias)
     for n, r0, r1 in strips:
 
         def rows_in(worker, part, n=n, r0=r0):
@@ -197,26 +206,28 @@ class _Strip:
     D  (6u, T, C)            one v: transformed along y as well
     P  (6u, T, F)            one v: D[u] @ U[v, u]
     Z  (7, 4R, tx, F)        transformed back along y; Z[6] is the bias, which the last product adds
+
+    Z[v] may lie where X[v] lay: once P is there, X[v] is not needed any more.
     """
 
-    def __init__(self, pieces, W, tx, bias, dtype):
-        self.X, self.Z = pieces
-        self.W, self.tx = W, tx
-        _, self.BT, AT = matrices(np.dtype(dtype))
-        self.AT = AT
-        self.AT1 = AT if bias is None else np.ascontiguousarray(np.hstack([AT, np.ones((M, 1), dtype)]))
+    def __init__(self, space_x, space_z, shape, W, bias):
+        R, tx, C, F = shape
+        dtype = space_x.dtype
+        X = space_x[:N, : (M * R + 2) * tx * C].reshape(N, M * R + 2, tx, C)
+        Z = space_z[:, : M * R * tx * F].reshape(N + 1, M * R, tx, F)
+        self.X, self.Z, self.W, self.tx = X, Z, W, tx
+        _, self.BT, self.AT = matrices(dtype)
+        self.AT1 = self.AT
         if bias is not None:
-            self.Z[N] = bias
-        self.Z1 = self.Z[: self.AT1.shape[1]].transpose(1, 2, 0, 3)  # (4R, tx, 6 or 7, F)
-        self.X1 = self.X.transpose(1, 2, 0, 3)  # (4R+2, tx, 6, C)
+            self.AT1 = np.ascontiguousarray(np.hstack([self.AT, np.ones((M, 1), dtype)]))
+            Z[N] = bias
+        self.X1 = X.transpose(1, 2, 0, 3)  # (4R+2, tx, 6, C)
+        self.Z1 = Z[: self.AT1.shape[1]].transpose(1, 2, 0, 3)  # (4R, tx, 6 or 7, F)
 
     @staticmethod
-    def shapes(R, tx, C, F):
-        return (N, M * R + 2, tx, C), (N + 1, M * R, tx, F)
-
-    @staticmethod
-    def private_shapes(T, C, F):
-        return (N, T, C), (N, T, F)
+    def slots(R, tx, C, F):
+        """Shape of the memory for X and Z: seven slots, each as large as the larger of X[v] and Z[v]."""
+        return N + 1, max((M * R + 2) * C, M * R * F) * tx
 
     def transform_input(self, source, r0, i0, i1, H, arena):
         """X[v, i, t] = Σ_j BT[v, j] x[4·r0 - 1 + i, 4t - 1 + j] for i0 ≤ i < i1; x is 0 outside the picture."""
