@@ -85,7 +85,7 @@ def objective_of(network, pair):
 
 
 def run_pair(pair, networks, evaluations, report):
-    """Rows of one pair: {"pair", "network", "style_left", "content", "seconds", "picture"}; report(row) as they come."""
+    """Rows of one pair: pair, network, style_left, content, seconds, picture; report(row) is called as they come."""
     judge = networks[0][1]
     verdict, start = objective_of(judge, pair)
     untouched = verdict.evaluate(start).totals()

@@ -81,6 +81,15 @@ class VGG:
         self.kernels = load_kernels(kernels, self.xp)
         # the fast kernels' buffers are this network's own, and are used again by its next call
         self._own = {"workspace": self.kernels.Workspace()} if hasattr(self.kernels, "Workspace") else {}
+        self._prepare(params)
+
+    def set_params(self, params):
+        """Other filters of the same shapes, as training makes them at each step; the buffers are kept."""
+        if {n: w.shape for n, (w, _) in params.items()} != {n: w.shape for n, (w, _) in self._params.items()}:
+            raise ValueError("set_params: the filters' names and shapes must be those the network was made with")
+        self._prepare(params)
+
+    def _prepare(self, params):
         prepare = getattr(self.kernels, "prepare", lambda w, b: w)
         self._params = {name: (prepare(w, b), b) for name, (w, b) in params.items()}
 

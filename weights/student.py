@@ -5,6 +5,8 @@ teacher's T ≈ A S; how much of T is lost, |T - A S|² / |T|², says how good t
 channels are chosen greedily, maps and filters are regressions on second moments.
 """
 
+import itertools
+
 import numpy as np
 
 from minivgg import layers
@@ -182,7 +184,7 @@ def _layer_losses(params, x):
     out = {}
     for name, relu in zip(params, relus, strict=True):
         F = [losses.features(f[None]) for f in feats[relu]]
-        pairs = list(zip(F, F[1:], strict=False))
+        pairs = list(itertools.pairwise(F))
         if name in CONTENT_LAYERS:
             values = [losses.content_loss(p, q)[0] for p, q in pairs]
         else:
