@@ -19,7 +19,7 @@ from minivgg.vgg import activation_size
 from . import losses
 from .objective import _both, fetch
 
-TV_STRIP = 1 << 20  # values of the picture in a strip of the TV term
+TV_STRIP = 1 << 18  # values of the picture in a strip of the TV term
 BAND = 1 << 20  # values of an activation that one product of the Gram sum reads
 
 

@@ -1,0 +1,185 @@
+"""The memory plan: what it chooses, what it predicts, and what it says when nothing fits."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_tiles import TERMS, assert_same, make_net
+
+from style import plan as planning
+from style.objective import Objective, Terms, content_targets, style_targets
+from style.plan import MemoryBudgetError, format_memory, make_plan, objective_for, parse_memory
+from style.tiles import TiledObjective
+
+GB = 10**9
+
+
+@pytest.fixture
+def net():
+    return make_net(np.float32, widths=(64, 128, 256, 512, 512), kernels="fast")
+
+
+@pytest.mark.parametrize(
+    "text, nbytes",
+    [
+        ("2GB", 2 * GB),
+        ("2 gb", 2 * GB),
+        ("1.5GiB", 3 << 29),
+        ("800M", 8 * 10**8),
+        ("512MiB", 1 << 29),
+        ("1e", None),
+        ("1000000", 10**6),
+        (".5g", 5 * 10**8),
+        ("0", None),
+        ("GB", None),
+        ("-2GB", None),
+        ("2iB", None),
+        ("two", None),
+        ("", None),
+    ],
+)
+def test_parse_memory(text, nbytes):
+    if nbytes is not None:
+        assert parse_memory(text) == nbytes
+        return
+    with pytest.raises(ValueError, match=f"memory '{text}'"):
+        parse_memory(text)
+
+
+def test_undivided_where_it_fits(net):
+    plan = make_plan(net, TERMS, 512, 384, memory=64 * GB)
+    assert plan.tiling is None
+    assert plan.time == 1.0
+    assert plan.history == 10
+    assert "384x512: undivided" in plan.describe()
+
+
+def test_less_memory_means_smaller_tiles_and_more_time(net):
+    plans = [make_plan(net, TERMS, 2000, 3000, memory=int(m * GB), optimizer="adam") for m in (32, 2.5, 1.9)]
+    assert plans[0].tiling is None
+    assert plans[1].tiling is not None
+    assert [p.time for p in plans] == sorted(p.time for p in plans)
+    assert all(p.peak <= p.memory for p in plans)
+    assert "tiles of" in plans[2].describe()
+    assert "times the undivided time" in plans[2].describe()
+
+
+def test_the_largest_size_that_fits_is_named_and_fits(net):
+    with pytest.raises(MemoryBudgetError, match=r"8000x6000 does not fit into 2.0 GB, not even in tiles") as error:
+        make_plan(net, TERMS, 6000, 8000, memory=2 * GB, optimizer="l-bfgs")
+    size = str(error.value).split("largest size that fits is ")[1].split()[0].rstrip(";,")
+    width, height = (int(v) for v in size.split("x"))
+    assert width / height == pytest.approx(8 / 6, rel=0.01)
+    make_plan(net, TERMS, height, width, memory=2 * GB, optimizer="l-bfgs")
+    with pytest.raises(MemoryBudgetError):
+        make_plan(net, TERMS, int(height * 1.1), int(width * 1.1), memory=2 * GB, optimizer="l-bfgs")
+
+
+def test_another_optimizer_is_named_when_it_would_fit(net):
+    with pytest.raises(MemoryBudgetError, match="with --optimizer l-bfgs 3000x3000 fits"):
+        make_plan(net, TERMS, 3000, 3000, memory=int(3.6 * GB), optimizer="l-bfgs-b")
+    with pytest.raises(MemoryBudgetError, match="nor does any smaller size"):
+        make_plan(net, TERMS, 3000, 3000, memory=10**8)
+
+
+def test_history_gives_way(net):
+    roomy = make_plan(net, TERMS, 3000, 3000, memory=32 * GB, optimizer="l-bfgs", history=20)
+    tight = make_plan(net, TERMS, 3000, 3000, memory=4 * GB, optimizer="l-bfgs", history=20)
+    assert roomy.history == 20
+    assert planning.MIN_HISTORY <= tight.history < 20
+
+
+def test_what_the_caller_holds_counts(net):
+    free = make_plan(net, TERMS, 512, 512, memory=8 * GB)
+    held = make_plan(net, TERMS, 512, 512, memory=8 * GB, held=10**8)
+    assert held.peak == free.peak + 10**8
+
+
+def test_memory_that_is_free_is_the_default(net, monkeypatch):
+    monkeypatch.setattr(planning, "free_memory", lambda device: 3 * GB)
+    plan = make_plan(net, TERMS, 256, 256)
+    assert 2 * GB < plan.memory < 4 * GB
+    monkeypatch.setattr(planning, "free_memory", lambda device: None)
+    with pytest.raises(ValueError, match="give a budget"):
+        make_plan(net, TERMS, 256, 256)
+
+
+def test_terms_without_layers():
+    net = make_net(np.float32)
+    plan = make_plan(net, Terms(tv=1.0), 300, 200, memory=GB)
+    objective = objective_for(plan, net, Terms(tv=1.0), np.zeros((1, 3, 300, 200), np.float32), {})
+    assert objective.evaluate(np.ones((1, 3, 300, 200), np.float32)).loss == 0
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+def test_the_planned_objective_is_the_objective(tiled):
+    net = make_net(np.float64, widths=(16, 16, 16, 24, 24))
+    rng = np.random.default_rng(0)
+    image, content, style = (rng.standard_normal((1, 3, *s)) * 50 for s in ((250, 303), (250, 303), (170, 120)))
+    options = {"optimizer": "adam", "style_size": style.shape[2:]}
+    plan = make_plan(net, TERMS, 250, 303, memory=8 * GB, **options)
+    if tiled:
+        plan = make_plan(net, TERMS, 250, 303, memory=plan.peak - (30 << 20), **options)
+    assert (plan.tiling is not None) == tiled
+    found = objective_for(plan, net, TERMS, content, style)
+    assert isinstance(found, TiledObjective if tiled else Objective)
+    targets = content_targets(net, content, tuple(TERMS.content)), style_targets(net, style, tuple(TERMS.style))
+    assert_same(found.evaluate(image), Objective(net, TERMS, *targets).evaluate(image), 1e-12)
+    ready = objective_for(plan, net, TERMS, content, targets[1])
+    assert_same(ready.evaluate(image), Objective(net, TERMS, *targets).evaluate(image), 1e-12)
+    with pytest.raises(ValueError, match="the plan is for 303x250, the content picture is 303x249"):
+        objective_for(plan, net, TERMS, content[:, :, 1:], style)
+
+
+def test_format_memory():
+    assert format_memory(2.44e9) == "2.4 GB"
+    assert format_memory(850e6) == "850 MB"
+    assert format_memory(999.9e6) == "1.0 GB"
+
+
+MEASURE = """
+import json, sys
+sys.path[:0] = {paths!r}
+import numpy as np
+from PIL import Image
+from style.optimize import minimize
+from style.plan import make_plan, objective_for
+from test_tiles import TERMS, make_net
+
+size, memory, optimizer, kernels = json.loads(sys.argv[1])
+net = make_net(np.float32, widths=(64, 128, 256, 512, 512), kernels=kernels)
+plan = make_plan(net, TERMS, size, size, memory=memory, optimizer=optimizer, style_size=(size, size))
+rng = np.random.default_rng(0)
+content, style = (rng.standard_normal((1, 3, size, size), dtype=np.float32) * 50 for _ in range(2))
+objective = objective_for(plan, net, TERMS, content, style)
+del style
+options = {{}} if optimizer == "adam" else {{"history": plan.history}}
+minimize(objective, content.copy(), method=optimizer, iterations=3, **options)
+peak = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps([plan.tiling is not None, plan.peak, peak]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+@pytest.mark.parametrize(
+    "size, memory, optimizer, kernels, tiled",
+    [
+        (384, 8 * GB, "l-bfgs-b", "fast", False),
+        (512, 8 * GB, "adam", "fast", False),
+        (640, 600 * 10**6, "adam", "fast", True),
+        (256, 8 * GB, "l-bfgs", "textbook", False),
+        (512, 620 * 10**6, "l-bfgs", "textbook", True),
+    ],
+)
+def test_the_predicted_peak_is_right_within_15_per_cent(size, memory, optimizer, kernels, tiled):
+    here = Path(__file__).resolve().parent
+    program = MEASURE.format(paths=[str(here.parent), str(here)])
+    case = json.dumps([size, memory, optimizer, kernels])
+    run = subprocess.run([sys.executable, "-c", program, case], capture_output=True, text=True, check=True)
+    was_tiled, predicted, measured = json.loads(run.stdout)
+    assert was_tiled == tiled
+    assert 0.85 * measured <= predicted <= 1.15 * measured, f"predicted {predicted:,}, measured {measured:,}"
