@@ -5,8 +5,10 @@ Also: the stand-in refuses what CuPy refuses, and what it offers exists in CuPy 
 
 import importlib.util
 import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import cuda_twins
 import numpy as np
@@ -17,7 +19,7 @@ from strict_device import StrictArray, StrictModule
 import style
 import weights
 from benchmarks import autodiff
-from minivgg import backend
+from minivgg import backend, gradcheck
 from minivgg.backend import get_xp, to_numpy
 from minivgg.vgg import VGG
 from style import losses
@@ -25,6 +27,7 @@ from style.objective import Objective, Terms, content_targets, style_targets
 from style.optimize import minimize
 from style.tiles import TiledObjective, Tiling
 
+ROOT = Path(__file__).resolve().parent.parent
 STYLE = ("relu1_1", "relu2_1", "relu3_1")
 TERMS = Terms(content={"relu2_2": 1.0}, style=dict.fromkeys(STYLE, 100.0), tv=1e-3, tv_beta=2.0)
 LOSSES = 5  # numbers in an evaluation: content, three of style, total variation
@@ -211,6 +214,28 @@ def test_device_without_cupy_or_driver(monkeypatch):
     Runtime.getDeviceCount = staticmethod(lambda: 1)
     with pytest.raises(backend.BackendError, match="no GPU 1: this machine has 1"):
         backend.resolve_device("gpu:1")
+
+
+def test_every_array_function_is_one_that_cupy_has():
+    """Whatever is called on `xp` anywhere is on the stand-in's list, which the next test compares with CuPy."""
+    own = {"RawModule", "cuda", "asarray", "array", "ndarray", "newaxis", "pi", "inf", "nan", "get_default_memory_pool"}
+    known = own | set(strict_device.FUNCTIONS) | set(strict_device.TYPES)
+    used = {}
+    for folder in ("minivgg", "style"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for name in re.findall(r"\b(?:xp|get_xp\([^()]*\))\.(\w+)", path.read_text(encoding="utf-8")):
+                used.setdefault(name, path.name)
+    assert {name: where for name, where in used.items() if name not in known} == {}
+    assert "matmul" in used
+
+
+@pytest.mark.slow
+def test_gradient_table_on_the_stand_in(xp, monkeypatch):
+    """python -m minivgg.gradcheck --device gpu, each kernel set."""
+    monkeypatch.setattr(backend, "_cupy", lambda: xp)
+    rows = list(gradcheck.all_rows(backend.resolve_device("gpu")))
+    assert len(rows) > 20
+    assert [r for r in rows if not r.passed] == []
 
 
 @pytest.mark.slow
