@@ -41,6 +41,13 @@ def get_xp(a):
     raise TypeError(f"expected a NumPy or CuPy array, found {type(a).__name__}")
 
 
+def get_fft(xp):
+    """The module with fft functions for an array module: scipy.fft or cupyx.scipy.fft."""
+    if xp is np:
+        return importlib.import_module("scipy.fft")
+    return getattr(xp, "fft_module", None) or importlib.import_module("cupyx.scipy.fft")
+
+
 def to_numpy(a):
     """`a` on the host, as a NumPy array (itself if it is one already)."""
     if isinstance(a, np.ndarray | np.generic):

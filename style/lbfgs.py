@@ -10,6 +10,8 @@ import numpy as np
 
 from minivgg.backend import get_xp, to_numpy
 
+from .precondition import Spectrum
+
 BLOCK = 4096  # products are added up in the arrays' type within a block, in double precision over blocks
 CHUNK = 1 << 22  # values of the pairs that one scalar product call reads
 ARMIJO, WOLFE = 1e-4, 0.9  # the decrease that a step must give, and how much of the slope it may leave
@@ -295,22 +297,40 @@ def _first_free(order):
     return min(set(range(len(order) + 1)) - set(order))
 
 
-def lbfgs(tracker, image, iterations, *, history=10, tolerance=0.0, bounds=None, state=None, on_iteration=None):
+def lbfgs(
+    tracker,
+    image,
+    iterations,
+    *,
+    history=10,
+    tolerance=0.0,
+    bounds=None,
+    precondition=0.0,
+    state=None,
+    on_iteration=None,
+):
     """L-BFGS for optimize.minimize, on the picture's own device and in its own type.
 
     history       pairs (s, y) kept
     tolerance     stop when (f_k - f_{k+1}) / max(|f_k|, |f_{k+1}|, 1) falls to it, as SciPy's ftol; 0: never
     bounds        (low, high), arrays that broadcast to the image, or None
+    precondition  α of precondition.Spectrum: the optimiser then works on the picture's weighted spectrum; 0: on pixels
     state         what LBFGS.state() gave in an earlier run: goes on from there, to the bit; `image` gives the device
     on_iteration  called with the LBFGS object after each iteration, to save its state, say
     """
-    optimiser = LBFGS(image, history=history, bounds=bounds)
+    if precondition and bounds is not None:
+        raise ValueError("bounds are on pixels, a preconditioned search is not: use one of the two")
+    spectrum = Spectrum(image, precondition) if precondition else None
+    optimiser = LBFGS(spectrum.invert(image) if spectrum else image, history=history, bounds=bounds)
     if state is not None:
         optimiser.restore(state)
 
     def evaluate(x):
-        result = tracker.evaluate(x)
-        return result.loss, result.gradient
+        if spectrum is None:
+            result = tracker.evaluate(x)
+            return result.loss, result.gradient
+        result = tracker.evaluate(spectrum.apply(x))  # x = P z
+        return result.loss, spectrum.apply(result.gradient)  # dL/dz = P dL/dx
 
     while True:
         before = optimiser.loss

@@ -90,7 +90,7 @@ def tv_loss(image, *, beta=2.0):
         dx, dy = dx[..., :-1, :], dy[..., :, :-1]
         s = dx**2 + dy**2
         loss = _sum(s ** (beta / 2)) / n
-        # forward: s^(β/2), so its derivative by s is β/2 s^(β/2-1), and ds = 2 dx ddx + 2 dy ddy. Where s = 0, dx and dy
+        # forward: s^(β/2), so its derivative by s is β/2 s^(β/2-1); ds = 2 dx ddx + 2 dy ddy. Where s = 0, dx and dy
         # are 0 and any number does in place of the negative power of 0
         power = beta / 2 * xp.where(s > 0, s, 1) ** (beta / 2 - 1)
         gx, gy = 2.0 / n * power * dx, 2.0 / n * power * dy

@@ -18,7 +18,7 @@ from tqdm import tqdm
 import weights
 from minivgg.backend import BackendError, describe_device
 
-from . import images, samples
+from . import images
 from .settings import Settings, SettingsError, presets, settings_from
 from .transfer import Job
 
@@ -47,7 +47,8 @@ def run(args):
         images.check_output(output, args.overwrite)
     except images.ImageError as e:
         return fail(e, USAGE)
-    job = Job(picture(args.content, args.size), picture(args.style, args.style_size or args.size), settings(args))
+    content, style = sized(args.content, args.size), sized(args.style, args.style_size or args.size)
+    job = Job(content, style, settings(args))
     images.check_output(output, args.overwrite, size_hw=job.size)
     report = Report(job, output, args)
     report.announce()
@@ -64,19 +65,14 @@ def settings(args):
     return settings_from(args.preset, **{k: v for k, v in vars(args).items() if k in names})
 
 
-def picture(spec, size):
-    """A picture from a file, or one of our own for "sample:NAME"."""
-    kind, colon, name = str(spec).partition(":")
-    if kind != "sample" or not colon:
-        return images.read(spec)
-    if name not in samples.SAMPLES:
-        raise SettingsError(f"{spec}: no such sample picture; there are {', '.join(samples.SAMPLES)}")
-    return dataclasses.replace(images.from_array(samples.SAMPLES[name](size or 512)), path=Path(name))
+def sized(spec, size):
+    """A sample picture is drawn at the size that is asked for, not enlarged to it."""
+    return f"{spec}:{size}" if spec.startswith("sample:") and spec.count(":") == 1 and size else spec
 
 
 def free_name(content, style):
     """CONTENT-STYLE.png in this folder, numbered where it is taken already."""
-    stems = [Path(str(spec).removeprefix("sample:")).stem for spec in (content, style)]
+    stems = [Path(spec.removeprefix("sample:").replace(":", "-")).stem for spec in (content, style)]
     for number in range(1, 10000):
         name = Path("-".join(stems) + (f"-{number}" if number > 1 else "") + ".png")
         if not name.exists():
@@ -193,7 +189,7 @@ def plan_lines(job, output):
     """(label, text) pairs that say what a job will do."""
     s = job.settings
     for label, pic, size in (("content", job.content, job.size), ("style", job.style, job.style_size)):
-        name = pic.path.name if pic.path else "from memory"
+        name = pic.path.name if pic.path else pic.mode
         yield label, f"{name} {pic.size[0]}x{pic.size[1]} -> {size[1]}x{size[0]}"
         yield from (("", note) for note in pic.notes)
     hint = "; better: python -m weights fetch vgg19" if job.network.name == "mini" else ""
@@ -246,8 +242,9 @@ def parser():
     p.add_argument("--style-size", type=int, metavar="N", help="the same for the style picture (default: as --size)")
     p.add_argument("--scales", metavar="S", help="coarse to fine: auto (default), a number, or sizes 256:300,512")
     p.add_argument("--iterations", type=int, metavar="N", help=f"evaluations at most (default {d.iterations})")
-    p.add_argument("--optimizer", metavar="O", help="l-bfgs-b (SciPy's, default; also lbfgs) or adam")
+    p.add_argument("--optimizer", metavar="O", help="l-bfgs-b (SciPy's, default; also lbfgs), l-bfgs or adam")
     p.add_argument("--history", type=int, metavar="N", help=f"L-BFGS: pairs kept (default {d.history})")
+    p.add_argument("--precondition", type=float, metavar="A", help="l-bfgs: 0.5 weighs the spectrum (default 0: off)")
     p.add_argument("--tolerance", type=float, metavar="T", help="L-BFGS-B: relative decrease to stop at (default 0)")
     p.add_argument("--learning-rate", type=float, metavar="R", help=f"Adam: grey levels (default {d.learning_rate:g})")
     p.add_argument("--bounds", action="store_true", default=None, help="keep pixels within 0..255 while optimising")

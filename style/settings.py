@@ -34,6 +34,7 @@ class Settings:
     optimizer: str = "l-bfgs-b"
     history: int = 10  # L-BFGS: pairs kept
     tolerance: float = 0.0  # L-BFGS-B: relative decrease at which to stop (SciPy's ftol); 0: never
+    precondition: float = 0.0  # l-bfgs: α of precondition.Spectrum, 0 off, 0.5 fastest on the average
     learning_rate: float = 10.0  # Adam: grey levels
     adam_betas: tuple = (0.9, 0.999)
     adam_eps: float = 1e-8
@@ -83,6 +84,7 @@ class Settings:
             "history": (1, 1000),
             "seed": (0, 2**63),
             "tolerance": (0, 1),
+            "precondition": (0, 2),
             "noise_level": (0, 255),
             "noise_ratio": (0, 1),
             "content_weight": (0, math.inf),
@@ -97,6 +99,8 @@ class Settings:
                 raise SettingsError(f"{_flag(name)} {value}: expected a finite number")
         if not 0 < self.learning_rate < math.inf:
             raise SettingsError(f"--learning-rate {self.learning_rate}: expected more than 0")
+        if self.precondition and (self.optimizer != "l-bfgs" or self.bounds):
+            raise SettingsError("--precondition: works with --optimizer l-bfgs and without --bounds")
         if not 1 <= self.tv_beta <= 4:
             raise SettingsError(f"--tv-beta {self.tv_beta}: expected 1 to 4")
 

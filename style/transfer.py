@@ -194,6 +194,8 @@ class Job:
             own = {"learning_rate": s.learning_rate, "betas": s.adam_betas, "eps": s.adam_eps}
         else:
             own = {"history": s.history, "tolerance": s.tolerance}
+            if s.optimizer == "l-bfgs":
+                own["precondition"] = s.precondition
         return {"bounds": self._bounds(), **own}
 
     def _enlarged(self, image, size_hw):
@@ -278,7 +280,7 @@ def _is_name(init):
 
 
 def _provenance(picture):
-    name = picture.path.name if picture.path is not None else "from memory"
+    name = picture.path.name if picture.path is not None else picture.mode
     return {"name": name, "sha256": picture.sha256}
 
 

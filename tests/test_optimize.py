@@ -121,7 +121,12 @@ def test_adam_is_the_published_algorithm():
     x2 = x1 - 3.0 * (m / (1 - 0.9**2)) / (np.sqrt(v / (1 - 0.999**2)) + 1e-8)
     seen = []
     minimize(
-        Quadratic(), start(), method="adam", iterations=3, learning_rate=3.0, callback=lambda p: seen.append(p.image.copy())
+        Quadratic(),
+        start(),
+        method="adam",
+        iterations=3,
+        learning_rate=3.0,
+        callback=lambda p: seen.append(p.image.copy()),
     )
     assert np.allclose(seen[1], x1, rtol=1e-12)
     assert np.allclose(seen[2], x2, rtol=1e-12)

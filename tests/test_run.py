@@ -152,7 +152,7 @@ def test_a_result_that_cannot_be_saved_is_not_lost(folder, capsys, monkeypatch):
 
 
 def test_unknown_sample(folder, capsys):
-    assert run.main(["sample:nothing"]) == 2
+    assert run.main(["sample:nothing"]) == 1
     assert "scene" in capsys.readouterr().err
 
 
