@@ -63,16 +63,17 @@ class VGG:
     params   {"conv1_1": (w, b), …}: w (F, C, 3, 3), b (F,); their type and device are those of every computation.
              It may end early (say after conv5_1); what it has must be the beginning of VGG-16 or VGG-19.
     pooling  "max" as trained, or "avg", which Gatys et al. recommend for smoother pictures
-    kernels  "fast": Winograd and fused layers (fast_cpu.py, fast_gpu.py), or "textbook": layers.py
+    kernels  "fast": Winograd and fused layers (fast_cpu, fast_gpu), or "textbook": layers.py
+    precision  of the fast kernels' products on a GPU: "float32", "tf32" or "float16" (storage); elsewhere float32
 
     Raises ValueError when the filters do not chain from 3 channels, or a name does not belong.
     """
 
-    def __init__(self, params, *, pooling="max", kernels="fast"):
+    def __init__(self, params, *, pooling="max", kernels="fast", precision="float32"):
         if pooling not in ("max", "avg"):
             raise ValueError(f"pooling {pooling!r}: use max or avg")
         self.arch = infer_arch(params)
-        self.pooling = pooling
+        self.pooling, self.precision = pooling, precision
         self.names = reached_layers(self.arch, params)
         check_params(params, [n for n in self.names if n.startswith("conv")])
         self.channels = _channels(params, self.names)
@@ -91,7 +92,8 @@ class VGG:
 
     def _prepare(self, params):
         prepare = getattr(self.kernels, "prepare", lambda w, b: w)
-        self._params = {name: (prepare(w, b), b) for name, (w, b) in params.items()}
+        options = {"precision": self.precision} if hasattr(self.kernels, "PRECISIONS") else {}
+        self._params = {name: (prepare(w, b, **options), b) for name, (w, b) in params.items()}
 
     def forward(self, x, names, *, start=None, param_grads=False, cached=True):
         """Activations at `names`; computes up to the deepest of them and no further.
@@ -226,7 +228,13 @@ def load_kernels(kernels, xp):
         return layers
     if kernels != "fast":
         raise ValueError(f"kernels {kernels!r}: use fast or textbook")
-    return fast_cpu if xp is np else layers
+    if xp is np:
+        return fast_cpu
+    if getattr(xp, "__name__", "") != "cupy":  # a stand-in device array has no CUDA to compile kernels for
+        return layers
+    from . import fast_gpu
+
+    return fast_gpu
 
 
 def infer_arch(params):

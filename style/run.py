@@ -19,6 +19,7 @@ import weights
 from minivgg.backend import BackendError, describe_device
 
 from . import images
+from .plan import MemoryBudgetError
 from .settings import Settings, SettingsError, presets, settings_from
 from .transfer import Job
 
@@ -32,7 +33,7 @@ def main(argv=None):
         return run(args)
     except SettingsError as e:
         return fail(e, USAGE)
-    except (images.ImageError, weights.WeightsError, BackendError) as e:
+    except (images.ImageError, weights.WeightsError, BackendError, MemoryBudgetError) as e:
         return fail(e, FAILURE)
     except MemoryError:
         return fail("out of memory; use a smaller --size or lighter --weights", FAILURE)
@@ -197,6 +198,8 @@ def plan_lines(job, output):
     groups = [f"content {' '.join(s.content_layers)}", f"style {' '.join(s.style_layers)}"]
     yield "layers", "; ".join(groups) + f"; {s.pooling} pooling"
     yield "device", describe_device(job.device)
+    for stage in job.stages:
+        yield "memory", job.plans[stage].describe()
     steps = ", then ".join(f"{stage.iterations} at {stage.size[1]}x{stage.size[0]}" for stage in job.stages)
     yield "run", f"{s.optimizer} from {s.init}, seed {s.seed}: {steps} evaluations"
     yield "output", str(output)
@@ -264,6 +267,8 @@ def parser():
     p.add_argument("--resample", metavar="R", help="auto (default) or bilinear")
     p.add_argument("--kernels", metavar="K", help="fast (default) or textbook")
     p.add_argument("--device", metavar="D", help="auto (default), cpu, gpu or gpu:N")
+    p.add_argument("--memory", metavar="M", help="a budget such as 2GB: tiles where needed (default: what is free)")
+    p.add_argument("--precision", metavar="P", help="on a GPU: float32 (default), tf32 or float16")
     p.add_argument("--save-every", type=positive, metavar="N", help="save a picture every N evaluations")
     p.add_argument("--log", metavar="FILE", help="one JSON object a line for each evaluation")
     p.add_argument("--quiet", action="store_true", help="print errors only")

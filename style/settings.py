@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from .optimize import METHODS
+from .plan import parse_memory
 
 INITS = ("content", "style", "noise", "blend")
 SIDES = ("longest", "shortest")
@@ -52,7 +53,9 @@ class Settings:
     pooling: str = "max"
     resample: str = "auto"  # of the pictures: auto (Lanczos down, bicubic up) or bilinear
     kernels: str = "fast"
+    precision: str = "float32"  # on a GPU also tf32 or float16 (storage); the processor has float32 only
     device: str = "auto"
+    memory: str | int | None = None  # "2GB", bytes, or None: what is free, less a margin
 
     def __post_init__(self):
         object.__setattr__(self, "optimizer", OPTIMIZER_ALIASES.get(self.optimizer, self.optimizer))
@@ -71,6 +74,7 @@ class Settings:
             "pooling": ("max", "avg"),
             "resample": ("auto", "bilinear"),
             "kernels": ("fast", "textbook"),
+            "precision": ("float32", "tf32", "float16"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -99,6 +103,11 @@ class Settings:
                 raise SettingsError(f"{_flag(name)} {value}: expected a finite number")
         if not 0 < self.learning_rate < math.inf:
             raise SettingsError(f"--learning-rate {self.learning_rate}: expected more than 0")
+        if self.memory is not None:
+            try:
+                parse_memory(self.memory)
+            except ValueError as e:
+                raise SettingsError(f"--memory: {e}") from None
         if self.precondition and (self.optimizer != "l-bfgs" or self.bounds):
             raise SettingsError("--precondition: works with --optimizer l-bfgs and without --bounds")
         if not 1 <= self.tv_beta <= 4:

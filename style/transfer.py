@@ -24,8 +24,9 @@ from minivgg.backend import resolve_device, to_device, to_numpy
 from minivgg.vgg import activation_size, check_layer_name, reached_layers
 
 from . import images
-from .objective import Objective, Terms, content_targets, style_targets
+from .objective import Terms
 from .optimize import minimize
+from .plan import make_plan, objective_for, parse_memory
 from .schedule import stages
 from .settings import INITS, SettingsError, settings_from
 
@@ -94,6 +95,7 @@ class Job:
         )
         self._check_depth()
         self._net = None
+        self.plans = {stage: self._plan(stage) for stage in self.stages}
         self._started = time.time()
 
     def run(self, callback=None, on_stage=None):
@@ -111,7 +113,7 @@ class Job:
                 method=self.settings.optimizer,
                 iterations=stage.iterations,
                 callback=callback and (lambda p, before=before: callback(_counted_on(p, before))),
-                **self._optimizer_options(),
+                **self._optimizer_options(stage),
             )
             outcome = _joined(before, outcome)
             image, before = outcome.image, outcome
@@ -123,9 +125,10 @@ class Job:
 
     def objective(self, stage):
         """The Objective of one stage, with its targets."""
-        content = content_targets(self.net, self._input(self.content, stage.size), tuple(self.terms.content))
-        style = style_targets(self.net, self._input(self.style, stage.style_size), tuple(self.terms.style))
-        return Objective(self.net, self.terms, content, style)
+        self.net.release()
+        content = self._input(self.content, stage.size)
+        style = self._input(self.style, stage.style_size)
+        return objective_for(self.plans[stage], self.net, self.terms, content, style)
 
     @property
     def net(self):
@@ -134,8 +137,26 @@ class Job:
             params = {
                 name: tuple(to_device(a, self.device) for a in pair) for name, pair in self._needed_params().items()
             }
-            self._net = VGG(params, pooling=self.settings.pooling, kernels=self.settings.kernels)
+            s = self.settings
+            self._net = VGG(params, pooling=s.pooling, kernels=s.kernels, precision=s.precision)
         return self._net
+
+    def _plan(self, stage):
+        """How one stage fits into the memory. Raises MemoryBudgetError, naming the largest size that would."""
+        s = self.settings
+        held = self.content.rgb.nbytes + self.style.rgb.nbytes + 2 * 4 * 3 * math.prod(stage.style_size)
+        return make_plan(
+            self.net,
+            self.terms,
+            *stage.size,
+            memory=s.memory and parse_memory(s.memory),
+            device=self.device,
+            optimizer=s.optimizer,
+            history=s.history,
+            bounds=s.bounds,
+            style_size=stage.style_size,
+            held=held,
+        )
 
     def initial_image(self, stage):
         """Network input (1, 3, H, W) at which the first stage starts."""
@@ -188,12 +209,12 @@ class Job:
         rgb = self.to_rgb(outcome.image)
         return Result(rgb, self.alpha(rgb.shape[:2]), outcome, self.metadata(outcome))
 
-    def _optimizer_options(self):
+    def _optimizer_options(self, stage):
         s = self.settings
         if s.optimizer == "adam":
             own = {"learning_rate": s.learning_rate, "betas": s.adam_betas, "eps": s.adam_eps}
         else:
-            own = {"history": s.history, "tolerance": s.tolerance}
+            own = {"history": self.plans[stage].history, "tolerance": s.tolerance}
             if s.optimizer == "l-bfgs":
                 own["precondition"] = s.precondition
         return {"bounds": self._bounds(), **own}

@@ -191,3 +191,13 @@ def test_ctrl_c_writes_the_best_picture_so_far(folder):
     assert metadata["result"]["status"] == "interrupted"
     losses = [json.loads(line)["loss"] for line in log.read_text().splitlines()]
     assert metadata["result"]["loss"] <= min(losses)
+
+
+def test_memory_budget_is_kept_or_refused_with_a_size(folder, capsys):
+    assert main("-o", "out.png", "--memory", "1MB", "--size", "400") == 1
+    err = capsys.readouterr().err
+    assert "does not fit into 1 MB" in err
+    assert main("-o", "out.png", "--memory", "lots") == 2
+    assert "--memory" in capsys.readouterr().err
+    assert main("-o", "out.png", "--memory", "1GB") == 0
+    assert "of 1.0 GB" in capsys.readouterr().out
