@@ -185,6 +185,17 @@ def test_any_layout_goes_in_and_nothing_is_modified(rng):
         assert_close(same, before)
 
 
+@dtypes
+@pytest.mark.parametrize("shape", [(5, 3), (64, 5000), (300, 1750)], ids=str)
+def test_gram_is_a_product_with_itself(rng, workers, shape, dtype):
+    F = rng.standard_normal(shape).astype(dtype)
+    expected = F.astype(np.float64) @ F.T.astype(np.float64)
+    for layout in (F, np.asfortranarray(F)):
+        found = fast_cpu.gram(layout)
+        assert found.dtype == dtype
+        assert_close(found, expected, TOLERANCE[dtype])
+
+
 # --- Winograd ------------------------------------------------------------------------------------------------------
 
 

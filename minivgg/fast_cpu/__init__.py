@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import layers
 from . import direct, winograd
+from .direct import gram
 from .rows import MaskedRows, Rows, Store, StorePool, StoreRelu, UnpooledRows, pool_avg, pool_max, unpool
 from .runtime import Arena, Workspace, cores, parallel
 
@@ -23,6 +24,7 @@ __all__ = [
     "conv_relu_backward",
     "conv_relu_forward",
     "cores",
+    "gram",
     "maxpool2d_backward",
     "maxpool2d_forward",
     "prepare",

@@ -1,4 +1,4 @@
-"""Convolutions that Winograd does not suit: few channels (conv1_1 and its backward), and gradients of the filters.
+"""What Winograd does not suit: few channels (conv1_1 and its backward), gradients of the filters, Gram matrices.
 
 Few channels: 3×3 with padding 1 as one product a strip of rows, the columns of im2col laid out channel by channel so
 that filling them, or adding them up in backward, runs along whole picture rows.
@@ -141,6 +141,29 @@ def filter_gradients(x, dout, workspace):
         parallel(task, chunks, workers)
     dw = sum(s[0] for s in sums)
     return np.ascontiguousarray(dw.transpose(1, 2, 0)).reshape(F, C, 3, 3), sum(s[2] for s in sums)
+
+
+def gram(F):
+    """F Fᵀ of a wide matrix, by strips of columns: on long, thin products BLAS's own threads wait for each other.
+
+    F  (C, M), either memory order
+    G  (C, C)  the strips' sums are added up, which also loses fewer digits than one sum over all M
+    """
+    C, M = F.shape
+    step = max(512, min(8192, (1 << 19) // max(1, C)))
+    strips = [(i, min(i + step, M)) for i in range(0, M, step)]
+    workers = max(1, min(cores(), len(strips)))
+    sums = [(np.zeros((C, C), F.dtype), np.empty((C, C), F.dtype)) for _ in range(workers)]
+
+    def task(worker, strip):
+        total, part = sums[worker]
+        columns = F[:, slice(*strip)]
+        np.matmul(columns, columns.T, out=part)
+        total += part
+
+    with one_blas_thread():
+        parallel(task, strips, workers)
+    return sum(total for total, _ in sums[1:]) + sums[0][0]
 
 
 def _frame(grid, x):
