@@ -28,7 +28,7 @@ from .store import PRECISIONS, Network, save_compact
 
 # ω: the layers that recipes take their losses from. With one weight for all style layers, as most recipes have it,
 # relu4_1 makes up 95 % of VGG-19's style loss: its activations are the largest.
-LAYER_WEIGHTS = {"conv1_1": 1, "conv2_1": 1, "conv3_1": 1, "conv4_1": 4, "conv4_2": 1, "conv5_1": 1, "conv5_2": 0.3}
+LAYER_WEIGHTS = {"conv1_1": 0.5, "conv2_1": 1, "conv3_1": 1, "conv4_1": 8, "conv4_2": 1, "conv5_1": 0.3, "conv5_2": 0.1}
 WORKERS = 2  # threads, each with its share of a batch; part of the result (sums are taken in this order), so fixed
 
 
@@ -115,7 +115,7 @@ class Training:
         return list(self.pool.map(task, [state] * WORKERS, parts, self.wide, self.narrow))
 
     def _activations(self, state, x, wide, narrow):
-        """[running moments of one part, see `_moments`]"""
+        """The moments of one part, see `_moments`."""
         names = list(self.relus.values())
         return self._moments(wide.forward(x, names, cached=False)[0], narrow.forward(x, names, cached=False)[0])
 
@@ -129,13 +129,13 @@ class Training:
         S, cache = narrow.forward(x, names, param_grads=True)
         lost, dfeats = {}, {}
         for name, relu in self.relus.items():
-            A = state.maps[name].astype(np.float32)
+            A = state.maps[name].astype(narrow.dtype)
             N, C, H, W = T[relu].shape
             t, s = T[relu].reshape(N, C, H * W), S[relu].reshape(N, -1, H * W)
             rest = t - A @ s  # (N, C, M)
             energy = _energy(t)
             lost[name] = float(np.mean(_energy(rest) / energy))
-            factor = (-2 * LAYER_WEIGHTS[name] / (N * energy)).astype(np.float32)
+            factor = (-2 * LAYER_WEIGHTS[name] / (N * energy)).astype(narrow.dtype)
             dfeats[relu] = (factor[:, None, None] * (A.T @ rest)).reshape(S[relu].shape)
         moments = self._moments(T, S)
         return lost, narrow.backward_params(dfeats, cache)[1], moments
@@ -146,9 +146,8 @@ class Training:
         for name, relu in self.relus.items():
             N, C, H, W = T[relu].shape
             t, s = T[relu].reshape(N, C, H * W), S[relu].reshape(N, -1, H * W)
-            t = t / _energy(t).astype(np.float32)[:, None, None]
-            weighted = s / _energy(T[relu].reshape(N, C, H * W)).astype(np.float32)[:, None, None]
-            cross, gram = t @ s.transpose(0, 2, 1), weighted @ s.transpose(0, 2, 1)
+            weighted = (s / _energy(t).astype(s.dtype)[:, None, None]).transpose(0, 2, 1)  # (N, M, D)
+            cross, gram = t @ weighted, s @ weighted
             out[name] = cross.sum(axis=0, dtype=np.float64), gram.sum(axis=0, dtype=np.float64)
         return out
 

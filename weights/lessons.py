@@ -67,7 +67,7 @@ def batch(folders, size, count, mean, rng, own=None):
 
 
 def own_picture(params, teacher, folders, size, mean, rng):
-    """A picture in the making, (len(SNAPSHOTS), 3, size, size): a style transfer between two crops with `params`.
+    """A picture in the making, (len(SNAPSHOTS) or fewer, 3, size, size): a style transfer between two crops.
 
     An optimiser finds what the student cannot see; these are the pictures where it must agree with the teacher.
     """
@@ -85,5 +85,5 @@ def own_picture(params, teacher, folders, size, mean, rng):
         if progress.evaluation in SNAPSHOTS:
             kept.append(progress.image[0].astype(np.float32))
 
-    minimize(Objective(net, terms, *targets), content, iterations=max(SNAPSHOTS), callback=keep)
-    return np.stack(kept)
+    end = minimize(Objective(net, terms, *targets), content, iterations=max(SNAPSHOTS), callback=keep).image[0]
+    return np.stack(kept or [end])  # an optimiser that gave up at once still leaves its best picture
