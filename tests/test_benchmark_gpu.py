@@ -9,7 +9,7 @@ import pytest
 from strict_device import StrictModule
 
 from benchmarks import gpu, gpu_speed, gpu_tools
-from minivgg import backend, fast_gpu, layers, vgg
+from minivgg import backend, fast_gpu
 
 QUICK = [name for name in gpu.SECTIONS if name != "gradients"]  # whose table has its own test
 
@@ -60,15 +60,8 @@ def test_sections_for_a_card_run_on_the_stand_in(tmp_path, monkeypatch):
     """Only PyTorch's rows fail: it has no stand-in."""
     xp = StrictModule(cuda_twins.engine)
     monkeypatch.setattr(backend, "_cupy", lambda: xp)
-    fast = vgg.load_kernels
-    for module in (vgg, gpu_speed, gpu.gpu_checks):
-        monkeypatch.setattr(
-            module,
-            "load_kernels",
-            lambda kernels, own: layers if kernels == "textbook" else fast_gpu if own is xp else fast(kernels, own),
-        )
     setup = gpu.make_setup(argparse.Namespace(dry_run=True))
-    setup.device, setup.precisions = backend.resolve_device("gpu"), ("float32",)
+    setup.device, setup.precisions = backend.resolve_device("gpu"), fast_gpu.PRECISIONS
     results = gpu.run_sections(setup, QUICK, str(tmp_path / "gpu.json"))
     found = {k: v for k, v in failures(results["sections"]).items() if "torch" not in k}
     assert found == {}
@@ -76,6 +69,7 @@ def test_sections_for_a_card_run_on_the_stand_in(tmp_path, monkeypatch):
     assert results["sections"]["objective"]["result"]["failed"] == 0
     rows = results["sections"]["timing"]["result"]["32"]
     assert rows["ours float32, graph"]["gradient against the first"] == 0
+    assert "gemm" in xp.launches
     assert any("optimiser's share" in line for line in gpu.verdicts(results["sections"]))
 
 

@@ -210,9 +210,8 @@ def test_a_gradient_of_the_wrong_shape_is_refused(xp):
 
 
 @pytest.mark.parametrize("pooling", ["max", "avg"])
-def test_network_and_launch_count(xp, rng, pooling, monkeypatch):
+def test_network_and_launch_count(xp, rng, pooling):
     """The whole network against the textbook's; three launches a layer and pass, one for the first, nothing fetched."""
-    monkeypatch.setattr("minivgg.vgg.load_kernels", lambda kernels, own: layers if kernels == "textbook" else fast_gpu)
     widths, convs, params, C = (4, 6, 8), ((1, 1), (1, 2), (2, 1), (2, 2), (3, 1)), {}, 3
     for block, k in convs:
         F = widths[block - 1]

@@ -132,6 +132,16 @@ def test_from_pictures_to_a_picture(xp, rng, optimizer, tmp_path, monkeypatch):
     assert found.outcome.totals["loss"] == pytest.approx(expected.outcome.totals["loss"], rel=1e-3)
 
 
+def test_preconditioned_search_stays_on_the_device(xp):
+    there, image = build(xp.asarray, np.random.default_rng(3))
+    here, start = build(np.asarray, np.random.default_rng(3))
+    xp.crossings.reset()
+    found = minimize(there, image, method="l-bfgs", iterations=4, precondition=0.5)
+    assert max(xp.crossings.to_host) < 8 * 256
+    expected = minimize(here, start, method="l-bfgs", iterations=4, precondition=0.5)
+    assert found.totals["loss"] == pytest.approx(expected.totals["loss"], rel=1e-3)
+
+
 def test_stand_in_refuses_what_cupy_refuses(xp, rng):
     host = rng.standard_normal((3, 4)).astype(np.float32)
     a = xp.asarray(host)
@@ -223,7 +233,7 @@ def test_every_array_function_is_one_that_cupy_has():
     used = {}
     for folder in ("minivgg", "style"):
         for path in sorted((ROOT / folder).rglob("*.py")):
-            for name in re.findall(r"\b(?:xp|get_xp\([^()]*\))\.(\w+)", path.read_text(encoding="utf-8")):
+            for name in re.findall(r"\b(?:xp|get_xp\([^()]*\))\.([a-z]\w*)", path.read_text(encoding="utf-8")):
                 used.setdefault(name, path.name)
     assert {name: where for name, where in used.items() if name not in known} == {}
     assert "matmul" in used
@@ -244,6 +254,7 @@ def test_cupy_has_what_the_stand_in_offers():
     if importlib.util.find_spec("cupy") is None:
         pytest.skip("CuPy is not installed (its import needs no card)")
     import cupy
+    import cupyx.scipy.fft
 
     missing = [n for n in strict_device.FUNCTIONS + strict_device.TYPES if not hasattr(cupy, n)]
     missing += [n for n in strict_device.METHODS + strict_device.ATTRIBUTES if not hasattr(cupy.ndarray, n)]
@@ -251,6 +262,8 @@ def test_cupy_has_what_the_stand_in_offers():
         n for n in ("get", "set", "item", "tolist", "data", "T", "real", "imag") if not hasattr(cupy.ndarray, n)
     ]
     assert missing == []
+    for name in ("dctn", "idctn"):
+        assert {"axes", "norm"} <= set(inspect.signature(getattr(cupyx.scipy.fft, name)).parameters)
     for function, keywords in {
         cupy.stack: ("axis",),
         cupy.sum: ("axis", "dtype"),
