@@ -121,7 +121,8 @@ class Settings:
 def settings_from(preset=None, **options):
     """Settings of a preset (or the defaults) with `options` on top; options that are None count as not given.
 
-    A size that is given is that of the longest side unless `side` is given too, whatever the preset measures.
+    A size that is given is that of the longest side unless `side` is given too, whatever the preset measures, and a
+    preset's own list of sizes gives way to it.
     """
     options = {k: v for k, v in options.items() if v is not None}
     known = {f.name for f in dataclasses.fields(Settings)}
@@ -137,6 +138,8 @@ def settings_from(preset=None, **options):
         values = {k: v for k, v in presets()[preset].items() if k != "source"}
     if "size" in options:
         values.pop("side", None)
+        if "," in str(values.get("scales")):  # a preset's list of sizes ends with its own size
+            values.pop("scales")
     return Settings(**{**values, **options})
 
 

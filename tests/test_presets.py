@@ -57,6 +57,8 @@ STYLE_FORMULAS = {
     # 1e-2 / 5 · mean (G/M - A/M)²
     "tf-tutorial": lambda G, A, C, M, layer: 1e-2 / 5 * ((G / M - A / M) ** 2).mean(),
 }
+STYLE_FORMULAS["fast"] = STYLE_FORMULAS["gatys"]  # another way to the same loss
+STYLE_FORMULAS["large"] = lambda *a: 5 * STYLE_FORMULAS["neural-style"](*a)  # -style_weight 500
 CONTENT_FORMULAS = {
     "gatys": lambda F, P: ((F - P) ** 2).mean(),
     "neural-style": lambda F, P: 5 * ((F - P) ** 2).mean(),
@@ -64,6 +66,9 @@ CONTENT_FORMULAS = {
     "coursera": lambda F, P: 10 * ((F - P) ** 2).sum() / (4 * F.size),
     "tf-tutorial": lambda F, P: 1e4 * ((F - P) ** 2).mean(),
 }
+
+
+CONTENT_FORMULAS["fast"], CONTENT_FORMULAS["large"] = CONTENT_FORMULAS["gatys"], CONTENT_FORMULAS["neural-style"]
 
 
 def differences(image):
@@ -87,6 +92,8 @@ def tv_tensorflow(image):
 
 TV_FORMULAS = {
     "gatys": lambda image: 0.0,
+    "fast": lambda image: 0.0,
+    "large": lambda image: 0.0,
     "neural-style": lambda image: 0.5e-3 * tv_squared(image),
     "narayanan": lambda image: 1.0 * tv_keras(image),
     "coursera": lambda image: 0.0,

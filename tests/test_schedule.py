@@ -38,3 +38,15 @@ def test_the_style_picture_is_scaled_with_the_content():
 def test_bad_scales(scales):
     with pytest.raises(SettingsError, match="--scales"):
         sizes(size=512, scales=scales)
+
+
+def test_the_large_preset_names_its_sizes_and_a_given_size_replaces_them():
+    found = stages(settings_from("large"), CONTENT, STYLE)
+    assert [(max(s.size), s.iterations) for s in found] == [
+        (256, 1000),
+        (512, 500),
+        (1024, 200),
+        (2048, 100),
+        (3620, 50),
+    ]
+    assert [max(s.size) for s in stages(settings_from("large", size=512), CONTENT, STYLE)] == [512]
