@@ -206,7 +206,7 @@ def _family(net):
 
 
 def network_bytes(net):
-    """What the network itself keeps: filters, laid out for its kernels, and biases."""
+    """The filters and biases as loaded, which whoever loaded them keeps, and the filters laid out for the kernels."""
     total, family = 0, _family(net)
     for w, b in net._params.values():
         F, C, KH, KW = w.shape
@@ -214,7 +214,7 @@ def network_bytes(net):
         copies = 1
         if family == "fast_gpu" and min(C, F) >= 16:
             copies += 4  # the transforms
-        elif family == "fast_cpu" and min(C, F) >= 16 and C * F <= 256 * 256:
-            copies = 2  # another layout for backward
+        elif family == "fast_cpu" and min(C, F) >= 16:
+            copies += 1 if C * F > 256 * 256 else 2  # small ones in another layout for backward
         total += copies * nbytes + b.nbytes
     return total

@@ -97,15 +97,15 @@ def halo(table, start_level):
     return sum(1 << (level(n) - start_level) for n in table if n.startswith("conv"))
 
 
-def edges(size, core, align):
-    """Edges of cores along an axis: 0, …, size, nearly equal, about `core` apart, the inner ones multiples of `align`.
+def edges(size, core, align, offset, last):
+    """Edges of cores along an axis: 0, …, size, nearly equal, about `core` apart.
 
-    With inner edges at multiples of 2^depth the pooling windows of tiles are those of the whole picture; the last core
-    has at least `align` places, so that it does not vanish at any depth.
+    The inner ones lie `offset` past a multiple of `align`; the last core has `last` places or more, so that it does not
+    vanish at any depth.
     """
     n = -(-size // core)
-    inner = {round(i * size / n / align) * align for i in range(1, n)}
-    return [0, *sorted(e for e in inner if 0 < e <= size - align), size]
+    inner = {round((i * size / n - offset) / align) * align + offset for i in range(1, n)}
+    return [0, *sorted(e for e in inner if 0 < e <= size - last), size]
 
 
 def segments(names, layers, H, W, tiling):
@@ -123,23 +123,28 @@ def segments(names, layers, H, W, tiling):
         table = names[first : last + 1]
         base = level(start)
         depths = {n: level(n) - base for n in table if n in layers or n == end}
-        align = 1 << max(depths.values())
-        margin = -(-halo(table, base) // align) * align
+        # Regions begin where pooling windows do, and Winograd's 4×4 tiles at the deepest convolution: then both, and
+        # with them the rounding, are those of the whole picture. In float32 a maximum that tips over by rounding would
+        # send a gradient another way.
+        windows = 1 << max(depths.values())
+        winograd = 4 << max((level(n) - base for n in table if n.startswith("conv")), default=0)
+        margin = -(-halo(table, base) // windows) * windows
         shape = (H, W) if start is None else activation_size(start, H, W)
-        tiles = _tiles(shape, core, base, align, margin)
+        rows, cols = (
+            edges(s, max(windows, c >> base), max(windows, winograd), margin % winograd, windows)
+            for s, c in zip(shape, core, strict=True)
+        )
+        tiles = tuple(
+            Tile((t, b, l, r), (*_grown(t, b, margin, shape[0]), *_grown(l, r, margin, shape[1])))
+            for t, b in itertools.pairwise(rows)
+            for l, r in itertools.pairwise(cols)
+        )
         found.append(Segment(start, end, depths, margin, shape, tiles))
     return found
 
 
-def _tiles(shape, core, base, align, margin):
-    """All tiles of a segment whose input is `shape`, row by row."""
-    rows, cols = (edges(s, max(align, c >> base), align) for s, c in zip(shape, core, strict=True))
-    h, w = shape
-    return tuple(
-        Tile((t, b, l, r), (max(t - margin, 0), min(b + margin, h), max(l - margin, 0), min(r + margin, w)))
-        for t, b in itertools.pairwise(rows)
-        for l, r in itertools.pairwise(cols)
-    )
+def _grown(start, end, margin, size):
+    return max(start - margin, 0), min(end + margin, size)
 
 
 def forward_pass(net, image, segments, *, gram=(), store=(), last_names=None):
@@ -257,33 +262,36 @@ class TiledObjective:
         content  receives the content losses
         last     (feats, cache) of the last tile if the first pass has just left them
         """
-        names = segment.names(self.terms.layers)
         dx = None
         for tile in reversed(segment.tiles):
-            if last is None:
-                last = self.net.forward(x[tile.place].copy(order="K"), names, start=segment.start)
-            feats, cache = last
+            dtile = self._tile_backward(segment, tile, x, dgrams, dend, content, last)
             last = None
-            dfeats, deeper = {}, None
-            for name in reversed(names):
-                feat, depth = feats.pop(name), segment.depths[name]
-                core = tile.within(depth)
-                if name in self.terms.style:
-                    dfeats[name] = deeper = CoreStyleGradient(dgrams[name], feat, core, deeper)
-                if name in self.terms.content:
-                    loss, dcontent = self._content(name, feat, core, tile.in_whole(depth))
-                    content[name] = content.get(name, 0.0) + loss
-                    dfeats[name] = _both(dfeats.get(name), dcontent)
-                if name == segment.end:
-                    dfeats[name] = _both(dfeats.get(name), _embedded(dend[tile.in_whole(depth)], feat, core))
-                del feat
-            dtile = self.net.backward(dfeats, cache)
             if len(segment.tiles) == 1:
                 return dtile
             if dx is None:
                 dx = get_xp(x).zeros_like(x)
             dx[tile.place] += dtile
+            del dtile  # or its memory would lie in the next tile's way
         return dx
+
+    def _tile_backward(self, segment, tile, x, dgrams, dend, content, last):
+        """Gradient by a tile's region of x. What the tile has needed is gone when this returns."""
+        names = segment.names(self.terms.layers)
+        feats, cache = last or self.net.forward(x[tile.place].copy(order="K"), names, start=segment.start)
+        last, dfeats, deeper = None, {}, None
+        for name in reversed(names):
+            feat, depth = feats.pop(name), segment.depths[name]
+            core = tile.within(depth)
+            if name in self.terms.style:
+                dfeats[name] = deeper = CoreStyleGradient(dgrams[name], feat, core, deeper)
+            if name in self.terms.content:
+                loss, dcontent = self._content(name, feat, core, tile.in_whole(depth))
+                content[name] = content.get(name, 0.0) + loss
+                dfeats[name] = _both(dfeats.get(name), dcontent)
+            if name == segment.end:
+                dfeats[name] = _both(dfeats.get(name), _embedded(dend[tile.in_whole(depth)], feat, core))
+        del feat
+        return self.net.backward(dfeats, cache)
 
     def _content(self, name, feat, core, in_whole):
         """α · a tile's share of the content loss, and a function that gives its gradient by the tile's activation."""

@@ -147,10 +147,12 @@ import numpy as np
 from PIL import Image
 from style.optimize import minimize
 from style.plan import make_plan, objective_for
-from test_tiles import TERMS, make_net
+from minivgg import VGG
+from test_tiles import TERMS, make_params
 
 size, memory, optimizer, kernels = json.loads(sys.argv[1])
-net = make_net(np.float32, widths=(64, 128, 256, 512, 512), kernels=kernels)
+params = make_params(np.float32, widths=(64, 128, 256, 512, 512))  # as loaded: a job keeps them
+net = VGG(params, kernels=kernels)
 plan = make_plan(net, TERMS, size, size, memory=memory, optimizer=optimizer, style_size=(size, size))
 rng = np.random.default_rng(0)
 content, style = (rng.standard_normal((1, 3, size, size), dtype=np.float32) * 50 for _ in range(2))

@@ -17,17 +17,22 @@ TERMS = Terms(
 WHOLE = (10**6, 10**6)
 
 
-def make_net(dtype=np.float64, pooling="max", widths=WIDTHS, seed=0, kernels="textbook"):
-    """VGG-19 with few channels and random filters that keep the activations' size about constant."""
+def make_params(dtype=np.float64, widths=WIDTHS, seed=0):
+    """Random filters of VGG-19's topology that keep the activations' size about constant."""
     rng = np.random.default_rng(seed)
     params, c = {}, 3
     for name in layer_names("vgg19"):
         if name.startswith("conv"):
             f = widths[int(name[4]) - 1]
-            w = rng.standard_normal((f, c, 3, 3)) * np.sqrt(2 / (9 * c))
-            params[name] = (w.astype(dtype), (rng.standard_normal(f) * 5).astype(dtype))
+            w = rng.standard_normal((f, c, 3, 3), dtype=np.float32).astype(dtype, copy=False)
+            w *= np.sqrt(2 / (9 * c))
+            params[name] = (w, (rng.standard_normal(f) * 5).astype(dtype))
             c = f
-    return VGG(params, pooling=pooling, kernels=kernels)
+    return params
+
+
+def make_net(dtype=np.float64, pooling="max", widths=WIDTHS, seed=0, kernels="textbook"):
+    return VGG(make_params(dtype, widths, seed), pooling=pooling, kernels=kernels)
 
 
 def make_case(H, W, dtype=np.float64, terms=TERMS, **net_options):
@@ -180,16 +185,27 @@ def test_halo_is_the_receptive_field():
     assert rows[-1] - rows[0] > 30
 
 
-@pytest.mark.parametrize(
-    "size, core, align", [(97, 32, 8), (131, 24, 16), (7, 8, 8), (64, 64, 8), (65, 8, 8), (1000, 1, 4)]
-)
-def test_edges_divide_the_axis(size, core, align):
-    e = tiles.edges(size, core, align)
+@pytest.mark.parametrize("size, core, align", [(97, 32, 8), (131, 24, 16), (7, 8, 8), (64, 64, 8), (65, 8, 8)])
+@pytest.mark.parametrize("offset", [0, 4])
+def test_edges_divide_the_axis(size, core, align, offset):
+    e = tiles.edges(size, core, align, offset, 4)
     assert e[0] == 0
     assert e[-1] == size
     assert sorted(set(e)) == e
-    assert all(v % align == 0 for v in e[:-1])
-    assert len(e) == 2 or e[-1] - e[-2] >= align
+    assert all(v % align == offset for v in e[1:-1])
+    assert len(e) == 2 or e[-1] - e[-2] >= 4
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_regions_keep_the_grid_of_windows_and_of_winograd(grid):
+    net = make_net()
+    for segment in tiles.segments(net.names, TERMS.layers, 97, 131, GRIDS[grid]):
+        base = tiles.level(segment.start)
+        first, last = (net.names.index(n) if n else -1 for n in (segment.start, segment.end or "relu5_1"))
+        depth = max(tiles.level(n) - base for n in net.names[first + 1 : last + 1] if n.startswith("conv"))
+        for tile in segment.tiles:
+            assert tile.region[0] % (4 << depth) == 0
+            assert tile.region[2] % (4 << depth) == 0
 
 
 def test_errors_say_what_was_found():
