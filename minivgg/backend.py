@@ -82,7 +82,9 @@ def resolve_device(spec="auto"):
         if kind == "gpu":
             raise
         return Device("cpu")
-    return Device("gpu", int(index or 0))
+    device = Device("gpu", int(index or 0))
+    _cupy().cuda.Device(device.index).use()  # what is made from here on, temporaries too, lies on this card
+    return device
 
 
 def describe_device(device):

@@ -127,7 +127,8 @@ class VGG:
         """Gradient by the input, from gradients at any set of the layers that forward returned.
 
         dfeats  {name: array, or a function without arguments that gives it when backward arrives at the layer}; a
-                function with a method rows(n, y0, y1) -> (y1-y0, W, C) may be asked for rows of picture n instead
+                function with a method rows(n, y0, y1) -> (y1-y0, W, C) may be asked for rows of picture n instead, and
+                one with a method release() is told when it is not needed any more
         dx      like forward's x
         """
         return self._backward(dfeats, cache, None)
@@ -148,7 +149,7 @@ class VGG:
             )
         dx = None
         for step in reversed(steps):
-            extra = dfeats.get(step.output)
+            given = extra = dfeats.get(step.output)
             own = caches.pop()  # let each layer's memory go as soon as it is used
             by_rows = None
             if extra is not None:
@@ -162,6 +163,8 @@ class VGG:
                     dx = extra if dx is None else dx + extra
             if dx is not None:
                 dx = self._backward_step(step, dx, own, grads, by_rows)
+            if hasattr(given, "release"):
+                given.release()
         return dx
 
     def _steps(self, names, start):

@@ -75,7 +75,7 @@ class LBFGS:
         if self.pairs.order:
             on_pairs, on_gradient = self.pairs.coefficients()
             self.pairs.combine(on_pairs, out=self.direction)
-            d += on_gradient * g
+            d += float(on_gradient) * g  # a NumPy scalar would make CuPy compute in double precision
         else:
             norm = dot(g, g) ** 0.5
             scale = FIRST_STEP * g.size**0.5 / norm if norm > 0 else 0.0

@@ -62,7 +62,10 @@ def style_targets(net, image, layers):
 
 def content_targets(net, image, layers):
     """{layer: activation (1, C, h, w)} of the content picture."""
-    return net.forward(image, layers)[0] if layers else {}
+    if not layers:
+        return {}
+    # copies, so that the buffers they were computed in are free
+    return {name: feat.copy(order="K") for name, feat in net.forward(image, layers, cached=False)[0].items()}
 
 
 class Objective:
@@ -135,6 +138,10 @@ class StyleGradient:
 
     def __call__(self):
         return losses.gram_backward(self.dG, losses.features(self.feat)).reshape(self.feat.shape)
+
+    def release(self):
+        """Let go of the activation: backward has used it."""
+        self.feat = None
 
     def rows(self, n, y0, y1):
         """Rows y0 to y1, channels last: (y1-y0, W, C). The same product as gram_backward, transposed."""

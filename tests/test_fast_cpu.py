@@ -327,3 +327,14 @@ def test_blas_threads_are_restored(rng):
         thread.join()
     assert not wrong
     assert [i["num_threads"] for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"] == limits
+
+
+def test_gram_has_the_same_digits_on_any_number_of_cores(monkeypatch):
+    F = np.random.default_rng(0).standard_normal((7, 70001), dtype=np.float32)
+    found = []
+    for workers in (1, 2, 5):
+        monkeypatch.setenv("OMP_NUM_THREADS", str(workers))
+        monkeypatch.setattr(direct, "cores", lambda workers=workers: workers)
+        found.append(fast_cpu.gram(F))
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])

@@ -143,27 +143,34 @@ def filter_gradients(x, dout, workspace):
     return np.ascontiguousarray(dw.transpose(1, 2, 0)).reshape(F, C, 3, 3), sum(s[2] for s in sums)
 
 
+GROUPS = 16  # partial sums of a Gram matrix: more than cores, so that all have work to the end
+
+
 def gram(F):
     """F Fᵀ of a wide matrix, by strips of columns: on long, thin products BLAS's own threads wait for each other.
 
     F  (C, M), either memory order
     G  (C, C)  the strips' sums are added up, which also loses fewer digits than one sum over all M
+
+    Strips are added in groups of their own, and the groups in order, whatever core did which: the digits do not
+    depend on the number of cores or on their pace.
     """
     C, M = F.shape
     step = max(512, min(8192, (1 << 19) // max(1, C)))
-    strips = [(i, min(i + step, M)) for i in range(0, M, step)]
-    workers = max(1, min(cores(), len(strips)))
-    sums = [(np.zeros((C, C), F.dtype), np.empty((C, C), F.dtype)) for _ in range(workers)]
+    strips = range(0, M, step)
+    totals = np.zeros((max(1, min(GROUPS, len(strips))), C, C), F.dtype)
+    workers = min(cores(), len(totals))
+    parts = [np.empty((C, C), F.dtype) for _ in range(workers)]
 
-    def task(worker, strip):
-        total, part = sums[worker]
-        columns = F[:, slice(*strip)]
-        np.matmul(columns, columns.T, out=part)
-        total += part
+    def task(worker, group):
+        for first in strips[group :: len(totals)]:
+            columns = F[:, first : first + step]
+            np.matmul(columns, columns.T, out=parts[worker])
+            totals[group] += parts[worker]
 
     with one_blas_thread():
-        parallel(task, strips, workers)
-    return sum(total for total, _ in sums[1:]) + sums[0][0]
+        parallel(task, range(len(totals)), workers)
+    return totals.sum(axis=0)
 
 
 def _frame(grid, x):
