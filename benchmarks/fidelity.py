@@ -2,10 +2,10 @@
 
     python -m benchmarks.fidelity --weights vgg19=FILE mini random --pairs CONTENT:STYLE ...
 
-Every network in turn makes the picture, from the content picture, by L-BFGS-B; the judge (the first network listed)
-then says how much of the content picture's style loss is left and what content loss it cost. `random` is a network of
-the shape of the one listed before it, with normal filters (He, Wang & Hopcroft 2016), scaled to the judge's losses:
-what the architecture alone can do. `content` is the untouched picture.
+Every network in turn makes the picture, from the content picture, by L-BFGS-B; the judge (--judge, or the first network
+listed) then says how much of the content picture's style loss is left and what content loss it cost. `random` is a
+network of the shape of the one listed before it, with normal filters (He, Wang & Hopcroft 2016), scaled to the judge's
+losses: what the architecture alone can do. `content` is the untouched picture.
 """
 
 import argparse
@@ -41,19 +41,26 @@ def random_network(like, judge, pixels, seed=0):
     return weights.Network("random", like.arch, student.scale_channels(params, scales), like.mean, like.order)
 
 
-def load_networks(specs, pixels_of, seed=0):
-    """[(label, Network)] from "vgg19=FILE", a name, a file or "random"; pixels_of(network) gives random's pictures."""
-    networks = []
-    for spec in specs:
-        label, _, path = spec.partition("=")
+def load_networks(specs, judge, pixels_of, seed=0):
+    """[(label, Network)] from "vgg19=FILE", a name, a file or "random"; judge is one such text or None: the first.
+
+    The judge comes first. pixels_of(network) gives the pictures that scale a random network.
+    """
+    networks = [load_one(judge or specs[0])]
+    for spec in specs if judge else specs[1:]:
         if spec == "random":
-            if not networks:
-                raise weights.WeightsError("random takes the shape of the network listed before it: list one first")
-            judge = networks[0][1]
-            networks.append((label, random_network(networks[-1][1], judge, pixels_of(judge), seed)))
+            pixels = pixels_of(networks[0][1])
+            networks.append(("random", random_network(networks[-1][1], networks[0][1], pixels, seed)))
         else:
-            networks.append((label if path else Path(spec).stem, weights.load(path or spec)))
+            networks.append(load_one(spec))
     return networks
+
+
+def load_one(spec):
+    if spec == "random":
+        raise weights.WeightsError("random takes the shape of the network listed before it: list one first")
+    label, _, path = spec.partition("=")
+    return label if path else Path(spec).stem, weights.load(path or spec)
 
 
 class Pair:
@@ -84,59 +91,67 @@ def objective_of(network, pair):
     return Objective(net, TERMS, *targets), content
 
 
-def run_pair(pair, networks, evaluations, report):
-    """Rows of one pair: pair, network, style_left, content, seconds, picture; report(row) is called as they come."""
+def run_pair(pair, networks, evaluations, report, skip=()):
+    """Rows of one pair: network, style_left, content, seconds, picture; report(row) is called as they come.
+
+    networks  [(label, Network)], the judge first; those whose label is in `skip` are timed only
+    """
     judge = networks[0][1]
     verdict, start = objective_of(judge, pair)
     untouched = verdict.evaluate(start).totals()
+    jobs = {label: objective_of(network, pair) for label, network in networks}
+    seconds = time_evaluations(jobs)
     rows = []
     for label, network in [*networks, ("content", None)]:
-        picture, seconds = pair.content, float("nan")
-        if network is not None:
-            objective, x = objective_of(network, pair)
-            outcome = minimize(objective, x, iterations=evaluations)
-            seconds = time_evaluation(objective, outcome.image)
-            picture = images.from_network(outcome.image, network.mean, network.order)
-        totals = verdict.evaluate(images.to_network(picture, judge.mean, judge.order)).totals()
-        row = {"pair": pair.label, "network": label, "seconds": seconds, "picture": picture}
-        row |= {"style_left": totals["style"] / untouched["style"], "content": totals["content"]}
+        picture = pair.content
+        row = {"pair": pair.label, "network": label, "seconds": seconds.get(label, np.nan)}
+        if label not in skip:
+            if network is not None:
+                outcome = minimize(*jobs[label], iterations=evaluations)
+                picture = images.from_network(outcome.image, network.mean, network.order)
+            totals = verdict.evaluate(images.to_network(picture, judge.mean, judge.order)).totals()
+            row |= {"style_left": totals["style"] / untouched["style"], "content": totals["content"]}
+            row["picture"] = picture
+            report(row)
         rows.append(row)
-        report(row)
     return rows
 
 
-def time_evaluation(objective, image, repeats=5):
-    """Median seconds of an evaluation."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        objective.evaluate(image)
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
+def time_evaluations(jobs, rounds=5):
+    """{label: median seconds of an evaluation}, taken in turns so that all meet the same state of the machine."""
+    times = {label: [] for label in jobs}
+    for n in range(rounds + 1):
+        for label, (objective, x) in jobs.items():
+            start = time.perf_counter()
+            objective.evaluate(x)
+            if n:  # the first round fills the buffers
+                times[label].append(time.perf_counter() - start)
+    return {label: float(np.median(t)) for label, t in times.items()}
 
 
 def summary(rows):
     """Lines of the table of means over the pairs: style left, content loss, seconds, times cheaper than the judge."""
     labels = list(dict.fromkeys(r["network"] for r in rows))
-    mean = {n: {k: np.mean([r[k] for r in rows if r["network"] == n]) for k in COLUMNS} for n in labels}
-    first = mean[labels[0]]["seconds"]
+    first = np.mean([r["seconds"] for r in rows if r["network"] == labels[0]])
     lines = [
         "| network | style loss left | worst pair | content loss | seconds an evaluation | times cheaper |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name in labels:
-        m, worst = mean[name], max(r["style_left"] for r in rows if r["network"] == name)
-        cost = "– | –" if np.isnan(m["seconds"]) else f"{m['seconds']:.3f} | {first / m['seconds']:.1f}"
-        lines.append(f"| {name} | {m['style_left']:.4f} | {worst:.4f} | {m['content']:.0f} | {cost} |")
+        mine = [r for r in rows if r["network"] == name and "style_left" in r]
+        if not mine:
+            continue
+        left, seconds = [r["style_left"] for r in mine], np.mean([r["seconds"] for r in mine])
+        cost = "– | –" if np.isnan(seconds) else f"{seconds:.3f} | {first / seconds:.1f}"
+        content = np.mean([r["content"] for r in mine])
+        lines.append(f"| {name} | {np.mean(left):.4f} | {max(left):.4f} | {content:.0f} | {cost} |")
     return lines
-
-
-COLUMNS = ("style_left", "content", "seconds")
 
 
 def parse(argv):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fidelity", description=__doc__.splitlines()[0])
-    parser.add_argument("--weights", nargs="+", required=True, metavar="[LABEL=]SPEC", help="the first is the judge")
+    parser.add_argument("--weights", nargs="+", required=True, metavar="[LABEL=]SPEC", help="networks to measure")
+    parser.add_argument("--judge", metavar="[LABEL=]SPEC", help="judges, and is only timed (else the first listed)")
     parser.add_argument("--pairs", nargs="+", required=True, metavar="CONTENT:STYLE")
     parser.add_argument("--size", type=int, default=256, help="longest side of both pictures (256)")
     parser.add_argument("--evaluations", type=int, default=200, help="of loss and gradient, for each picture (200)")
@@ -156,10 +171,11 @@ def main(argv=None):
             both = [np.stack([images.resize(a, square) for a in (p.content, p.style)]) for p in pairs[:4]]
             return [np.concatenate([images.to_network(a, network.mean, network.order) for a in x]) for x in both]
 
-        networks = load_networks(args.weights, pixels_of, args.seed)
+        networks = load_networks(args.weights, args.judge, pixels_of, args.seed)
+        skip = (networks[0][0],) if args.judge else ()
         rows = []
         for pair in pairs:
-            rows += run_pair(pair, networks, args.evaluations, lambda row: report(row, args.out_dir))
+            rows += run_pair(pair, networks, args.evaluations, lambda row: report(row, args.out_dir), skip)
     except (images.ImageError, weights.WeightsError) as error:
         print(f"fidelity: {error}", file=sys.stderr)
         return 1

@@ -178,6 +178,11 @@ def test_a_run_that_was_killed_goes_on_to_the_same_network(tmp_path):
     assert all(np.array_equal(first[n][0], again[n][0]) for n in first)
 
 
+def test_a_run_can_be_prolonged(tmp_path):
+    distill.run(training(steps=2), tmp_path / "c.npz", log=lambda line: None)
+    assert distill.run(training(steps=3, rate=0.001), tmp_path / "c.npz", log=lambda line: None).step == 3
+
+
 def test_another_seed_gives_another_network():
     a, b = training().start(), training(seed=4).start()
     assert not np.array_equal(a.params["conv1_1"][0], b.params["conv1_1"][0])
@@ -186,8 +191,8 @@ def test_another_seed_gives_another_network():
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     t = training()
     distill.save_checkpoint(tmp_path / "c.npz", t.start(), t.settings)
-    with pytest.raises(weights.WeightsError, match="rate"):
-        distill.load_checkpoint(tmp_path / "c.npz", training(rate=0.5).settings)
+    with pytest.raises(weights.WeightsError, match=r"size\)"):
+        distill.load_checkpoint(tmp_path / "c.npz", training(size=25).settings)
     (tmp_path / "c.npz").write_bytes(b"not a checkpoint")
     with pytest.raises(weights.WeightsError, match="not a checkpoint"):
         distill.load_checkpoint(tmp_path / "c.npz", t.settings)

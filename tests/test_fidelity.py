@@ -63,6 +63,15 @@ def test_the_program_prints_the_table_and_saves_the_pictures(files, capsys):
     ]
 
 
+def test_a_judge_apart_is_timed_and_not_measured(files, capsys):
+    command = ["--judge", f"real={files}/judge.npz", "--weights", f"{files}/small.npz", "--size", "32"]
+    assert fidelity.main([*command, "--evaluations", "2", "--pairs", f"{files}/content.png:{files}/style.png"]) == 0
+    table = capsys.readouterr().out.split("\n\n")[1]
+    rows = {line.split("|")[1].strip(): line for line in table.splitlines()[2:]}
+    assert list(rows) == ["small", "content"]
+    assert float(rows["small"].split("|")[-2]) > 0  # times cheaper than the judge
+
+
 @pytest.mark.parametrize(
     ("weights_given", "pair", "message"),
     [("random", "{}/content.png:{}/style.png", "list one first"), ("{}/judge.npz", "{}/content.png", "CONTENT:STYLE")],

@@ -237,7 +237,10 @@ def save_checkpoint(path, state, settings):
 
 
 def load_checkpoint(path, settings):
-    """State from save_checkpoint; WeightsError when the file is another run's, or no checkpoint."""
+    """State from save_checkpoint; WeightsError when the file is another run's, or no checkpoint.
+
+    `steps` and `rate` may differ: so a run is prolonged.
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
             about = json.loads(str(archive["about"].item()))
@@ -251,8 +254,7 @@ def load_checkpoint(path, settings):
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path}: not a checkpoint of this program ({error}); remove it to begin anew") from None
     expected = json.loads(json.dumps(asdict(settings)))
-    if found != expected:
-        differ = ", ".join(k for k in expected if found.get(k) != expected[k])
+    if differ := ", ".join(k for k in expected if found.get(k) != expected[k] and k not in ("steps", "rate")):
         raise WeightsError(f"{path}: a checkpoint of a run with other settings ({differ}); remove it to begin anew")
     return state
 
