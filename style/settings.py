@@ -31,7 +31,7 @@ class Settings:
     side: str = "longest"
     style_size: int | None = None  # None: as `size`
     scales: str | int = "auto"  # coarse to fine: "auto", how many, or sizes "256:300,512" (schedule.py)
-    iterations: int = 200  # evaluations of loss and gradient; at finer scales half as many each
+    iterations: int = 120  # evaluations of loss and gradient; at finer scales half as many each
     optimizer: str = "l-bfgs-b"
     history: int = 10  # L-BFGS: pairs kept
     tolerance: float = 0.0  # L-BFGS-B: relative decrease at which to stop (SciPy's ftol); 0: never

@@ -13,11 +13,11 @@ def sizes(**options):
 
 
 def test_small_pictures_have_one_scale():
-    assert sizes(size=512, iterations=100) == [((384, 512), 100)]
-    assert sizes(iterations=100) == [((384, 512), 100)]
+    assert sizes(size=384, iterations=100) == [((288, 384), 100)]
 
 
 def test_automatic_scales_halve_the_size_and_the_evaluations():
+    assert sizes(iterations=100) == [((192, 256), 100), ((384, 512), 50)]
     assert sizes(size=1600, iterations=200) == [((300, 400), 200), ((600, 800), 100), ((1200, 1600), 50)]
 
 
@@ -38,6 +38,11 @@ def test_the_style_picture_is_scaled_with_the_content():
 def test_bad_scales(scales):
     with pytest.raises(SettingsError, match="--scales"):
         sizes(size=512, scales=scales)
+
+
+@pytest.mark.parametrize("preset", ["gatys", "neural-style", "narayanan", "coursera", "tf-tutorial"])
+def test_published_recipes_have_one_scale(preset):
+    assert len(stages(settings_from(preset, size=1600), CONTENT, STYLE)) == 1
 
 
 def test_the_large_preset_names_its_sizes_and_a_given_size_replaces_them():
