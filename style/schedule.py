@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from . import images
 from .settings import DEFAULT_SIZE, SettingsError
 
-COARSEST = 384  # automatic: no scale is added below a longest side of this many pixels
+COARSEST = 400  # automatic: no scale is added below a longest side of this many pixels
 SMALLEST = 16
 
 

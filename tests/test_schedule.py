@@ -54,4 +54,4 @@ def test_the_large_preset_names_its_sizes_and_a_given_size_replaces_them():
         (2048, 100),
         (3620, 50),
     ]
-    assert [max(s.size) for s in stages(settings_from("large", size=512), CONTENT, STYLE)] == [512]
+    assert [max(s.size) for s in stages(settings_from("large", size=512), CONTENT, STYLE)] == [256, 512]
