@@ -206,15 +206,15 @@ def _family(net):
 
 
 def network_bytes(net):
-    """The filters and biases as loaded, which whoever loaded them keeps, and the filters laid out for the kernels."""
+    """What the network itself keeps: biases, and filters laid out for its kernels (the textbook's are those loaded)."""
     total, family = 0, _family(net)
     for w, b in net._params.values():
         F, C, KH, KW = w.shape
         nbytes = F * C * KH * KW * net.dtype.itemsize
         copies = 1
         if family == "fast_gpu" and min(C, F) >= 16:
-            copies += 4  # the transforms
-        elif family == "fast_cpu" and min(C, F) >= 16:
-            copies += 1 if C * F > 256 * 256 else 2  # small ones in another layout for backward
+            copies = 5  # the transforms, and w
+        elif family == "fast_cpu" and min(C, F) >= 16 and C * F <= 256 * 256:
+            copies = 2  # small ones in another layout for backward
         total += copies * nbytes + b.nbytes
     return total

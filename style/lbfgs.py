@@ -9,14 +9,15 @@ host. Derived in MATH.md.
 import numpy as np
 
 from minivgg.backend import get_xp, to_numpy
+from minivgg.fast_cpu.runtime import cores, one_blas_thread, parallel
 
 from .precondition import Spectrum
 
 BLOCK = 4096  # products are added up in the arrays' type within a block, in double precision over blocks
-CHUNK = 1 << 22  # values of the pairs that one scalar product call reads
+CHUNK = {"numpy": 1 << 20, "cupy": 1 << 26}  # values of the pairs handled at a time: what a processor's cache holds
 ARMIJO, WOLFE = 1e-4, 0.9  # the decrease that a step must give, and how much of the slope it may leave
 MAX_TRIALS = 12  # evaluations of one line search
-FIRST_STEP = 1.0  # grey levels (root mean square) of the first step
+FIRST_STEP = 3.0  # grey levels (root mean square) of the first step
 
 
 class LBFGS:
@@ -61,7 +62,8 @@ class LBFGS:
         if found is None:
             return "no lower loss along the gradient: the rounding of the loss is reached"
         loss, gradient = found
-        self._keep_pair(gradient)
+        flat = (v.reshape(-1) for v in (self.x, self.trial, self.gradient, gradient))
+        self.pairs.add(*flat)
         self.x, self.trial = self.trial, self.x
         self.loss, self.gradient = loss, gradient
         self.iterations += 1
@@ -74,8 +76,9 @@ class LBFGS:
         d = self.direction.reshape(-1)[: g.size]
         if self.pairs.order:
             on_pairs, on_gradient = self.pairs.coefficients()
-            self.pairs.combine(on_pairs, out=self.direction)
-            d += float(on_gradient) * g  # a NumPy scalar would make CuPy compute in double precision
+            self.pairs.combine(on_pairs, on_gradient, g, out=self.direction)
+            if self.bounds is None:
+                return float(np.append(on_pairs, on_gradient) @ self.pairs.with_gradient)
         else:
             norm = dot(g, g) ** 0.5
             scale = FIRST_STEP * g.size**0.5 / norm if norm > 0 else 0.0
@@ -115,8 +118,9 @@ class LBFGS:
         """trial = x + t · direction, within the bounds; returns the change of the loss that the slope promises."""
         xp = get_xp(self.x)
         d = self._d().reshape(self.x.shape)
-        xp.multiply(d, t, out=self.trial)
-        self.trial += self.x
+        if t != 1:
+            d = xp.multiply(d, t, out=self.trial)
+        xp.add(self.x, d, out=self.trial)
         if self.bounds is None:
             return t * slope
         xp.clip(self.trial, *self.bounds, out=self.trial)
@@ -124,14 +128,6 @@ class LBFGS:
 
     def _d(self):
         return self.direction.reshape(-1)[: self.x.size]
-
-    def _keep_pair(self, gradient):
-        """Hand s = trial - x and y = gradient - its predecessor to the pairs, in the memory of what they replace."""
-        xp = get_xp(gradient)
-        s, y = self._d(), self.gradient.reshape(-1)
-        xp.subtract(self.trial.reshape(-1), self.x.reshape(-1), out=s)
-        xp.subtract(gradient.reshape(-1), y, out=y)
-        self.pairs.add(s, y, gradient.reshape(-1))
 
     def state(self):
         """All that a later run needs to go on to the bit, as a dict of NumPy arrays."""
@@ -190,43 +186,66 @@ class Pairs:
         """Forget all pairs."""
         self.order = []
 
-    def add(self, s, y, gradient):
-        """Keep (s, y) in place of the oldest pair, if sᵀy is positive enough; take the products with a new gradient."""
-        slot = self.order[0] if len(self.order) == self.history else _first_free(self.order)
-        sy, yy = dot(s, y), dot(y, y)
-        # curvature condition (Nocedal & Wright, eq. 6.7): without it the matrix would no longer be positive definite
-        if sy > np.finfo(s.dtype).eps * yy:
-            self._write(2 * slot, s)
-            self._write(2 * slot + 1, y)
-            self.order = [k for k in self.order if k != slot] + [slot]
-        self._measure(slot, gradient)
+    def add(self, x, x_new, g, g_new):
+        """Keep s = x_new - x, y = g_new - g in place of the oldest pair; take all products with them and with g_new.
 
-    def _write(self, row, v):
-        whole = v.size // BLOCK
-        self.blocks[:whole, row] = v[: whole * BLOCK].reshape(whole, BLOCK)
-        if v.size % BLOCK:
-            self.blocks[whole, row, : v.size % BLOCK] = v[whole * BLOCK :]
-
-    def _measure(self, slot, gradient):
-        """Scalar products of all rows with the slot's two rows and with the gradient, in one reading of the pairs."""
+        x … g_new  flat, (size,)
+        Curvature condition (Nocedal & Wright, eq. 6.7): without sᵀy > 0 the matrix would no longer be positive
+        definite, so a pair whose sᵀy is not above rounding is dropped again (and leaves its slot empty).
+        """
         xp, rows = self.xp, self.blocks.shape[1]
-        found = xp.zeros((rows, 3), dtype=xp.float64)
-        step = max(1, CHUNK // (rows * BLOCK))
-        for first in range(0, len(self.blocks), step):
-            part = self.blocks[first : first + step]
-            with_these = xp.zeros((len(part), 3, BLOCK), dtype=part.dtype)
-            with_these[:, :2] = part[:, 2 * slot : 2 * slot + 2]
-            g = gradient[first * BLOCK : (first + len(part)) * BLOCK]
-            whole = g.size // BLOCK
-            with_these[:whole, 2] = g[: whole * BLOCK].reshape(whole, BLOCK)
-            with_these[whole:, 2].reshape(-1)[: g.size % BLOCK] = g[whole * BLOCK :]
-            found += xp.matmul(part, with_these.transpose(0, 2, 1)).sum(axis=0, dtype=xp.float64)
-        found = to_numpy(found)
+        slot = self.order[0] if len(self.order) == self.history else _first_free(self.order)
         two = slice(2 * slot, 2 * slot + 2)
-        self.products[:, two] = found[:, :2]
-        self.products[two, :] = found[:, :2].T
-        self.with_gradient[:-1] = found[:, 2]
-        self.with_gradient[-1] = dot(gradient, gradient)
+
+        def products(chunk):
+            part = self.blocks[chunk]
+            news = xp.empty((len(part), 3, BLOCK), dtype=part.dtype)
+            news[:, 2] = self._cut(g_new, chunk)
+            xp.subtract(self._cut(x_new, chunk), self._cut(x, chunk), out=news[:, 0])
+            xp.subtract(news[:, 2], self._cut(g, chunk), out=news[:, 1])
+            part[:, two] = news[:, :2]
+            columns = news.transpose(0, 2, 1)
+            own = xp.matmul(news, columns).sum(axis=0, dtype=xp.float64)
+            return xp.concatenate([xp.matmul(part, columns).sum(axis=0, dtype=xp.float64), own])
+
+        found = to_numpy(sum(self._map(products)))  # (rows + 3, 3), in the chunks' order on any number of cores
+        self.products[:, two] = found[:rows, :2]
+        self.products[two, :] = found[:rows, :2].T
+        self.with_gradient[:rows] = found[:rows, 2]
+        self.with_gradient[rows] = found[rows + 2, 2]
+        self.order = [k for k in self.order if k != slot]
+        sy, yy = found[rows, 1], found[rows + 1, 1]
+        if sy > np.finfo(x.dtype).eps * yy:
+            self.order.append(slot)
+
+    def _chunks(self):
+        """Slices of the blocks: what is done with one is done while it is in the cache."""
+        n, rows, _ = self.blocks.shape
+        step = max(1, CHUNK.get(self.xp.__name__, CHUNK["numpy"]) // (rows * BLOCK))
+        return [slice(i, min(i + step, n)) for i in range(0, n, step)]
+
+    def _map(self, task):
+        """[task(chunk), …], on the host on all cores."""
+        chunks = self._chunks()
+        if self.xp is not np:
+            return [task(chunk) for chunk in chunks]
+        results = [None] * len(chunks)
+
+        def run(_, i):
+            results[i] = task(chunks[i])
+
+        with one_blas_thread():
+            parallel(run, range(len(chunks)), cores())
+        return results
+
+    def _cut(self, v, chunk):
+        """A chunk of a flat array as blocks (blocks, BLOCK); a view but for the last one, which is filled up with 0."""
+        part = v[chunk.start * BLOCK : chunk.stop * BLOCK]
+        if part.size % BLOCK:
+            full = self.xp.zeros((chunk.stop - chunk.start) * BLOCK, dtype=v.dtype)
+            full[: part.size] = part
+            part = full
+        return part.reshape(-1, BLOCK)
 
     def coefficients(self):
         """The two-loop recursion on coefficients: direction = Σ on_pairs[j] · row j + on_gradient · gradient.
@@ -251,10 +270,17 @@ class Pairs:
             on_pairs[s] += alphas[k] - beta
         return -on_pairs, -on_gradient
 
-    def combine(self, on_pairs, out):
-        """out (nblocks, BLOCK) = Σ_j on_pairs[j] · row j."""
-        factors = self.xp.asarray(on_pairs[None], dtype=self.blocks.dtype)  # (1, rows)
-        self.xp.matmul(factors, self.blocks, out=out[:, None])
+    def combine(self, on_pairs, on_gradient, gradient, out):
+        """out (nblocks, BLOCK) = Σ_j on_pairs[j] · row j + on_gradient · gradient."""
+        xp = self.xp
+        factors = xp.asarray(on_pairs[None], dtype=self.blocks.dtype)  # (1, rows)
+        share = float(on_gradient)  # CuPy would take a NumPy scalar for a reason to widen
+
+        def task(chunk):
+            xp.matmul(factors, self.blocks[chunk], out=out[chunk, None])
+            out[chunk] += share * self._cut(gradient, chunk)
+
+        self._map(task)
 
 
 def dot(a, b):

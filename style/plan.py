@@ -97,8 +97,10 @@ def make_plan(
     net         minivgg.VGG;  terms  objective.Terms
     memory      bytes the whole process (or the GPU) may take; None: what is free, less a margin
     device      minivgg.backend.Device; None: the CPU
+    optimizer   "l-bfgs-b", "l-bfgs" or "adam"; None: single evaluations
     style_size  (height, width) of the style picture, if its targets are still to be computed
-    held        bytes that the caller keeps beside the objective and the optimiser: pictures in their own size, …
+    held        bytes that the caller keeps beside the objective and the optimiser: pictures in their own size, filters
+                as loaded
 
     Raises MemoryBudgetError, naming the largest size of the same aspect that fits.
     """
@@ -145,7 +147,7 @@ class _Job:
             found = replace(self, history=history)._plan(H, W)
             if found is not None and (best is None or found.time < best.time):
                 best = found
-            if self.optimizer == "adam" or history <= MIN_HISTORY or (best is not None and best.time <= SLOW):
+            if self.optimizer in ("adam", None) or history <= MIN_HISTORY or (best is not None and best.time <= SLOW):
                 return best
             history = max(MIN_HISTORY, history * 2 // 3)
 
@@ -153,8 +155,8 @@ class _Job:
         kept, passing = optimiser_bytes(self.optimizer, self.history, self.bounds)
         values = 3 * H * W
         size = self.net.dtype.itemsize
-        # the content picture and the start, as network inputs, live as long as the run
-        base = self.base + values * (2 * size + kept)
+        # a run holds its start and the content picture as network inputs; a single evaluation the picture alone
+        base = self.base + values * (size * (1 if self.optimizer is None else 2) + kept)
         room = self.memory - base
         update = values * (size + passing)  # between evaluations: the gradient and the optimiser's temporaries
         if room < update:
@@ -235,7 +237,7 @@ class _Job:
         h, w = _scaled(H, W, low)
         text = f"{W}x{H} does not fit into {format_memory(self.memory)}, not even in tiles"
         text += f"; the largest size that fits is {w}x{h}" if low else ", nor does any smaller size"
-        for other in ("l-bfgs", "adam"):
+        for other in ("l-bfgs", "adam") if self.optimizer else ():
             if replace(self, optimizer=other).fits(H, W):
                 return f"{text} (with --optimizer {other} {W}x{H} fits)"
         return text
@@ -253,6 +255,8 @@ def optimiser_bytes(method, history, bounds=False):
     adam      x and two moments
     All with the best picture so far.
     """
+    if method is None:
+        return 0, 0
     if method == "l-bfgs-b":
         return 16 * history + 144 + (144 if bounds else 0), 20 + (36 if bounds else 0)
     if method == "l-bfgs":
