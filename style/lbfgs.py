@@ -17,7 +17,7 @@ BLOCK = 4096  # products are added up in the arrays' type within a block, in dou
 CHUNK = {"numpy": 1 << 20, "cupy": 1 << 26}  # values of the pairs handled at a time: what a processor's cache holds
 ARMIJO, WOLFE = 1e-4, 0.9  # the decrease that a step must give, and how much of the slope it may leave
 MAX_TRIALS = 12  # evaluations of one line search
-FIRST_STEP = 3.0  # grey levels (root mean square) of the first step
+FIRST_STEP = 1.0  # grey levels (root mean square) of the first step
 
 
 class LBFGS:
