@@ -151,7 +151,7 @@ def free_memory(setup):
 
 
 def verdicts(sections):
-    """Lines for the end of the output: each bar of benchmarks/GPU.part.md, and what was found."""
+    """Lines for the end of the output: each bar of benchmarks/README.md, and what was found."""
     result = {name: entry["result"] for name, entry in sections.items() if "result" in entry}
     for name in ("gradients", "agreement", "objective"):
         if name in result:

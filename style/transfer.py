@@ -139,6 +139,7 @@ class Job:
             }
             s = self.settings
             self._net = VGG(params, pooling=s.pooling, kernels=s.kernels, precision=s.precision)
+            self.network.params = {}  # the network has what it needs of them; the file's copy can go
         return self._net
 
     def _plan(self, stage):

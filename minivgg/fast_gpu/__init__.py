@@ -10,7 +10,7 @@ Bytes and operations of a layer with C channels in, F out, M places (float32):
   operations  direct 2·9·C·F·M, here a quarter of it: 2·36·C·F·M/16
   bytes       4·M·(C + F) for the arrays, and 4·M·(C + F)·36/16, written and read, for the transforms: 5.5 times
               4·M·(C + F) in all; with transforms in half precision 3.25 times, and one more reading of the input
-benchmarks/GPU.part.md adds them up over VGG-19 and says what to expect of them.
+benchmarks/README.md adds them up over VGG-19 and says what to expect of them.
 
 Precision, for float32 arrays (`prepare(w, b, precision=…)`); arrays are float32 and sums accumulate in float32 always:
   "float32"  true float32 products
