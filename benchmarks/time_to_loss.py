@@ -9,39 +9,46 @@ their loss. The first way sets the mark. `--log FILE` keeps every evaluation as 
 import argparse
 import contextlib
 import json
+import math
 import sys
 from pathlib import Path
 
 import style
 from style import images
 
-# name → (preset, options). The first is the mark; iterations are its evaluations, and a bound for the others.
+# name → (preset, options). The first sets the mark; --evaluations is its number, and a bound for the others.
 WAYS = {
     "l-bfgs-b": ("gatys", {}),
     "l-bfgs": ("gatys", {"optimizer": "l-bfgs"}),
     "l-bfgs, spectrum": ("gatys", {"optimizer": "l-bfgs", "precondition": 0.5, "history": 20}),
     "l-bfgs, 3 scales": ("gatys", {"optimizer": "l-bfgs", "scales": 3}),
-    "fast": ("fast", {"side": "shortest", "resample": "bilinear"}),
-    "fast, 2 scales": ("fast", {"side": "shortest", "resample": "bilinear", "scales": 2}),
-    "fast, 4 scales": ("fast", {"side": "shortest", "resample": "bilinear", "scales": 4}),
+    "fast": ("fast", {"resample": "bilinear", "scales": 3}),
+    "fast, 2 scales": ("fast", {"resample": "bilinear", "scales": 2}),
+    "fast, 4 scales": ("fast", {"resample": "bilinear", "scales": 4}),
 }
+FIRST = 200  # evaluations at the coarsest scale, half as many at each finer one; the last goes on to the mark
 MARKS = (50, 100, 150, 200, 250, 300, 400, 500)
 
 
 def follow(pictures, way, args, target=None, log=None):
-    """[(evaluation at full size, seconds since the start of all stages, loss)] of one way, until `target`."""
+    """[(work, seconds, loss)] after each evaluation at full size of one way, until `target`.
+
+    Seconds count from the start of all stages, and so does work: evaluations, each by its share of full size's pixels.
+    """
     preset, options = WAYS[way]
-    options = {"side": args.side, "size": args.size, "scales": 1, **options, "weights": args.weights}
-    if way == "l-bfgs-b":
-        options["iterations"] = args.evaluations
+    options = {"scales": 1, **options, "side": args.side, "size": args.size, "weights": args.weights}
+    coarser = [(args.size >> k, FIRST >> (options["scales"] - 1 - k)) for k in range(options["scales"] - 1, 0, -1)]
+    options["scales"] = ",".join(f"{size}:{n}" for size, n in [*coarser, (args.size, args.evaluations)])
     job = style.Job(*pictures, style.settings_from(preset, **options))
-    curve = []
+    curve, work = [], 0.0
 
     def callback(p):
+        nonlocal work
+        work += math.prod(p.image.shape[2:]) / math.prod(job.size)
         if p.image.shape[2:] == job.size:
-            curve.append((len(curve) + 1, p.seconds, p.loss))
+            curve.append((work, p.seconds, p.loss))
             if log:
-                record = {"way": way, "evaluation": len(curve), "seconds": p.seconds, "loss": p.loss}
+                record = {"way": way, "evaluation": len(curve), "work": work, "seconds": p.seconds, "loss": p.loss}
                 log.write(json.dumps(record) + "\n")
                 log.flush()
             return target is not None and p.loss <= target
@@ -56,17 +63,17 @@ def report(pair, args, log):
     content, painting = pair.split(":")
     pictures = [images.read(content), images.read(painting)]
     label = f"{Path(content).stem}, {Path(painting).stem}"
-    mark = follow(pictures, "l-bfgs-b", args, log=log)
-    target = min(loss for _, _, loss in mark)
-    seconds = mark[-1][1]
-    at = {n: loss for n, _, loss in mark if n in MARKS}
-    print(f"| {label} | l-bfgs-b | {len(mark)} | {seconds:.0f} s | {target:.6g} | 1 |", flush=True)
+    mark = [(args.evaluations, 0.0, args.mark)] if args.mark else follow(pictures, "l-bfgs-b", args, log=log)
+    target, seconds = min(loss for _, _, loss in mark), mark[-1][1]
+    print(f"| {label} | l-bfgs-b | {mark[-1][0]:.0f} | {seconds:.0f} s | {target:.6g} | 1 | 1 |", flush=True)
     for way in args.ways:
         curve = follow(pictures, way, args, target, log)
-        evaluations, spent, loss = curve[-1]
-        ratio = f"{spent / seconds:.2f}" if loss <= target else "not reached"
-        print(f"| {label} | {way} | {evaluations} | {spent:.0f} s | {loss:.6g} | {ratio} |", flush=True)
-    print("| | its curve: " + ", ".join(f"{loss:.6g} at {n}" for n, loss in at.items()) + " | | | | |", flush=True)
+        work, spent, loss = curve[-1]
+        shares = f"{work / mark[-1][0]:.2f} | {spent / seconds:.2f}" if seconds else f"{work / mark[-1][0]:.2f} | "
+        shares = shares if loss <= target else "not reached | "
+        print(f"| {label} | {way} | {work:.0f} | {spent:.0f} s | {loss:.6g} | {shares} |", flush=True)
+    at = [f"{mark[n - 1][2]:.6g} at {n}" for n in MARKS if n <= len(mark)]
+    print(f"| | l-bfgs-b's curve: {', '.join(at)} | | | | | |", flush=True)
 
 
 def main(argv=None):
@@ -76,11 +83,12 @@ def main(argv=None):
     p.add_argument("--size", type=int, default=512)
     p.add_argument("--side", default="shortest", help="what --size measures: shortest (default, as Gatys) or longest")
     p.add_argument("--evaluations", type=int, default=500)
+    p.add_argument("--mark", type=float, metavar="LOSS", help="l-bfgs-b's loss after --evaluations, if it is known")
     p.add_argument("--ways", nargs="+", choices=list(WAYS)[1:], default=["fast"], metavar="WAY", help=", ".join(WAYS))
     p.add_argument("--log", metavar="FILE")
     args = p.parse_args(argv)
-    print("| pair | way | evaluations at full size | seconds | loss | of l-bfgs-b's time |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("| pair | way | evaluations of full size | seconds | loss | of l-bfgs-b's work | of its time |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     with open(args.log, "a") if args.log else contextlib.nullcontext() as log:
         for pair in args.pairs:
             report(pair, args, log)
