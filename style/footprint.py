@@ -6,10 +6,10 @@ is held all the same.
 """
 
 from minivgg.fast_cpu.runtime import cores
+from minivgg.fast_gpu.winograd import WORKSPACE
 
 from . import tiles
 
-GPU_STRIP = 256 << 20  # fast_gpu: transforms of a strip
 STRIP_TILES = 256  # fast_cpu: tiles of 4×4 in a strip
 ELEMENT_COST = 60  # multiplications that take as long as an activation's one way through memory (measured)
 
@@ -90,7 +90,7 @@ class Walk:
 
         backward  forward and backward; else forward alone, without a cache
         style     layers whose activation is needed for its gradient: it lives until backward is past the next of them
-        whole     … or, as in Objective, to the end
+        whole     … or, as in Objective, until backward has used it
         """
         heap = Heap(slabs=self.family == "fast_cpu")
         self._scratch(heap)
@@ -117,7 +117,7 @@ class Walk:
         if self.family == "fast_cpu":
             heap.need_scratch(max(self._strips(*shapes)[0] for shapes in self.shapes))
         elif self.family == "fast_gpu":
-            heap.need_scratch(GPU_STRIP)
+            heap.need_scratch(WORKSPACE)
 
     def _strips(self, before, after):
         """Scratch of all workers of fast_cpu for a layer, and its transformed filters (winograd.convolve)."""
@@ -179,7 +179,7 @@ class Walk:
             self._filters(heap, step, (before, after))
             heap.give(dx)
             heap.give(cache)
-            if name not in style:
+            if whole or name not in style:
                 heap.give(asked.pop(name, None))
             dx = new
         heap.give(dx)
