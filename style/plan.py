@@ -16,6 +16,7 @@ from .footprint import Walk, network_bytes
 from .tiles import TiledObjective, Tiling
 
 BASE = 110 << 20  # the interpreter with NumPy, SciPy and Pillow
+EXCESS = 1.15  # what tiles take in times of what is counted (2048 and 4096 pixels): uneven buffers leave gaps
 MARGIN = 0.1  # of what is free, left to others when no budget is given
 CUTS = ((), ("pool3",), ("pool2", "pool3"), ("pool2", "pool4"), ("pool2", "pool3", "pool4"))
 EDGES = (4096, 3072, 2048, 1536, 1280, 1024, 896, 768, 640, 512, 448, 384, 320, 256, 192, 128, 96, 64)
@@ -289,7 +290,7 @@ def segment_peak(net, terms, H, W, tiling, index):
     dx = own if len(part.tiles) > 1 else 0
     backward = sum(ends[:index]) + ends[index] + dx + _tile_peak(net, part, names, terms, backward=True)
     strips = 12 * tiles.TV_STRIP * size if terms.tv and index == 0 else 0
-    return targets + max(forward, backward, own + strips)
+    return int(EXCESS * (targets + max(forward, backward, own + strips)))
 
 
 def tiled_time(net, terms, H, W, tiling):
