@@ -1,4 +1,4 @@
-"""Make the README's picture: python docs/pictures.py. A scene and two paintings of our own, and what becomes of it."""
+"""Make the README's picture: PYTHONPATH=. python docs/pictures.py. A scene and two paintings of our own, and what becomes of it."""
 
 from pathlib import Path
 
