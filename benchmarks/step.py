@@ -154,7 +154,7 @@ def main(argv=None):
         f"NumPy {np.__version__}, matrix product {rate:.0f} GFLOP/s"
     )
     print(
-        "| weights | size | path | seconds: median (range) | GFLOP/s | ÷ matrix product | PyTorch ÷ ours | peak memory |"
+        "| weights | size | path | seconds: median (range) | GFLOP/s | ÷ product rate | PyTorch ÷ ours | peak memory |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for spec in args.weights:

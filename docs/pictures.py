@@ -1,4 +1,4 @@
-"""Make the README's picture: PYTHONPATH=. python docs/pictures.py. A scene and two paintings of our own, and what becomes of it."""
+"""Make the README's picture: PYTHONPATH=. python docs/pictures.py. Our own scene and paintings, and what becomes of it."""
 
 from pathlib import Path
 

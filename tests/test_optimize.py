@@ -1,5 +1,7 @@
 """The optimisers' common promises: budget, best picture kept, callback, non-finite losses, Ctrl-C, bounds."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -51,7 +53,7 @@ def test_budget_and_callback(method):
     outcome = minimize(Quadratic(), start(), method=method, iterations=7, callback=seen.append)
     assert outcome.evaluations == len(seen) <= 7
     assert [p.evaluation for p in seen] == list(range(1, len(seen) + 1))
-    assert all(a.iteration <= b.iteration for a, b in zip(seen, seen[1:], strict=False))
+    assert all(a.iteration <= b.iteration for a, b in itertools.pairwise(seen))
     assert all(p.loss == pytest.approx(p.content + p.style + p.tv) for p in seen)
     assert outcome.totals["loss"] == min(p.loss for p in seen)
 
