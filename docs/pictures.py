@@ -1,4 +1,4 @@
-"""Make the README's picture: PYTHONPATH=. python docs/pictures.py. Our own scene and paintings, and what becomes of it."""
+"""The README's picture (PYTHONPATH=. python docs/pictures.py): our own scene and paintings, and what comes of them."""
 
 from pathlib import Path
 
