@@ -282,8 +282,10 @@ def _joined(before, outcome):
     if before is None:
         return outcome
     kept = outcome if math.isfinite(outcome.totals["loss"]) else before
+    count = outcome.evaluations + before.evaluations
     return dataclasses.replace(
         outcome,
+        message=f"all {count} evaluations done" if outcome.status == "done" else outcome.message,
         image=kept.image,
         totals=kept.totals,
         evaluations=outcome.evaluations + before.evaluations,
