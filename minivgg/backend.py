@@ -90,8 +90,8 @@ def resolve_device(spec="auto"):
 def describe_device(device):
     """One phrase for the user: the cores or the card and its memory."""
     if device.kind == "cpu":
-        cores = cpu_count()
-        return f"cpu, {cores} core{'s' if cores != 1 else ''}, NumPy {np.__version__}"
+        count = cores()
+        return f"cpu, {count} core{'s' if count != 1 else ''}, NumPy {np.__version__}"
     cupy = _cupy()
     name = cupy.cuda.runtime.getDeviceProperties(device.index)["name"].decode()
     free, total = cupy.cuda.Device(device.index).mem_info
@@ -114,15 +114,11 @@ def synchronize(device):
         _cupy().cuda.Device(device.index).synchronize()
 
 
-def cpu_count():
-    """Cores this process may use: OMP_NUM_THREADS if set, else the scheduler's affinity mask."""
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    if asked.isdigit() and int(asked) > 0:
-        return int(asked)
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS or Windows
-        return os.cpu_count() or 1
+def cores():
+    """Number of workers: OMP_NUM_THREADS where it is a positive number, at most the cores this process may use."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(int(asked), allowed) if asked.isdigit() and int(asked) > 0 else allowed
 
 
 def _cupy():

@@ -14,7 +14,6 @@ from . import fast_cpu, layers
 from .backend import get_xp
 
 ARCHS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions in each of the five blocks
-STRIDE_OF_BLOCK = (1, 2, 4, 8, 16)  # pixels of the picture to one place of the block's activations
 
 
 def layer_names(arch):
@@ -42,10 +41,14 @@ def check_layer_name(name, names):
         raise ValueError(f"layer {name!r} is not in this network ({names[0]} … {names[-1]}){hint}")
 
 
+def level(name):
+    """Poolings between the picture and the activation at `name`; None is the picture."""
+    return 0 if name is None else int(name[4]) - (not name.startswith("pool"))
+
+
 def activation_size(name, H, W):
     """(H, W) of layer `name`'s output for a picture of H×W; pooling drops an odd last row or column."""
-    halvings = int(name[4]) - (0 if name.startswith("pool") else 1)
-    return H >> halvings, W >> halvings
+    return H >> level(name), W >> level(name)
 
 
 @dataclass(frozen=True)

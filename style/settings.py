@@ -35,7 +35,7 @@ class Settings:
     optimizer: str = "l-bfgs-b"
     history: int = 10  # L-BFGS: pairs kept
     tolerance: float = 0.0  # L-BFGS-B: relative decrease at which to stop (SciPy's ftol); 0: never
-    precondition: float = 0.0  # l-bfgs: α of precondition.Spectrum, 0 off, 0.5 fastest on the average
+    precondition: float = 0.0  # l-bfgs: α of precondition.Spectrum, 0 off; 0.5 was fastest (benchmarks/README.md)
     learning_rate: float = 10.0  # Adam: grey levels
     adam_betas: tuple = (0.9, 0.999)
     adam_eps: float = 1e-8

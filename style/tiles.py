@@ -14,7 +14,7 @@ import itertools
 from dataclasses import dataclass
 
 from minivgg.backend import get_xp
-from minivgg.vgg import activation_size
+from minivgg.vgg import activation_size, level
 
 from . import losses
 from .objective import _both, fetch
@@ -81,11 +81,6 @@ class Segment:
     def names(self, layers):
         """What a forward pass must return when `layers` are of interest: those in this segment, and its end."""
         return [n for n in self.depths if n in layers or n == self.end]
-
-
-def level(name):
-    """Poolings between the picture and the activation at `name`; None is the picture."""
-    return 0 if name is None else int(name[4]) - (not name.startswith("pool"))
 
 
 def halo(table, start_level):

@@ -288,7 +288,7 @@ def _joined(before, outcome):
         message=f"all {count} evaluations done" if outcome.status == "done" else outcome.message,
         image=kept.image,
         totals=kept.totals,
-        evaluations=outcome.evaluations + before.evaluations,
+        evaluations=count,
         iterations=outcome.iterations + before.iterations,
         seconds=outcome.seconds + before.seconds,
     )

@@ -10,19 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from ..backend import cores
+
+__all__ = ["Arena", "Workspace", "cores", "one_blas_thread", "parallel"]
+
 _ALIGN = 64  # bytes: one cache line, one AVX-512 register
 _state = threading.Lock()  # guards everything below
 _pool = None
 _controller = None
 _limiter = None
 _depth = 0
-
-
-def cores():
-    """Number of workers: OMP_NUM_THREADS where it is set to a positive number, else the cores this process may use."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return min(int(asked), allowed) if asked.isdigit() and int(asked) > 0 else allowed
 
 
 class one_blas_thread:
