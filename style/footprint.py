@@ -6,11 +6,12 @@ is held all the same.
 """
 
 from minivgg.fast_cpu.runtime import cores
+from minivgg.fast_cpu.winograd import FEW_TILES, tile_rows
 from minivgg.fast_gpu.winograd import WORKSPACE
+from minivgg.vgg import SMALL_PICTURE
 
 from . import tiles
 
-STRIP_TILES = 256  # fast_cpu: tiles of 4×4 in a strip
 ELEMENT_COST = 60  # multiplications that take as long as an activation's one way through memory (measured)
 
 
@@ -75,7 +76,7 @@ class Walk:
     def __init__(self, net, names, start, h, w):
         self.net, self.names, self.start = net, names, start
         self.steps = net._steps(names, start)
-        self.size = net.dtype.itemsize
+        self.size, self.size_hw = net.dtype.itemsize, (h, w)
         base = tiles.level(start)
         self.shapes, before = [], (3 if start is None else net.channels[start], h, w)
         for step in self.steps:
@@ -123,7 +124,7 @@ class Walk:
         """Scratch of all workers of fast_cpu for a layer, and its transformed filters (winograd.convolve)."""
         (C, H, W), F = before, after[0]
         ty, tx, workers = -(-H // 4), -(-W // 4), cores()
-        R = min(ty, max(1, round(STRIP_TILES / tx)))
+        R = tile_rows(ty, tx, C, F)
         strips = -(-ty // R)
         own = 6 * (4 * R + 2) * tx * C + 28 * R * tx * F
         products = 6 * R * tx * (C + F)
@@ -183,6 +184,14 @@ class Walk:
                 heap.give(asked.pop(name, None))
             dx = new
         heap.give(dx)
+
+    def transforms(self):
+        """What fast_cpu's filters keep from call to call for a small picture: their transforms, for both directions."""
+        if self.family != "fast_cpu" or self.start is not None or self.size_hw[0] * self.size_hw[1] > SMALL_PICTURE:
+            return 0
+        layers = [(before, after[0]) for step, (before, after) in zip(self.steps, self.shapes) if step.conv]
+        few = [C * F for (C, H, W), F in layers if min(C, F) >= 16 and -(-H // 4) * -(-W // 4) <= FEW_TILES]
+        return 2 * 36 * self.size * sum(few)
 
     def cost(self):
         """Work of one forward pass, in multiplications; backward is the same again."""

@@ -82,7 +82,12 @@ class Objective:
 
     def evaluate(self, image):
         """Evaluation at `image` (1, 3, H, W). Raises ValueError when its size is not the content targets'."""
-        return fetch(*self.enqueue(image))
+        with self.computing():
+            return fetch(*self.enqueue(image))
+
+    def computing(self):
+        """A context to hold over many evaluations and what lies between them: VGG.computing."""
+        return self.net.computing()
 
     def enqueue(self, image):
         """evaluate() up to the point where the host must wait: (content, style, tv, gradient), all on the device."""

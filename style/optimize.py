@@ -5,6 +5,7 @@ callback, and says why it stopped. Nothing is lost: Ctrl-C, a non-finite loss an
 an Outcome that holds the best picture so far.
 """
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass
@@ -99,6 +100,8 @@ class Tracker:
 def minimize(objective, image, *, method="l-bfgs-b", iterations=500, callback=None, **options):
     """Minimise objective.evaluate(image).loss from `image` (1, 3, H, W).
 
+    objective   anything with evaluate(image) -> objective.Evaluation; its computing(), if it has one, is a context
+                that is held for the whole run
     method      "l-bfgs-b" (SciPy's; options: history, tolerance, bounds), "l-bfgs" (lbfgs.py; the same options, state
                 and on_iteration) or "adam" (options: learning_rate, betas, eps, bounds)
     iterations  evaluations of loss and gradient at most; L-BFGS-B needs a few per cent of them for its line search
@@ -106,7 +109,8 @@ def minimize(objective, image, *, method="l-bfgs-b", iterations=500, callback=No
     """
     tracker = Tracker(objective, callback, iterations)
     try:
-        status, message = _METHODS[method](tracker, image, iterations, **options)
+        with getattr(objective, "computing", contextlib.nullcontext)():
+            status, message = _METHODS[method](tracker, image, iterations, **options)
     except _Stop as stop:
         status, message = stop.status, stop.message
     except KeyboardInterrupt:

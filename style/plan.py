@@ -40,6 +40,7 @@ class Plan:
     memory   the budget, bytes
     time     predicted time of an evaluation, in times of an undivided one
     tiles    number of tiles of each segment
+    keep_transforms  VGG.keep_transforms: whether there is room for them
     """
 
     height: int
@@ -50,6 +51,7 @@ class Plan:
     memory: int
     time: float
     tiles: tuple = ()
+    keep_transforms: bool = False
 
     def describe(self):
         """One line for the user."""
@@ -166,23 +168,25 @@ class _Job:
         if not names:
             peak = values * size * 9
             return self._made(H, W, None, base + max(peak, update), 1.0) if peak <= room else None
-        whole = whole_peak(self.net, self.terms, H, W)
-        style = Tiling((), ((H, W),))
-        if whole <= room and self._style_peak(style) <= room:
-            return self._made(H, W, None, base + max(whole, update, self._style_peak(style)), 1.0)
+        peak = max(whole_peak(self.net, self.terms, H, W), self._style_peak(Tiling((), ((H, W),))))
+        kept = Walk(self.net, names, None, H, W).transforms()
+        if max(peak, update) + kept <= room:
+            return self._made(H, W, None, base + max(peak, update) + kept, 1.0, keep_transforms=True)
+        if peak <= room:
+            return self._made(H, W, None, base + max(peak, update), 1.0)
         found = [p for p in (self._tiled(H, W, cuts, edges, room) for cuts in CUTS) if p is not None]
         if not found:
             return None
         time, peak, tiling = min(found, key=lambda p: p[0])
         return self._made(H, W, tiling, base + max(peak, update), time)
 
-    def _made(self, H, W, tiling, peak, time):
+    def _made(self, H, W, tiling, peak, time, keep_transforms=False):
         counts = ()
         if tiling is not None:
             parts = tiles.segments(self.net.names, self.terms.layers, H, W, tiling)
             counts = tuple(len(p.tiles) for p in parts)
         # the file's filters and the prepared ones are both there for a moment while the network is loaded
-        return Plan(H, W, tiling, self.history, int(peak), self.memory, time, counts)
+        return Plan(H, W, tiling, self.history, int(peak), self.memory, time, counts, keep_transforms)
 
     def _tiled(self, H, W, cuts, edges, room):
         """(time, peak, Tiling) with the largest tiles that fit, or None. Segments are chosen one by one: the peak of
@@ -350,6 +354,7 @@ def objective_for(plan, net, terms, content_image, style_image):
     H, W = content_image.shape[2:]
     if (plan.height, plan.width) != (H, W):
         raise ValueError(f"the plan is for {plan.width}x{plan.height}, the content picture is {W}x{H}")
+    net.keep_transforms = plan.keep_transforms
     tiling = plan.tiling or Tiling((), ((H, W),))
     style = style_image
     if not isinstance(style, dict):

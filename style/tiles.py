@@ -210,6 +210,14 @@ class TiledObjective:
 
     def evaluate(self, image):
         """Evaluation at `image` (1, 3, H, W). Raises ValueError when its size is not the content targets'."""
+        with self.computing():
+            return self._evaluate(image)
+
+    def computing(self):
+        """A context to hold over many evaluations and what lies between them: VGG.computing."""
+        return self.net.computing()
+
+    def _evaluate(self, image):
         terms, net = self.terms, self.net
         H, W = image.shape[2:]
         content, style, gradient = {}, {}, None

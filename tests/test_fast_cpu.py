@@ -41,6 +41,7 @@ def workers(request, monkeypatch):
 def small_strips(monkeypatch):
     """Strips of one row of tiles, so that small pictures have several."""
     monkeypatch.setattr(winograd, "STRIP_TILES", 3)
+    monkeypatch.setattr(winograd, "STRIP_VALUES", 1)
     monkeypatch.setattr(direct, "STRIP_BYTES", 1)
 
 
@@ -327,6 +328,48 @@ def test_blas_threads_are_restored(rng):
         thread.join()
     assert not wrong
     assert [i["num_threads"] for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"] == limits
+
+
+def test_another_thread_may_leave_last(rng):
+    """threadpoolctl lets nobody but the thread that has set a limit restore it."""
+    limits = [i["num_threads"] for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"]
+    entered, leave = threading.Event(), threading.Event()
+
+    def compute():
+        with fast_cpu.one_blas_thread():
+            entered.set()
+            leave.wait(10)
+
+    other = threading.Thread(target=compute)
+    with fast_cpu.one_blas_thread():
+        other.start()
+        assert entered.wait(10)
+        with fast_cpu.one_blas_thread():
+            pass
+        inside = [i["num_threads"] for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"]
+    leave.set()
+    other.join()
+    assert set(inside) == {1}
+    assert [i["num_threads"] for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"] == limits
+
+
+def test_kept_transforms_change_no_digit(rng, workers):
+    """Nor do they outlive the picture they are for."""
+    x, w, b = conv_case(rng, (1, 48, 32, 20, 24), np.float32)
+    filters = fast_cpu.prepare(w, b)
+    kept, fresh = fast_cpu.Workspace(), fast_cpu.Workspace()
+    kept.keep_transforms = True
+    outs, grads = [], []
+    for workspace in (fresh, kept, kept):
+        out, cache = fast_cpu.conv_relu_forward(x, filters, b, workspace=workspace)
+        outs.append(out)
+        grads.append(fast_cpu.conv_relu_backward(out, cache, workspace=workspace)[0])
+    assert filters.forward._stored is not None
+    assert filters.backward._stored is not None
+    assert all(np.array_equal(o, outs[0]) for o in outs)
+    assert all(np.array_equal(g, grads[0]) for g in grads)
+    fast_cpu.conv_relu_forward(np.zeros((1, 48, 80, 80), np.float32), filters, b, workspace=kept)
+    assert filters.forward._stored is None
 
 
 def test_gram_has_the_same_digits_on_any_number_of_cores(monkeypatch):

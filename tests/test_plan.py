@@ -172,6 +172,8 @@ print(json.dumps([plan.tiling is not None, plan.peak, peak]))
 @pytest.mark.parametrize(
     "size, memory, optimizer, kernels, tiled",
     [
+        (256, 8 * GB, "l-bfgs", "fast", False),
+        (256, 480 * 10**6, "l-bfgs", "fast", False),  # no room to keep the filters' transforms
         (320, 8 * GB, "l-bfgs-b", "fast", False),
         (512, 8 * GB, "adam", "fast", False),
         (640, 560 * 10**6, "adam", "fast", True),

@@ -12,7 +12,7 @@ from .. import layers
 from . import direct, winograd
 from .direct import gram
 from .rows import MaskedRows, Rows, Store, StorePool, StoreRelu, UnpooledRows, pool_avg, pool_max, unpool
-from .runtime import Arena, Workspace, cores, parallel
+from .runtime import Arena, Workspace, cores, one_blas_thread, parallel
 
 __all__ = [
     "Filters",
@@ -27,6 +27,7 @@ __all__ = [
     "gram",
     "maxpool2d_backward",
     "maxpool2d_forward",
+    "one_blas_thread",
     "prepare",
     "relu_backward",
     "relu_forward",
@@ -52,6 +53,12 @@ class Filters:
             self.backward = winograd.Taps(self.forward.taps, mirrored=True)
         else:
             self.backward = winograd.Taps.of(w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
+
+    def drop(self):
+        """Let go of transforms that are kept from call to call."""
+        for taps in (self.forward, self.backward):
+            if taps is not None:
+                taps.drop()
 
     @property
     def w(self):

@@ -17,35 +17,42 @@ __all__ = ["Arena", "Workspace", "cores", "one_blas_thread", "parallel"]
 _ALIGN = 64  # bytes: one cache line, one AVX-512 register
 _state = threading.Lock()  # guards everything below
 _pool = None
-_controller = None
-_limiter = None
+_controller, _modules = None, 0
+_limiter = _holder = None
 _depth = 0
 
 
 class one_blas_thread:
-    """Hold BLAS to one thread for the duration, for all callers together.
+    """Hold BLAS to one thread for the duration.
 
-    The limit is one setting of the whole process: the first to enter sets it and the last to leave restores it, so
-    two callers at once cannot restore each other's limit.
+    Within a call of the fast path, because its own workers have the cores; around a whole evaluation and a whole run,
+    because OpenBLAS's idle threads keep a core busy for some 25 ms after each product before they sleep, waiting for
+    the next one: a handful of products a run of the network is enough to take half a core from the workers.
+
+    The limit is one setting of the process, which threadpoolctl lets only the thread restore that has set it. So the
+    first thread to enter holds it until it leaves; others that compute meanwhile neither set nor restore it.
     """
 
     def __enter__(self):
-        global _controller, _limiter, _depth
+        global _controller, _modules, _limiter, _holder, _depth
+        me = threading.get_ident()
         with _state:
-            if _depth == 0:
-                if _controller is None:
-                    _controller = ThreadpoolController().select(user_api="blas")
-                _limiter = _controller.limit(limits=1)
+            if _holder is None:
+                if _modules != len(sys.modules):  # SciPy brings a BLAS of its own, and may have come since
+                    _controller, _modules = ThreadpoolController().select(user_api="blas"), len(sys.modules)
+                _limiter, _holder = _controller.limit(limits=1), me
                 _limiter.__enter__()
-            _depth += 1
+            _depth += _holder == me
 
     def __exit__(self, *exc):
-        global _limiter, _depth
+        global _limiter, _holder, _depth
         with _state:
+            if _holder != threading.get_ident():
+                return
             _depth -= 1
             if _depth == 0:
-                _limiter.__exit__(None, None, None)
-                _limiter = None
+                limiter, _limiter, _holder = _limiter, None, None
+                limiter.__exit__(None, None, None)
 
 
 def parallel(task, items, workers):
@@ -91,8 +98,8 @@ def _get_pool(threads):
 
 def _after_fork():
     """A forked child has none of its parent's threads: it starts its own."""
-    global _pool, _state, _depth, _limiter
-    _pool, _state, _depth, _limiter = None, threading.Lock(), 0, None
+    global _pool, _state, _depth, _limiter, _holder
+    _pool, _state, _depth, _limiter, _holder = None, threading.Lock(), 0, None, None
 
 
 if hasattr(os, "register_at_fork"):
@@ -107,6 +114,8 @@ class Workspace:
     a few slabs, each request at the lowest place that is free, so that what one layer leaves another takes up. A slab
     is reserved with room to spare: the system counts only what has been written to. `arena` is scratch memory for one
     worker, valid until the same worker's arena is asked for again. One thread at a time.
+
+    keep_transforms  whether filters may keep their transforms from call to call (winograd.Taps.store)
     """
 
     ROOM = 4  # a new slab's size by the request that it was made for: VGG's largest request is its first, conv1_1's
@@ -114,6 +123,7 @@ class Workspace:
     def __init__(self):
         self._slabs = []
         self._arenas = {}
+        self.keep_transforms = False
 
     def empty(self, shape, dtype):
         """An uninitialised C-contiguous array in reused memory."""
