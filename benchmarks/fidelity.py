@@ -18,7 +18,7 @@ import numpy as np
 
 import weights
 from minivgg.vgg import VGG
-from style import images
+from style import images, saving
 from style.objective import Objective, Terms, content_targets, style_targets
 from style.optimize import minimize
 from weights import student
@@ -191,7 +191,7 @@ def report(row, out_dir):
     sys.stdout.flush()
     if out_dir is not None:
         out_dir.mkdir(parents=True, exist_ok=True)
-        images.save(out_dir / f"{row['pair']}-{row['network']}.png", row["picture"])
+        saving.save(out_dir / f"{row['pair']}-{row['network']}.png", row["picture"])
 
 
 if __name__ == "__main__":

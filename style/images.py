@@ -1,38 +1,23 @@
-"""Pictures in and out: decode, orient, resize, to and from the network's input, save.
+"""Pictures in: decode, orient, resize, to and from the network's input. Writing is saving.py's.
 
 Outside the network a picture is (H, W, 3) float32, RGB 0..255 in sRGB. Files are known here and in decode.py
 (depth, colour profiles, orientation, transparency) only. Every failure is an `ImageError` of one line.
 """
 
 import hashlib
-import io
-import json
 import os
-import secrets
-import shutil
 import stat
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import Image
 
 from minivgg import backend
-from style.decode import ImageError, composite, decode, one_line, srgb_profile
+from style.decode import ImageError, composite, decode, one_line
 
 MIN_SIDE = 16  # VGG halves a picture four times before conv5_1: below 16 pixels nothing is left
-METADATA_KEY = "minivgg-style"
-FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-}
-LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}  # what the formats can hold
-_TEXT_LIMIT = 60_000  # bytes; a JPEG segment ends at 65533
 
 # First bytes of files that people hand over as pictures → what to say.
 _NOT_PICTURES = (
@@ -86,7 +71,7 @@ def as_picture(source, *, min_side=MIN_SIDE):
 def read(path, *, min_side=MIN_SIDE):
     """Picture from a file: JPEG, PNG, WebP, TIFF, and whatever else Pillow opens."""
     path = Path(path)
-    with _open_regular(path) as file:
+    with open_regular(path) as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
         head = file.read(64)
@@ -170,7 +155,7 @@ def _sample(name):
     return replace(drawn, mode=name)
 
 
-def _open_regular(path):
+def open_regular(path):
     """The file opened for reading, or the reason why not."""
     try:
         mode = path.stat().st_mode
@@ -278,179 +263,3 @@ def _reorder(a, order):
 def to_uint8(rgb):
     """Values rounded to the nearest of 0..255."""
     return np.rint(np.clip(rgb, 0, 255)).astype(np.uint8)
-
-
-# --------------------------------------------------------------------------------------------- writing
-
-
-def check_output(path, overwrite=False, *, size_hw=None):
-    """Raise ImageError for an output that could not be written, before any work is done. Returns the path.
-
-    A temporary file is really made (and removed); an existing picture is not touched.
-    """
-    path = Path(path)
-    fmt = _format(path)
-    folder = Path(os.path.realpath(path)).parent
-    if path.is_dir():
-        raise ImageError(f"{path}: a folder; expected a file name such as {path / 'out.png'}")
-    if not folder.is_dir():
-        raise ImageError(f"{path}: the folder {folder} does not exist; make it first")
-    if path.exists():
-        if not overwrite:
-            raise ImageError(f"{path}: exists already; give another name or --overwrite")
-        if not os.access(path, os.W_OK):
-            raise ImageError(f"{path}: write-protected; give another name")
-    if size_hw is not None:
-        _check_limits(path, fmt, *size_hw)
-    temporary = _temporary(path)
-    try:
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-    except OSError as error:
-        raise ImageError(f"{path}: cannot write to {folder} ({one_line(error)}); choose another folder") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    if size_hw is not None:
-        needed = 2**20 + 4 * size_hw[0] * size_hw[1]  # the picture uncompressed, and some
-        free = shutil.disk_usage(folder).free
-        if free < needed:
-            found = f"{free / 2**20:.1f} MiB free on the disk, {needed / 2**20:.1f} needed"
-            raise ImageError(f"{path}: {found}; free some space")
-    return path
-
-
-def save(path, rgb, *, alpha=None, metadata=None, quality=95):
-    """Write a picture whole or not at all: temporary file in the same folder, flushed to the disk, renamed.
-
-    rgb (H, W, 3) 0..255, alpha (H, W) 0..1 or None
-    `metadata` (JSON values) is stored inside the picture: PNG in an iTXt chunk "minivgg-style", JPEG and WebP in
-    EXIF's UserComment, TIFF in ImageDescription. An sRGB profile is embedded. JPEG has no alpha: the picture is
-    composited on white. `quality` is JPEG's and WebP's; WebP's colour is half-resolution unless it is 100.
-    """
-    path = Path(path)
-    data = _encode(path, np.asarray(rgb), alpha, metadata, quality)
-    target = Path(os.path.realpath(path))  # through a link: the file behind it is replaced, the link stays
-    temporary = _temporary(target)
-    try:
-        try:
-            # 0o666 less the umask, as any program's output; tempfile would make it private.
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        finally:  # also at Ctrl-C
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be written ({one_line(error)})") from None
-
-
-def read_metadata(path):
-    """What `save` stored in the picture, or None where there is nothing of ours."""
-    path = Path(path)
-    with _open_regular(path) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(file) as image:
-                text = _stored_text(image)
-        except Exception as error:
-            raise ImageError(f"{path}: cannot be read as a picture ({one_line(error)})") from None
-    try:
-        stored = json.loads(text)[METADATA_KEY]
-    except (TypeError, ValueError, KeyError, IndexError):
-        return None
-    return stored if isinstance(stored, dict) else None
-
-
-def _stored_text(image):
-    """The text in which `save` puts its JSON, or None."""
-    if image.format == "PNG":
-        return image.info.get(METADATA_KEY)
-    if image.format == "TIFF":
-        return image.tag_v2.get(ExifTags.Base.ImageDescription)
-    comment = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
-    if isinstance(comment, bytes) and comment.startswith(b"ASCII\0\0\0"):
-        return comment[8:].decode("ascii", "replace")
-    return None
-
-
-def _format(path):
-    """Pillow's name of the format that the file's suffix asks for."""
-    fmt = FORMATS.get(path.suffix.lower())
-    if fmt is None:
-        found = f'the suffix "{path.suffix}"' if path.suffix else "no suffix"
-        raise ImageError(f"{path}: {found}; expected one of {', '.join(FORMATS)}")
-    Image.init()
-    if fmt not in Image.SAVE:
-        raise ImageError(f"{path}: this Pillow cannot write {fmt}; choose .png")
-    return fmt
-
-
-def _check_limits(path, fmt, h, w):
-    limit = LONGEST_SIDE.get(fmt)
-    if limit and max(h, w) > limit:
-        raise ImageError(f"{path}: {w}x{h} pixels, {fmt} holds at most {limit} a side; choose .png or .tif")
-
-
-def _temporary(path):
-    return path.with_name(f".{path.name[:80]}.{secrets.token_hex(6)}.tmp")
-
-
-def _plain(value):
-    """JSON values for what run parameters are made of: NumPy numbers and arrays, paths, the rest as text."""
-    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else str(value)
-
-
-def _encode(path, rgb, alpha, metadata, quality):
-    """The file's bytes. Encoding in memory leaves a full disk to one place: the write."""
-    fmt = _format(path)
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
-        raise ImageError(f"{path}: array of shape {rgb.shape}; expected (H, W, 3)")
-    bad = int(rgb.size - np.isfinite(rgb).sum())
-    if bad:
-        raise ImageError(f"{path}: {bad} of {rgb.size} values are not finite; nothing was written")
-    _check_limits(path, fmt, *rgb.shape[:2])
-    if alpha is not None and alpha.shape != rgb.shape[:2]:
-        raise ImageError(f"{path}: alpha of shape {alpha.shape}; expected {rgb.shape[:2]}")
-    if alpha is not None and fmt == "JPEG":
-        rgb, alpha = composite(rgb, alpha)[0], None
-    pixels = to_uint8(rgb)
-    if alpha is not None:
-        pixels = np.dstack([pixels, to_uint8(np.asarray(alpha) * 255.0)])
-    options = {"icc_profile": srgb_profile()} | _format_options(fmt, quality)
-    if metadata is not None:
-        # ASCII, since EXIF and TIFF know no more; wrapped, so that another program's JSON is not taken as ours.
-        text = json.dumps({METADATA_KEY: metadata}, default=_plain)
-        if fmt == "JPEG" and len(text) > _TEXT_LIMIT:
-            raise ImageError(f"{path}: {len(text)} bytes of metadata, JPEG holds {_TEXT_LIMIT}; choose .png")
-        options |= _metadata_options(fmt, text)
-    buffer = io.BytesIO()
-    try:
-        Image.fromarray(pixels).save(buffer, fmt, **options)
-    except Exception as error:  # encoders raise OSError, ValueError, struct.error …
-        raise ImageError(f"{path}: cannot be encoded as {fmt} ({one_line(error)})") from None
-    return buffer.getvalue()
-
-
-def _format_options(fmt, quality):
-    if fmt == "JPEG":
-        return {"quality": quality, "subsampling": 0}  # full colour resolution: style lives in colour edges
-    if fmt == "WEBP":
-        return {
-            "quality": quality,
-            "lossless": quality >= 100,
-            "exact": True,
-        }  # exact: colours under transparent pixels are kept
-    return {"compression": "tiff_adobe_deflate"} if fmt == "TIFF" else {}
-
-
-def _metadata_options(fmt, text):
-    if fmt == "PNG":
-        chunks = PngImagePlugin.PngInfo()
-        chunks.add_itxt(METADATA_KEY, text)
-        return {"pnginfo": chunks}
-    if fmt == "TIFF":
-        return {"description": text, "software": METADATA_KEY}
-    exif = Image.Exif()
-    exif[ExifTags.Base.Software] = METADATA_KEY
-    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = b"ASCII\0\0\0" + text.encode("ascii")
-    return {"exif": exif}

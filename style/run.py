@@ -18,7 +18,7 @@ from tqdm import tqdm
 import weights
 from minivgg.backend import BackendError, describe_device
 
-from . import images
+from . import images, saving
 from .plan import MemoryBudgetError
 from .settings import Settings, SettingsError, presets, settings_from
 from .transfer import Job
@@ -45,12 +45,12 @@ def run(args):
     """Check, announce, optimise, write."""
     output = Path(args.output) if args.output else free_name(args.content, args.style)
     try:
-        images.check_output(output, args.overwrite)
+        saving.check_output(output, args.overwrite)
     except images.ImageError as e:
         return fail(e, USAGE)
     content, style = sized(args.content, args.size), sized(args.style, args.style_size or args.size)
     job = Job(content, style, settings(args))
-    images.check_output(output, args.overwrite, size_hw=job.size)
+    saving.check_output(output, args.overwrite, size_hw=job.size)
     report = Report(job, output, args)
     report.announce()
     try:
@@ -174,7 +174,7 @@ class Report:
     def _save(self, suffix, rgb, alpha, metadata=None):
         path = self.output.with_stem(f"{self.output.stem}-{suffix}")
         try:
-            images.save(path, rgb, alpha=alpha, metadata=metadata)
+            saving.save(path, rgb, alpha=alpha, metadata=metadata)
         except images.ImageError as e:
             self.warn(e)
 

@@ -23,7 +23,7 @@ from minivgg import VGG
 from minivgg.backend import resolve_device, to_device, to_numpy
 from minivgg.vgg import activation_size, check_layer_name, reached_layers
 
-from . import images
+from . import images, saving
 from .objective import Terms
 from .optimize import minimize
 from .plan import make_plan, objective_for, parse_memory
@@ -43,7 +43,7 @@ def transfer(content, style, *, preset=None, callback=None, output=None, **optio
     Raises SettingsError, ImageError, WeightsError or BackendError, each with a one-line message, before the work.
     """
     if output is not None:
-        images.check_output(output, overwrite=True)
+        saving.check_output(output, overwrite=True)
     result = Job(content, style, settings_from(preset, **options)).run(callback)
     if output is not None:
         result.save(output)
@@ -72,7 +72,7 @@ class Result:
 
     def save(self, path):
         """Write the picture with its metadata, atomically; the format is the suffix's."""
-        images.save(path, self.rgb, alpha=self.alpha, metadata=self.metadata)
+        saving.save(path, self.rgb, alpha=self.alpha, metadata=self.metadata)
 
 
 class Job:
@@ -106,9 +106,16 @@ class Job:
         """
         image, before = None, None
         for stage in self.stages:
-            start = self.initial_image(stage) if image is None else self._enlarged(image, stage.size)
+            try:
+                start = self.initial_image(stage) if image is None else self._enlarged(image, stage.size)
+                objective = self.objective(stage)
+            except KeyboardInterrupt:
+                if before is None:
+                    raise
+                message = f"interrupted after {before.evaluations} evaluations"
+                return self._result(dataclasses.replace(before, status="interrupted", message=message))
             outcome = minimize(
-                self.objective(stage),
+                objective,
                 start,
                 method=self.settings.optimizer,
                 iterations=stage.iterations,

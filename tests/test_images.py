@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from style import decode, images
+from style import decode, images, saving
 from style.images import ImageError
 
 RNG = np.random.default_rng(7)
@@ -591,8 +591,8 @@ def test_save_and_read_back(tmp_path, name, with_alpha):
     a = smooth(48, 40).astype(np.float32) + 0.3
     alpha = np.linspace(0.2, 1, 48 * 40).reshape(48, 40) if with_alpha else None
     path = tmp_path / name
-    images.save(path, a, alpha=alpha, metadata=PARAMETERS, quality=100)
-    assert images.read_metadata(path) == PARAMETERS
+    saving.save(path, a, alpha=alpha, metadata=PARAMETERS, quality=100)
+    assert saving.read_metadata(path) == PARAMETERS
     picture = images.read(path)
     lossy = name.startswith("o.j")
     expected = a if alpha is None else 255 + alpha[..., None] * (a - 255)
@@ -609,34 +609,34 @@ def test_save_and_read_back(tmp_path, name, with_alpha):
 
 def test_the_same_picture_gives_the_same_bytes(tmp_path):
     for name in ("a.png", "a.jpg", "a.webp", "a.tif"):
-        images.save(tmp_path / name, smooth(), metadata=PARAMETERS)
+        saving.save(tmp_path / name, smooth(), metadata=PARAMETERS)
         first = (tmp_path / name).read_bytes()
         decode.srgb_profile.cache_clear()
         decode._srgb.cache_clear()
-        images.save(tmp_path / name, smooth(), metadata=PARAMETERS)
+        saving.save(tmp_path / name, smooth(), metadata=PARAMETERS)
         assert (tmp_path / name).read_bytes() == first
 
 
 def test_metadata_of_other_programs_is_not_ours(tmp_path):
     path = file_of(tmp_path, Image.fromarray(smooth()), "a.png")
-    assert images.read_metadata(path) is None
-    for text in ("not json", "[1]", '{"other": 1}', f'{{"{images.METADATA_KEY}": 5}}', "3"):
+    assert saving.read_metadata(path) is None
+    for text in ("not json", "[1]", '{"other": 1}', f'{{"{saving.METADATA_KEY}": 5}}', "3"):
         path = file_of(tmp_path, Image.fromarray(smooth()), "a.tif", description=text)
-        assert images.read_metadata(path) is None
+        assert saving.read_metadata(path) is None
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + "hello".encode("utf-16")
-    assert images.read_metadata(file_of(tmp_path, Image.fromarray(smooth()), "a.jpg", exif=exif)) is None
+    assert saving.read_metadata(file_of(tmp_path, Image.fromarray(smooth()), "a.jpg", exif=exif)) is None
     with pytest.raises(ImageError, match="no such file"):
-        images.read_metadata(tmp_path / "none.png")
+        saving.read_metadata(tmp_path / "none.png")
     (tmp_path / "text.png").write_text("text")
     with pytest.raises(ImageError, match="cannot be read"):
-        images.read_metadata(tmp_path / "text.png")
+        saving.read_metadata(tmp_path / "text.png")
 
 
 def test_metadata_takes_numpy_values_and_paths(tmp_path):
     path = tmp_path / "m.png"
-    images.save(path, smooth(), metadata={"a": np.float32(1.5), "b": np.arange(3), "c": tmp_path})
-    assert images.read_metadata(path) == {"a": 1.5, "b": [0, 1, 2], "c": str(tmp_path)}
+    saving.save(path, smooth(), metadata={"a": np.float32(1.5), "b": np.arange(3), "c": tmp_path})
+    assert saving.read_metadata(path) == {"a": 1.5, "b": [0, 1, 2], "c": str(tmp_path)}
     with Image.open(path) as image:  # where other programs will look for it
         assert json.loads(image.text["minivgg-style"])["minivgg-style"]["a"] == 1.5
 
@@ -644,9 +644,9 @@ def test_metadata_takes_numpy_values_and_paths(tmp_path):
 def test_too_much_metadata_for_jpeg(tmp_path):
     metadata = {"text": "x" * 70000}
     with pytest.raises(ImageError, match="bytes of metadata"):
-        images.save(tmp_path / "m.jpg", smooth(), metadata=metadata)
-    images.save(tmp_path / "m.webp", smooth(), metadata=metadata)
-    assert images.read_metadata(tmp_path / "m.webp") == metadata
+        saving.save(tmp_path / "m.jpg", smooth(), metadata=metadata)
+    saving.save(tmp_path / "m.webp", smooth(), metadata=metadata)
+    assert saving.read_metadata(tmp_path / "m.webp") == metadata
 
 
 @pytest.mark.parametrize(
@@ -664,7 +664,7 @@ def test_too_much_metadata_for_jpeg(tmp_path):
 )
 def test_save_refuses(tmp_path, name, rgb, alpha, words):
     with pytest.raises(ImageError, match=words):
-        images.save(tmp_path / name, rgb, alpha=alpha)
+        saving.save(tmp_path / name, rgb, alpha=alpha)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -672,15 +672,15 @@ def test_save_refuses(tmp_path, name, rgb, alpha, words):
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch, step, error):
     path = tmp_path / "a.png"
-    images.save(path, smooth())
+    saving.save(path, smooth())
     before = path.read_bytes()
 
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(images.os, step, fail)
+    monkeypatch.setattr(saving.os, step, fail)
     with pytest.raises(ImageError if isinstance(error, OSError) else KeyboardInterrupt) as caught:
-        images.save(path, 255 - smooth())
+        saving.save(path, 255 - smooth())
     if isinstance(error, OSError):
         assert "No space left" in str(caught.value) and "a.png" in str(caught.value)
     assert path.read_bytes() == before
@@ -690,12 +690,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch, step, error):
 def test_output_obeys_the_umask_and_follows_links(tmp_path):
     old = os.umask(0o027)
     try:
-        images.save(tmp_path / "a.png", smooth())
+        saving.save(tmp_path / "a.png", smooth())
     finally:
         os.umask(old)
     assert (tmp_path / "a.png").stat().st_mode & 0o777 == 0o640
     (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
-    images.save(tmp_path / "link.png", 255 - smooth())
+    saving.save(tmp_path / "link.png", 255 - smooth())
     assert (tmp_path / "link.png").is_symlink()
     np.testing.assert_array_equal(images.read(tmp_path / "a.png").rgb, 255 - smooth())
 
@@ -703,7 +703,7 @@ def test_output_obeys_the_umask_and_follows_links(tmp_path):
 def test_two_writers_of_one_file(tmp_path):
     path = tmp_path / "a.png"
     pictures = [np.full((40, 40, 3), value, np.uint8) for value in range(0, 250, 25)]
-    threads = [threading.Thread(target=images.save, args=(path, p)) for p in pictures]
+    threads = [threading.Thread(target=saving.save, args=(path, p)) for p in pictures]
     for t in threads:
         t.start()
     for t in threads:
@@ -714,33 +714,33 @@ def test_two_writers_of_one_file(tmp_path):
 
 def test_check_output(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
-    assert images.check_output(path, size_hw=(100, 100)) == path
+    assert saving.check_output(path, size_hw=(100, 100)) == path
     assert list(tmp_path.iterdir()) == []
     for bad, words in [
         (tmp_path / "a.xyz", r"\.xyz"),
         (tmp_path / "none" / "a.png", "does not exist"),
     ]:
         with pytest.raises(ImageError, match=words):
-            images.check_output(bad)
+            saving.check_output(bad)
     with pytest.raises(ImageError, match="holds at most 16383"):
-        images.check_output(tmp_path / "a.webp", size_hw=(20000, 30))
+        saving.check_output(tmp_path / "a.webp", size_hw=(20000, 30))
     with pytest.raises(ImageError, match=r"needed; free some space"):
-        images.check_output(path, size_hw=(10**7, 10**7))
-    images.save(path, smooth())
+        saving.check_output(path, size_hw=(10**7, 10**7))
+    saving.save(path, smooth())
     before = path.read_bytes()
     with pytest.raises(ImageError, match="--overwrite"):
-        images.check_output(path)
-    images.check_output(path, overwrite=True)
+        saving.check_output(path)
+    saving.check_output(path, overwrite=True)
     assert path.read_bytes() == before
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(ImageError, match="a folder"):
-        images.check_output(tmp_path / "folder.png", overwrite=True)
+        saving.check_output(tmp_path / "folder.png", overwrite=True)
 
     def refuse(*_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(images.os, "open", refuse)
+    monkeypatch.setattr(saving.os, "open", refuse)
     with pytest.raises(ImageError, match="Permission denied"):
-        images.check_output(tmp_path / "b.png")
+        saving.check_output(tmp_path / "b.png")
     with pytest.raises(ImageError, match="Permission denied"):
-        images.save(tmp_path / "b.png", smooth())
+        saving.save(tmp_path / "b.png", smooth())

@@ -13,7 +13,7 @@ import pytest
 
 import weights
 from benchmarks import autodiff
-from style import images, run
+from style import images, run, saving
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     for name, size in (("content", (40, 56)), ("style", (48, 32))):
-        images.save(f"{name}.png", np.repeat(rng.uniform(0, 255, (*size, 1)), 3, 2))
+        saving.save(f"{name}.png", np.repeat(rng.uniform(0, 255, (*size, 1)), 3, 2))
     params = {n: tuple(a.astype(np.float32) for a in pair) for n, pair in autodiff.narrow_params().items()}
     weights.save_compact(weights.Network("narrow", "vgg19", params, [123.7, 116.8, 103.9]), "narrow.npz")
     return tmp_path
@@ -138,14 +138,14 @@ def test_non_finite_loss_says_so_and_writes_nothing_when_nothing_was_good(folder
 
 def test_a_result_that_cannot_be_saved_is_not_lost(folder, capsys, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(folder))
-    real = images.save
+    real = saving.save
 
     def full_disk(path, *args, **kwargs):
         if Path(path).name == "out.png":
             raise images.ImageError("out.png: cannot be written (No space left on device)")
         real(path, *args, **kwargs)
 
-    monkeypatch.setattr(images, "save", full_disk)
+    monkeypatch.setattr(saving, "save", full_disk)
     assert main("-o", "out.png") == 1
     err = capsys.readouterr().err
     assert "the picture is in" in err
@@ -188,7 +188,7 @@ def test_ctrl_c_writes_the_best_picture_so_far(folder):
     assert process.returncode == 130
     assert "best picture so far" in err
     assert "Traceback" not in err
-    metadata = images.read_metadata("out.png")
+    metadata = saving.read_metadata("out.png")
     assert metadata["result"]["status"] == "interrupted"
     losses = [json.loads(line)["loss"] for line in log.read_text().splitlines()]
     assert metadata["result"]["loss"] <= min(losses)

@@ -7,7 +7,7 @@ from PIL import Image
 import style
 import weights
 from benchmarks import autodiff
-from style import SettingsError, images
+from style import SettingsError, images, saving
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_every_start(init, pictures, network_file):
 
 def test_start_from_a_file(tmp_path, pictures, network_file):
     path = tmp_path / "start.png"
-    images.save(path, pictures[1])
+    saving.save(path, pictures[1])
     job = style.Job(*pictures, style.settings_from(size=48, init=str(path), weights=str(network_file)))
     assert job.initial_image(job.stages[0]).shape == (1, 3, 34, 48)
     with pytest.raises(SettingsError, match="missing"):
@@ -110,9 +110,9 @@ def test_alpha_of_the_content_reaches_the_output(tmp_path, pictures, network_fil
 
 def test_metadata_tells_how_to_make_it_again(tmp_path, pictures, network_file):
     path = tmp_path / "content.png"
-    images.save(path, pictures[0])
+    saving.save(path, pictures[0])
     result = transfer([path, pictures[1]], network_file, preset="coursera", seed=5, output=tmp_path / "out.png")
-    found = images.read_metadata(tmp_path / "out.png")
+    found = saving.read_metadata(tmp_path / "out.png")
     assert found["settings"]["seed"] == 5
     assert found["settings"]["optimizer"] == "adam"
     assert found["content"] == {"name": "content.png", "sha256": images.read(path).sha256}
@@ -147,6 +147,23 @@ def test_coarse_to_fine(pictures, network_file):
     # the fine stage starts at the coarse one's best picture, enlarged
     best = min(seen[:6], key=lambda p: p.loss).image
     assert np.allclose(seen[6].image, job._enlarged(best, (69, 96)), atol=1e-3)
+
+
+def test_stop_between_two_stages_keeps_the_first(pictures, network_file, monkeypatch):
+    settings = style.settings_from(size=96, scales=2, iterations=6, weights=str(network_file), device="cpu")
+    job = style.Job(*pictures, settings)
+    objective = job.objective
+
+    def breaks(stage):
+        if stage is job.stages[1]:
+            raise KeyboardInterrupt
+        return objective(stage)
+
+    monkeypatch.setattr(job, "objective", breaks)
+    result = job.run()
+    assert result.outcome.status == "interrupted"
+    assert result.outcome.evaluations == 6
+    assert result.rgb.shape == (34, 48, 3)
 
 
 def test_stop_in_the_second_stage_before_it_has_anything_keeps_the_first(pictures, network_file, monkeypatch):
