@@ -11,7 +11,6 @@ T = R·tx tiles in a strip, C channels in, F channels out.
 from functools import lru_cache
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from .runtime import Arena, cores, one_blas_thread, parallel
 
@@ -25,6 +24,8 @@ SMALL = 8192  # columns of one small product: OpenBLAS takes its kernels without
 # Measured on VGG-19 and mini at 512×512: 64 channels gain 18 % from 512 tiles, 32 channels 40 % from 1024.
 STRIP_TILES = 256
 STRIP_VALUES = 512 * 64  # tiles × channels
+# OpenBLAS does products of up to so many multiplications without packing its operands, which a few tiles do not repay.
+UNPACKED = 1_000_000
 FEW_TILES = 256  # in a whole picture: with no more than that, transforming the filters anew is felt (up to 40 %)
 
 
@@ -74,14 +75,16 @@ class Taps:
         """w (F, C, 3, 3) again."""
         return np.ascontiguousarray(self.taps.reshape(K, K, *self.taps.shape[1:]).transpose(3, 2, 1, 0))
 
-    def store(self):
-        """Keep U from now on."""
+    def store(self, tiles):
+        """Keep U from now on, for pictures of so many tiles."""
         if self._stored is None:
             C, F = self.channels
-            stored = np.empty((N, N, C, F), self.dtype)
+            b = _block(tiles, C, F)
+            stored = np.empty((N, N, F // b, C, b), self.dtype)
 
             def transform(_, v):
-                stored[v] = self.frequency(v, 0, F, np.empty(N * C * F, self.dtype))
+                U = self.frequency(v, 0, F, np.empty(N * C * F, self.dtype))
+                stored[v] = U.reshape(N, C, F // b, b).transpose(0, 2, 1, 3)
 
             parallel(transform, range(N), cores())
             self._stored = stored
@@ -91,9 +94,14 @@ class Taps:
         self._stored = None
 
     def frequency(self, v, lo, hi, out):
-        """U[v, :, :, lo:hi], (6, in, hi-lo), computed into `out`, an array of as many entries, unless it is stored."""
+        """U[v, :, :, lo:hi] in blocks of columns, (6, blocks, in, columns of a block).
+
+        Computed into `out`, an array of as many entries, as a single block, unless it is stored. lo and hi are
+        multiples of 32 or the ends.
+        """
         if self._stored is not None:
-            return self._stored[v, :, :, lo:hi]
+            blocks, b = self._stored.shape[2], self._stored.shape[-1]
+            return self._stored[v, :, :, :, lo:hi] if blocks == 1 else self._stored[v, :, lo // b : -(-hi // b)]
         G = matrices(self.dtype)[0]
         if self.mirrored:  # channels out are the taps' rows
             taps, v = self.taps[:, lo:hi], N - 1 - v
@@ -107,7 +115,15 @@ class Taps:
             np.matmul(kernel, taps.transpose(1, 0, 2), out=out.reshape(N, -1, c).transpose(1, 0, 2))
         else:
             np.matmul(kernel, taps.transpose(1, 0, 2), out=out.transpose(1, 0, 2))
-        return out[::-1].transpose(0, 2, 1) if self.mirrored else out
+        return (out[::-1].transpose(0, 2, 1) if self.mirrored else out)[:, None]
+
+
+def _block(tiles, C, F):
+    """Columns of U in a block: few where that keeps the products of a few tiles unpacked, else all."""
+    for b in (32, 16):
+        if tiles <= 64 and F % b == 0 and (tiles // 2 if tiles % 2 == 0 else tiles) * C * b <= UNPACKED:
+            return b
+    return F
 
 
 def convolve(sources, sinks, taps, bias, size, workspace):
@@ -127,7 +143,7 @@ def convolve(sources, sinks, taps, bias, size, workspace):
     workers = cores()
     with one_blas_thread():
         if workspace.keep_transforms and ty * tx <= FEW_TILES:
-            taps.store()
+            taps.store(ty * tx)
         else:
             taps.drop()
         if len(strips) >= 2 * workers or (len(strips) > 1 and len(strips) % workers == 0):
@@ -191,7 +207,7 @@ def _by_frequencies(sources, sinks, taps, bias, geometry, strips, workers, works
     C, F = taps.channels
     dtype = taps.dtype
     columns = -(-F // max(1, workers // N)) if workers > N else F  # more workers than frequencies: divide F as well
-    columns = max(1, min(F, -(-columns // 16) * 16))
+    columns = max(1, min(F, -(-columns // 32) * 32))
     jobs = [(v, f, min(f + columns, F)) for v in range(N) for f in range(0, F, columns)]
     slots = _Strip.slots(R, tx, C, F)
     private = (N, R * tx, C), (N, R * tx, columns), (N, C, columns)
@@ -279,7 +295,8 @@ class _Strip:
         last = max(1, (W - 1) // M)  # tiles 1..last-1 lie inside
         if last > 1:
             s = x.strides
-            inside = as_strided(x[:, M - 1 :], (len(x), last - 1, N, x.shape[2]), (s[0], M * s[1], s[1], s[2]))
+            shape, strides = (len(x), last - 1, N, x.shape[2]), (s[0], M * s[1], s[1], s[2])
+            inside = np.ndarray(shape, x.dtype, x, (M - 1) * s[1], strides)
             np.matmul(BT, inside, out=X1[:, 1:last])
         if last < tx:
             start = M * last - 1
@@ -288,18 +305,21 @@ class _Strip:
     def multiply(self, v, U, R, D, P, f0=0):
         """For one v and the first R tile rows: D = BT X[v], P = D U, Z[v] = AT P, the outer two along y.
 
-        U  (6, C, F')   the filters' columns f0..f0+F'
+        U  (6, B, C, b)   the filters' columns f0..f0+F', F' = B·b
         """
         tx = self.tx
-        C, F = U.shape[1:]
+        B, C, b = U.shape[1:]
+        F = B * b
         T = R * tx
         X = self.X[v, : M * R + 2].reshape(M * R + 2, tx * C)
         D, P = D.reshape(-1)[: N * T * C].reshape(N, T, C), P.reshape(-1)[: N * T * F].reshape(N, T, F)
         c = _divisor(tx * C)
         s = X.strides
-        tiles = as_strided(X, (R, tx * C // c, N, c), (M * s[0], c * s[1], s[0], s[1]))
+        tiles = np.ndarray((R, tx * C // c, N, c), X.dtype, X, 0, (M * s[0], c * s[1], s[0], s[1]))
         np.matmul(self.BT, tiles, out=D.reshape(N, R, -1, c).transpose(1, 2, 0, 3))
-        np.matmul(D, U, out=P)
+        halves = 2 if B > 1 and T * C * b > UNPACKED and T % 2 == 0 else 1
+        blocks = P.reshape(N, halves, T // halves, B, b).transpose(0, 3, 1, 2, 4)
+        np.matmul(D.reshape(N, 1, halves, T // halves, C), U[:, :, None], out=blocks)
         Z = self.Z[v, : M * R]  # (4R, tx, F of all)
         if Z.shape[2] == F:
             c = _divisor(tx * F)
@@ -320,7 +340,7 @@ class _Strip:
         n, w, F = out.shape
         s = out.strides
         if whole:
-            tiles = as_strided(out, (n, whole, M, F), (s[0], M * s[1], s[1], s[2]))
+            tiles = np.ndarray((n, whole, M, F), out.dtype, out, 0, (s[0], M * s[1], s[1], s[2]))
             np.matmul(self.AT1, Z[:, :whole], out=tiles)
         if W % M:
             np.matmul(self.AT1[: W % M], Z[:, whole], out=out[:, M * whole :])
