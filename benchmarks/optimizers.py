@@ -1,6 +1,6 @@
 """L-BFGS of our own beside SciPy's L-BFGS-B: loss after so many evaluations, and the optimiser's own time.
 
-    python -m benchmarks.optimizers --images DIRECTORY [--size 256] [--evaluations 500] [--pairs 0 1 2 3 4]
+    python -m benchmarks.optimizers --images DIRECTORY [--size 256] [--evaluations 500] [--pairs 0 1 2 3 4] [--starts 2]
 
 Each pair starts at the content picture and once more at the same picture with noise of a hundredth of a grey level: the
 two runs of one method differ by what chance does, which is the scale on which to read the ratios. The own time is what
@@ -41,6 +41,7 @@ class Timed:
 
     def __init__(self, objective):
         self.objective, self.seconds = objective, 0.0
+        self.computing = objective.computing
 
     def evaluate(self, image):
         start = time.perf_counter()
@@ -73,6 +74,7 @@ def main():
     parser.add_argument("--weights", default="vgg19")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--evaluations", type=int, default=500)
+    parser.add_argument("--starts", type=int, choices=(1, 2), default=2, help="1: without the noisy one")
     parser.add_argument("--pairs", type=int, nargs="+", default=range(len(PAIRS)))
     arguments = parser.parse_args()
     network = weights.load(arguments.weights)
@@ -93,7 +95,8 @@ def main():
             style_targets(net, style, tuple(TERMS.style)),
         )
         noise = np.random.default_rng(1).standard_normal(content.shape, dtype=np.float32) * np.float32(NOISE)
-        for label, start in (("content", content), ("+ noise", content + noise)):
+        starts = (("content", content), ("+ noise", content + noise))
+        for label, start in starts[: arguments.starts]:
             rows = []
             for method in METHODS:
                 losses, own = run(objective, start, method, arguments.evaluations)
