@@ -192,7 +192,7 @@ class Job:
         """Everything that went into the picture, as plain values."""
         return {
             "program": f"minivgg-style {_version('minivgg-style')}",
-            "versions": {n: _version(n) for n in ("numpy", "scipy", "pillow")} | {"python": platform.python_version()},
+            "versions": _versions(self.net.xp),
             "device": str(self.device),
             "settings": self.settings.to_dict(),
             "stages": [
@@ -313,6 +313,12 @@ def _is_name(init):
 def _provenance(picture):
     name = picture.path.name if picture.path is not None else picture.mode
     return {"name": name, "sha256": picture.sha256}
+
+
+def _versions(xp):
+    """What computed: Python, the packages, and CuPy where the arrays are CuPy's."""
+    versions = {name: _version(name) for name in ("numpy", "scipy", "pillow")}
+    return versions | {xp.__name__: xp.__version__} | {"python": platform.python_version()}
 
 
 def _version(package):

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 from PIL import Image
+from strict_device import StrictModule
 
 import style
 import weights
 from benchmarks import autodiff
 from style import SettingsError, images, saving
+from style.transfer import _versions
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +133,11 @@ def test_bounds_keep_grey_levels(pictures, network_file):
 def test_output_is_checked_before_the_work(tmp_path, pictures, network_file):
     with pytest.raises(images.ImageError, match="suffix"):
         transfer(pictures, network_file, output=tmp_path / "out.xyz", callback=lambda p: pytest.fail("work was done"))
+
+
+def test_metadata_names_the_version_of_what_computed():
+    assert _versions(np)["numpy"] == np.__version__
+    assert _versions(StrictModule())["strict_device"] == StrictModule.__version__
 
 
 def test_coarse_to_fine(pictures, network_file):
