@@ -205,16 +205,17 @@ class Pairs:
             xp.subtract(news[:, 2], self._cut(g, chunk), out=news[:, 1])
             part[:, two] = news[:, :2]
             columns = news.transpose(0, 2, 1)
-            own = xp.matmul(news, columns).sum(axis=0, dtype=xp.float64)
-            return xp.concatenate([xp.matmul(part, columns).sum(axis=0, dtype=xp.float64), own])
+            # not news times itself: for that BLAS has a routine of its own, which is slow on three rows
+            last = xp.matmul(news[:, 2:], columns).sum(axis=0, dtype=xp.float64)
+            return xp.concatenate([xp.matmul(part, columns).sum(axis=0, dtype=xp.float64), last])
 
-        found = to_numpy(sum(self._map(products)))  # (rows + 3, 3), in the chunks' order on any number of cores
+        found = to_numpy(sum(self._map(products)))  # (rows + 1, 3), in the chunks' order on any number of cores
         self.products[:, two] = found[:rows, :2]
         self.products[two, :] = found[:rows, :2].T
         self.with_gradient[:rows] = found[:rows, 2]
-        self.with_gradient[rows] = found[rows + 2, 2]
+        self.with_gradient[rows] = found[rows, 2]
         self.order = [k for k in self.order if k != slot]
-        sy, yy = found[rows, 1], found[rows + 1, 1]
+        sy, yy = found[two, 1]
         if sy > np.finfo(x.dtype).eps * yy:
             self.order.append(slot)
 
