@@ -4,6 +4,7 @@ L(x) = Σ_l α_l content_l + Σ_l β_l style_l + γ tv, with the losses in the u
 input (1, 3, H, W): grey levels less the average colour, in the network's channel order, on the network's device.
 """
 
+import contextlib
 from dataclasses import dataclass, field
 
 from minivgg.backend import get_xp, to_numpy
@@ -87,7 +88,9 @@ class Objective:
 
     def computing(self):
         """A context to hold over many evaluations and what lies between them: VGG.computing."""
-        return self.net.computing()
+        return (
+            contextlib.nullcontext() if self.net is None else self.net.computing()
+        )  # no network: total variation only
 
     def enqueue(self, image):
         """evaluate() up to the point where the host must wait: (content, style, tv, gradient), all on the device."""

@@ -10,6 +10,7 @@ The network is cut into segments at some activations (pool3, say), which are kep
 segment has fewer layers, so a smaller halo, and fewer of them must be computed a second time.
 """
 
+import contextlib
 import itertools
 from dataclasses import dataclass
 
@@ -215,7 +216,9 @@ class TiledObjective:
 
     def computing(self):
         """A context to hold over many evaluations and what lies between them: VGG.computing."""
-        return self.net.computing()
+        return (
+            contextlib.nullcontext() if self.net is None else self.net.computing()
+        )  # no network: total variation only
 
     def _evaluate(self, image):
         terms, net = self.terms, self.net
