@@ -88,9 +88,7 @@ class Objective:
 
     def computing(self):
         """A context to hold over many evaluations and what lies between them: VGG.computing."""
-        return (
-            contextlib.nullcontext() if self.net is None else self.net.computing()
-        )  # no network: total variation only
+        return contextlib.nullcontext() if self.net is None else self.net.computing()  # TV alone needs none
 
     def enqueue(self, image):
         """evaluate() up to the point where the host must wait: (content, style, tv, gradient), all on the device."""

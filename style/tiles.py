@@ -216,9 +216,7 @@ class TiledObjective:
 
     def computing(self):
         """A context to hold over many evaluations and what lies between them: VGG.computing."""
-        return (
-            contextlib.nullcontext() if self.net is None else self.net.computing()
-        )  # no network: total variation only
+        return contextlib.nullcontext() if self.net is None else self.net.computing()  # TV alone needs none
 
     def _evaluate(self, image):
         terms, net = self.terms, self.net
