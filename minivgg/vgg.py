@@ -136,8 +136,7 @@ class VGG:
         if "workspace" in self._own:
             self._own["workspace"].release()
             for filters, _ in self._params.values():
-                if hasattr(filters, "drop"):
-                    filters.drop()
+                filters.drop()
 
     def computing(self):
         """A context to hold while this network computes, a whole run long if may be: on the CPU's fast path BLAS keeps

@@ -69,7 +69,20 @@ def content_targets(net, image, layers):
     return {name: feat.copy(order="K") for name, feat in net.forward(image, layers, cached=False)[0].items()}
 
 
-class Objective:
+class Evaluating:
+    """What objectives share, whole or in tiles; enqueue(image) and net are theirs."""
+
+    def evaluate(self, image):
+        """Evaluation at `image` (1, 3, H, W). Raises ValueError when its size is not the content targets'."""
+        with self.computing():
+            return fetch(*self.enqueue(image))
+
+    def computing(self):
+        """A context to hold over many evaluations and what lies between them: VGG.computing."""
+        return contextlib.nullcontext() if self.net is None else self.net.computing()  # TV alone needs none
+
+
+class Objective(Evaluating):
     """Loss and gradient of whole pictures of one size.
 
     net      minivgg.VGG
@@ -80,15 +93,6 @@ class Objective:
 
     def __init__(self, net, terms, content, style):
         self.net, self.terms, self.content, self.style = net, terms, content, style
-
-    def evaluate(self, image):
-        """Evaluation at `image` (1, 3, H, W). Raises ValueError when its size is not the content targets'."""
-        with self.computing():
-            return fetch(*self.enqueue(image))
-
-    def computing(self):
-        """A context to hold over many evaluations and what lies between them: VGG.computing."""
-        return contextlib.nullcontext() if self.net is None else self.net.computing()  # TV alone needs none
 
     def enqueue(self, image):
         """evaluate() up to the point where the host must wait: (content, style, tv, gradient), all on the device."""

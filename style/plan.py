@@ -171,7 +171,7 @@ class _Job:
         peak = max(whole_peak(self.net, self.terms, H, W), self._style_peak(Tiling((), ((H, W),))))
         kept = Walk(self.net, names, None, H, W).transforms()
         if max(peak, update) + kept <= room:
-            return self._made(H, W, None, base + max(peak, update) + kept, 1.0, keep_transforms=True)
+            return self._made(H, W, None, base + max(peak, update) + kept, 1.0, kept > 0)
         if peak <= room:
             return self._made(H, W, None, base + max(peak, update), 1.0)
         found = [p for p in (self._tiled(H, W, cuts, edges, room) for cuts in CUTS) if p is not None]

@@ -10,7 +10,6 @@ The network is cut into segments at some activations (pool3, say), which are kep
 segment has fewer layers, so a smaller halo, and fewer of them must be computed a second time.
 """
 
-import contextlib
 import itertools
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from minivgg.backend import get_xp
 from minivgg.vgg import activation_size, level
 
 from . import losses
-from .objective import _both, fetch
+from .objective import Evaluating, _both
 
 TV_STRIP = 1 << 18  # values of the picture in a strip of the TV term
 BAND = 1 << 20  # values of an activation that one product of the Gram sum reads
@@ -196,7 +195,7 @@ def content_targets(net, image, layers, tiling):
     return {name: stored[name] for name in net.names if name in layers}
 
 
-class TiledObjective:
+class TiledObjective(Evaluating):
     """Loss and gradient in tiles: evaluate() gives what Objective's gives, to rounding.
 
     net      minivgg.VGG
@@ -209,16 +208,8 @@ class TiledObjective:
     def __init__(self, net, terms, content, style, *, tiling):
         self.net, self.terms, self.content, self.style, self.tiling = net, terms, content, style, tiling
 
-    def evaluate(self, image):
-        """Evaluation at `image` (1, 3, H, W). Raises ValueError when its size is not the content targets'."""
-        with self.computing():
-            return self._evaluate(image)
-
-    def computing(self):
-        """A context to hold over many evaluations and what lies between them: VGG.computing."""
-        return contextlib.nullcontext() if self.net is None else self.net.computing()  # TV alone needs none
-
-    def _evaluate(self, image):
+    def enqueue(self, image):
+        """As Objective.enqueue: (content, style, tv, gradient), all on the device."""
         terms, net = self.terms, self.net
         H, W = image.shape[2:]
         content, style, gradient = {}, {}, None
@@ -241,7 +232,7 @@ class TiledObjective:
             gradient = get_xp(image).zeros_like(image)
         tv = add_tv(image, gradient, terms.tv, terms.tv_beta) if terms.tv else None
         content = {name: content[name] for name in sorted(content, key=net.names.index)} if content else {}
-        return fetch(content, style, tv, gradient)
+        return content, style, tv, gradient
 
     def _check_size(self, H, W):
         for name, target in self.content.items():

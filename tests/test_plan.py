@@ -114,6 +114,17 @@ def test_terms_without_layers():
     assert objective.evaluate(np.ones((1, 3, 300, 200), np.float32)).loss == 0
 
 
+def test_transforms_are_kept_for_a_small_picture_where_there_is_room():
+    net = make_net(np.float32, widths=(64, 128, 256, 256, 256))
+    kept = make_plan(net, TERMS, 256, 256, memory=8 * GB, optimizer="adam")
+    assert kept.keep_transforms
+    tight = make_plan(net, TERMS, 256, 256, memory=kept.peak - 1, optimizer="adam")
+    assert tight.tiling is None
+    assert not tight.keep_transforms
+    large = make_plan(net, TERMS, 512, 512, memory=8 * GB, optimizer="adam", style_size=(128, 128))
+    assert not large.keep_transforms  # not for the small style picture's sake either: nobody counts them then
+
+
 @pytest.mark.parametrize("tiled", [False, True])
 def test_the_planned_objective_is_the_objective(tiled):
     net = make_net(np.float64, widths=(16, 16, 16, 24, 24))

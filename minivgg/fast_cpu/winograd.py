@@ -26,6 +26,7 @@ STRIP_TILES = 256
 STRIP_VALUES = 512 * 64  # tiles × channels
 # OpenBLAS does products of up to so many multiplications without packing its operands, which a few tiles do not repay.
 UNPACKED = 1_000_000
+UNPACKED_TILES = 64  # measured with 512 channels: from 100 tiles on, packing pays
 FEW_TILES = 256  # in a whole picture: with no more than that, transforming the filters anew is felt (up to 40 %)
 
 
@@ -121,7 +122,7 @@ class Taps:
 def _block(tiles, C, F):
     """Columns of U in a block: few where that keeps the products of a few tiles unpacked, else all."""
     for b in (32, 16):
-        if tiles <= 64 and F % b == 0 and (tiles // 2 if tiles % 2 == 0 else tiles) * C * b <= UNPACKED:
+        if tiles <= UNPACKED_TILES and F % b == 0 and (tiles // 2 if tiles % 2 == 0 else tiles) * C * b <= UNPACKED:
             return b
     return F
 
