@@ -115,7 +115,7 @@ def test_terms_without_layers():
 
 
 def test_transforms_are_kept_for_a_small_picture_where_there_is_room():
-    net = make_net(np.float32, widths=(64, 128, 256, 256, 256))
+    net = make_net(np.float32, widths=(64, 128, 256, 256, 256), kernels="fast")
     kept = make_plan(net, TERMS, 256, 256, memory=8 * GB, optimizer="adam")
     assert kept.keep_transforms
     tight = make_plan(net, TERMS, 256, 256, memory=kept.peak - 1, optimizer="adam")
