@@ -1,29 +1,29 @@
-"""Limited-memory BFGS on the arrays' own device and in their own type.
+"""Limited-memory BFGS on the arrays' own device and in their own type: directions (pairs.py), steps along them.
 
-Nocedal & Wright 2006, algorithm 7.4 (the two-loop recursion) in the form of Chen, Wang & Zhou 2014: both loops run on
-coefficients, since every vector in them is a combination of the kept pairs s, y and the gradient. So an iteration reads
-the pairs twice, once for their scalar products and once for the direction, and only those scalar products go to the
-host. Derived in MATH.md.
+An accepted step is moved, without an evaluation, to where the slopes at its two ends say that the slope is zero.
+Derived in MATH.md 8 and 9.
 """
 
 import numpy as np
 
 from minivgg.backend import get_xp, to_numpy
-from minivgg.fast_cpu.runtime import cores, one_blas_thread, parallel
 
+from .pairs import Pairs, dot
 from .precondition import Spectrum
 
-BLOCK = 4096  # products are added up in the arrays' type within a block, in double precision over blocks
-CHUNK = {"numpy": 1 << 20, "cupy": 1 << 26}  # values of the pairs handled at a time: what a processor's cache holds
 ARMIJO, WOLFE = 1e-4, 0.9  # the decrease that a step must give, and how much of the slope it may leave
+RECENT = 5  # losses: a step must fall below the largest of the last so many (Grippo, Lampariello & Lucidi 1986)
 MAX_TRIALS = 12  # evaluations of one line search
+SHORTEST, LONGEST = 0.7, 1.5  # of an accepted step: how far it may be moved to where its slope is zero
 FIRST_STEP = 1.0  # grey levels (root mean square) of the first step
 
 
 class LBFGS:
-    """The optimiser: `step(evaluate)` is one iteration; `x` is the picture, `loss` and `gradient` belong to it.
+    """The optimiser: `step(evaluate)` is one iteration.
 
-    x        (1, 3, H, W) start; not modified
+    x        (1, 3, H, W) start; not modified. As an attribute: the point from which the next step goes
+    loss     of the last picture that was accepted: x itself, or one on the line to it (`moved`)
+    gradient at x; where x was moved, the one that a quadratic loss would have there
     history  pairs (s, y) kept: 2 · history + 4 times the picture's memory, beside the objective's
     bounds   (low, high), arrays that broadcast to x, or None: steps are clipped to them, and pixels that a bound holds
              stay out of the direction (two-metric projection, Bertsekas 1982)
@@ -38,6 +38,8 @@ class LBFGS:
         if bounds:
             xp.clip(self.x, *self.bounds, out=self.x)
         self.loss = self.gradient = None
+        self.recent = []  # losses, the newest last
+        self.moved = False
         self.iterations = 0
         self.pairs = Pairs(xp, x.dtype, x.size, history)
         self.direction = xp.empty(self.pairs.padded_shape, dtype=x.dtype)
@@ -49,25 +51,54 @@ class LBFGS:
         """
         if self.gradient is None:
             self.loss, self.gradient = evaluate(self.x)
+            self.recent = [self.loss]
         slope = self._aim()
         if not slope < 0:  # the pairs contradict the gradient (rounding, or a bound): start afresh
-            self.pairs.clear()
-            slope = self._aim()
+            slope = self._afresh(evaluate)
             if not slope < 0:
                 return "the gradient is zero"
         found = self._search(evaluate, slope)
-        if found is None and self.pairs.order:
-            self.pairs.clear()
-            found = self._search(evaluate, self._aim())
+        if found is None and (self.pairs.order or self.moved):
+            found = self._search(evaluate, self._afresh(evaluate))
         if found is None:
             return "no lower loss along the gradient: the rounding of the loss is reached"
-        loss, gradient = found
-        flat = (v.reshape(-1) for v in (self.x, self.trial, self.gradient, gradient))
-        self.pairs.add(*flat)
-        self.x, self.trial = self.trial, self.x
-        self.loss, self.gradient = loss, gradient
+        t, self.loss, gradient, slope, end = found
+        self.recent = [*self.recent, self.loss][-RECENT:]
+        self.pairs.add(*(v.reshape(-1) for v in (self.x, self.trial, self.gradient, gradient)))
+        factor = 1.0 if self.bounds is not None else zero_slope(slope, end)
+        self._move(t, factor, gradient)
         self.iterations += 1
         return ""
+
+    def _afresh(self, evaluate):
+        """Forget the pairs, know the gradient, aim along it; returns the slope."""
+        self._know(evaluate)
+        self.recent = [self.loss]
+        self.pairs.clear()
+        return self._aim()
+
+    def _know(self, evaluate):
+        """Evaluate x where its gradient is one that was drawn from two others."""
+        if self.moved:
+            self.loss, self.gradient = evaluate(self.x)
+            self.moved = False
+
+    def _move(self, t, factor, gradient):
+        """x to `factor` times the step t · direction that led to `trial`, and the gradient with it.
+
+        On a quadratic the gradient is linear along a line: g + factor · (gradient - g).
+        """
+        self.moved = factor != 1
+        if not self.moved:
+            self.x, self.trial = self.trial, self.x
+            self.gradient = gradient
+            return
+        xp = get_xp(self.x)
+        self.x += xp.multiply(self._d().reshape(self.x.shape), t * factor, out=self.trial)
+        self.gradient *= 1 - factor
+        gradient *= factor
+        self.gradient += gradient
+        self.pairs.move(factor)
 
     def _aim(self):
         """Set the direction; returns its slope, the scalar product with the gradient (0 where there is none)."""
@@ -90,29 +121,40 @@ class LBFGS:
         return dot(d, g)
 
     def _search(self, evaluate, slope):
-        """Line search for the weak Wolfe conditions: leaves the point in `trial`, returns (loss, gradient) or None.
+        """Line search for the weak Wolfe conditions: leaves the point in `trial`.
 
-        A step is too long when the loss falls by less than ARMIJO of what the slope promised, too short when more than
-        WOLFE of the slope is left; between the two the next one is the cubic's minimum (Nocedal & Wright, eq. 3.59).
+        Returns (t, its loss, its gradient, slope at x, slope there) or None.
+        A step is too long when the loss is not below the largest of the last RECENT ones by ARMIJO of what the slope
+        promised, too short when more than WOLFE of the slope is left; between the two the next one is the cubic's
+        minimum (Nocedal & Wright, eq. 3.59).
         """
-        noise = 4 * np.finfo(self.x.dtype).eps * abs(self.loss)
         low, high = (0.0, self.loss, slope), None
         best, t = None, 1.0
         for _ in range(MAX_TRIALS):
             promised = self._go(t, slope)
             loss, gradient = evaluate(self.trial)
             here = (t, loss, dot(self._d(), gradient.reshape(-1)))
-            if not loss <= self.loss + ARMIJO * promised + noise:
+            noise = 4 * np.finfo(self.x.dtype).eps * abs(self.loss)
+            if not loss <= max(self.recent) + ARMIJO * promised + noise:
                 high = here
             elif here[2] < WOLFE * slope and self.bounds is None:
                 low, best = here, here
             else:
-                return loss, gradient
+                return t, loss, gradient, slope, here[2]
+            if high is not None and self.moved:  # no bisection between a guess and a fact
+                self._know(evaluate)
+                slope = dot(self._d(), self.gradient.reshape(-1))
+                if not slope < 0:
+                    return None
+                self.recent = [self.loss]
+                low = (0.0, self.loss, slope)
             t = next_step(low, high)
         if best is None:
             return None
-        self._go(best[0], slope)  # short, but lower
-        return evaluate(self.trial)
+        t = best[0]
+        self._go(t, slope)  # short, but lower
+        loss, gradient = evaluate(self.trial)
+        return t, loss, gradient, slope, dot(self._d(), gradient.reshape(-1))
 
     def _go(self, t, slope):
         """trial = x + t · direction, within the bounds; returns the change of the loss that the slope promises."""
@@ -137,6 +179,8 @@ class LBFGS:
             "loss": np.float64(self.loss if started else np.nan),
             "gradient": to_numpy(self.gradient).copy() if started else np.zeros(0, self.x.dtype),
             "iterations": np.int64(self.iterations),
+            "moved": np.bool_(self.moved),
+            "recent": np.array(self.recent, dtype=np.float64),
             "pairs": to_numpy(self.pairs.blocks).copy(),
             "products": self.pairs.products.copy(),
             "with_gradient": self.pairs.with_gradient.copy(),
@@ -157,139 +201,21 @@ class LBFGS:
         self.pairs.products[...] = state["products"]
         self.pairs.with_gradient[...] = state["with_gradient"]
         self.pairs.order = [int(k) for k in state["order"]]
-        self.iterations = int(state["iterations"])
+        self.iterations, self.moved = int(state["iterations"]), bool(state["moved"])
+        self.recent = [float(loss) for loss in state["recent"]]
         if np.isnan(state["loss"]):
             self.loss = self.gradient = None
         else:
             self.loss, self.gradient = float(state["loss"]), xp.asarray(state["gradient"]).copy()
 
 
-class Pairs:
-    """The last pairs (s, y) and their scalar products.
+def zero_slope(slope, end):
+    """Where the slope along a step is zero if it changes evenly, in times of the step; kept near 1.
 
-    blocks         (nblocks, 2·history, BLOCK): s of slot k in row 2k, y in row 2k+1, 0 where nothing is kept; cut into
-                   blocks so that one batched product reads each block once
-    products       (2·history, 2·history) scalar products of all rows, double precision, on the host
-    with_gradient  (2·history + 1,) those with the current gradient, and the gradient's own square
-    order          slots in use, the oldest first
+    slope, end  at the step's start (negative) and at its end
     """
-
-    def __init__(self, xp, dtype, size, history):
-        self.xp, self.size, self.history = xp, size, history
-        self.padded_shape = (-(-size // BLOCK), BLOCK)
-        self.blocks = xp.zeros((self.padded_shape[0], 2 * history, BLOCK), dtype=dtype)
-        self.products = np.zeros((2 * history, 2 * history))
-        self.with_gradient = np.zeros(2 * history + 1)
-        self.order = []
-
-    def clear(self):
-        """Forget all pairs."""
-        self.order = []
-
-    def add(self, x, x_new, g, g_new):
-        """Keep s = x_new - x, y = g_new - g in place of the oldest pair; take all products with them and with g_new.
-
-        x … g_new  flat, (size,)
-        Curvature condition (Nocedal & Wright, eq. 6.7): without sᵀy > 0 the matrix would no longer be positive
-        definite, so a pair whose sᵀy is not above rounding is dropped again (and leaves its slot empty).
-        """
-        xp, rows = self.xp, self.blocks.shape[1]
-        slot = self.order[0] if len(self.order) == self.history else _first_free(self.order)
-        two = slice(2 * slot, 2 * slot + 2)
-
-        def products(chunk):
-            part = self.blocks[chunk]
-            news = xp.empty((len(part), 3, BLOCK), dtype=part.dtype)
-            news[:, 2] = self._cut(g_new, chunk)
-            xp.subtract(self._cut(x_new, chunk), self._cut(x, chunk), out=news[:, 0])
-            xp.subtract(news[:, 2], self._cut(g, chunk), out=news[:, 1])
-            part[:, two] = news[:, :2]
-            columns = news.transpose(0, 2, 1)
-            # not news times itself: for that BLAS has a routine of its own, which is slow on three rows
-            last = xp.matmul(news[:, 2:], columns).sum(axis=0, dtype=xp.float64)
-            return xp.concatenate([xp.matmul(part, columns).sum(axis=0, dtype=xp.float64), last])
-
-        found = to_numpy(sum(self._map(products)))  # (rows + 1, 3), in the chunks' order on any number of cores
-        self.products[:, two] = found[:rows, :2]
-        self.products[two, :] = found[:rows, :2].T
-        self.with_gradient[:rows] = found[:rows, 2]
-        self.with_gradient[rows] = found[rows, 2]
-        self.order = [k for k in self.order if k != slot]
-        sy, yy = found[two, 1]
-        if sy > np.finfo(x.dtype).eps * yy:
-            self.order.append(slot)
-
-    def _chunks(self):
-        """Slices of the blocks: what is done with one is done while it is in the cache."""
-        n, rows, _ = self.blocks.shape
-        step = max(1, CHUNK.get(self.xp.__name__, CHUNK["numpy"]) // (rows * BLOCK))
-        return [slice(i, min(i + step, n)) for i in range(0, n, step)]
-
-    def _map(self, task):
-        """[task(chunk), …], on the host on all cores."""
-        chunks = self._chunks()
-        if self.xp is not np:
-            return [task(chunk) for chunk in chunks]
-        results = [None] * len(chunks)
-
-        def run(_, i):
-            results[i] = task(chunks[i])
-
-        with one_blas_thread():
-            parallel(run, range(len(chunks)), cores())
-        return results
-
-    def _cut(self, v, chunk):
-        """A chunk of a flat array as blocks (blocks, BLOCK); a view but for the last one, which is filled up with 0."""
-        part = v[chunk.start * BLOCK : chunk.stop * BLOCK]
-        if part.size % BLOCK:
-            full = self.xp.zeros((chunk.stop - chunk.start) * BLOCK, dtype=v.dtype)
-            full[: part.size] = part
-            part = full
-        return part.reshape(-1, BLOCK)
-
-    def coefficients(self):
-        """The two-loop recursion on coefficients: direction = Σ on_pairs[j] · row j + on_gradient · gradient.
-
-        q starts as the gradient and is a combination of the y throughout; H₀ q and what is added to it one of s, y and
-        the gradient. Each scalar product in the recursion is then one of rows of `products`.
-        """
-        P, g = self.products, self.with_gradient
-        on_pairs, on_gradient = np.zeros(len(P)), 1.0
-        alphas = {}
-        for k in reversed(self.order):
-            s, y = 2 * k, 2 * k + 1
-            alphas[k] = (P[s] @ on_pairs + on_gradient * g[s]) / P[s, y]
-            on_pairs[y] -= alphas[k]
-        s, y = 2 * self.order[-1], 2 * self.order[-1] + 1
-        scale = P[s, y] / P[y, y]  # Nocedal & Wright, eq. 7.20: the size of the newest curvature
-        on_pairs *= scale
-        on_gradient *= scale
-        for k in self.order:
-            s, y = 2 * k, 2 * k + 1
-            beta = (P[y] @ on_pairs + on_gradient * g[y]) / P[s, y]
-            on_pairs[s] += alphas[k] - beta
-        return -on_pairs, -on_gradient
-
-    def combine(self, on_pairs, on_gradient, gradient, out):
-        """out (nblocks, BLOCK) = Σ_j on_pairs[j] · row j + on_gradient · gradient."""
-        xp = self.xp
-        factors = xp.asarray(on_pairs[None], dtype=self.blocks.dtype)  # (1, rows)
-        share = float(on_gradient)  # CuPy would take a NumPy scalar for a reason to widen
-
-        def task(chunk):
-            xp.matmul(factors, self.blocks[chunk], out=out[chunk, None])
-            out[chunk] += share * self._cut(gradient, chunk)
-
-        self._map(task)
-
-
-def dot(a, b):
-    """Scalar product of two flat arrays as a float: blocks in their own type, summed in double precision."""
-    xp = get_xp(a)
-    whole = a.size // BLOCK * BLOCK
-    blocks = xp.matmul(a[:whole].reshape(-1, 1, BLOCK), b[:whole].reshape(-1, BLOCK, 1))
-    return float(blocks.sum(dtype=xp.float64) + xp.matmul(a[whole:], b[whole:]))
+    bend = end - slope
+    return min(max(-slope / bend, SHORTEST), LONGEST) if bend > 0 else LONGEST
 
 
 def next_step(low, high):
@@ -318,10 +244,6 @@ def next_step(low, high):
         bend = fb - fa - da * width
         t = a - da * width**2 / (2 * bend) if bend > 0 else a + width / 2
     return min(max(t, a + 0.1 * width), b - 0.1 * width)
-
-
-def _first_free(order):
-    return min(set(range(len(order) + 1)) - set(order))
 
 
 def lbfgs(
@@ -357,7 +279,7 @@ def lbfgs(
             result = tracker.evaluate(x)
             return result.loss, result.gradient
         result = tracker.evaluate(spectrum.apply(x))  # x = P z
-        return result.loss, spectrum.apply(result.gradient)  # dL/dz = P dL/dx
+        return result.loss, spectrum.adjoint(result.gradient)  # dL/dz = Pᵀ dL/dx
 
     while True:
         before = optimiser.loss
@@ -369,5 +291,5 @@ def lbfgs(
             on_iteration(optimiser)
         if tolerance and before is not None:
             scale = max(abs(before), abs(optimiser.loss), 1.0)
-            if before - optimiser.loss <= tolerance * scale:
+            if abs(before - optimiser.loss) <= tolerance * scale:
                 return "converged", f"L-BFGS ended after {tracker.evaluations} evaluations: the loss no longer falls"

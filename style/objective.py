@@ -93,21 +93,16 @@ class Objective(Evaluating):
 
     def __init__(self, net, terms, content, style):
         self.net, self.terms, self.content, self.style = net, terms, content, style
+        self.layers = terms.layers  # those that an evaluation computes
 
     def enqueue(self, image):
         """evaluate() up to the point where the host must wait: (content, style, tv, gradient), all on the device."""
-        terms, layers = self.terms, self.terms.layers
-        content, style, dfeats = {}, {}, {}
+        terms, layers = self.terms, self.layers
+        content, style = {}, {}
         if layers:
             feats, cache = self.net.forward(image, layers)
-            for name, feat in feats.items():
-                if name in terms.content:
-                    content[name], dcontent = self._content(name, feat)
-                    dfeats[name] = dcontent
-                if name in terms.style:
-                    style[name], dstyle = self._style(name, feat)
-                    dfeats[name] = _both(dfeats.get(name), dstyle)
-            del feat, feats  # what backward needs lives in the gradients' closures until it has been used
+            dfeats = self._add_up(feats, content, style)
+            del feats  # what backward needs lives in the gradients' closures until it has been used
             gradient = self.net.backward(dfeats, cache)
         tv = None
         if terms.tv:
@@ -115,6 +110,17 @@ class Objective(Evaluating):
             tv = terms.tv * tv
             gradient = gradient + terms.tv * dtv if layers else terms.tv * dtv
         return content, style, tv, gradient
+
+    def _add_up(self, feats, content, style):
+        """Put each term's value into `content` or `style`; returns {layer: function that gives the gradient}."""
+        dfeats = {}
+        for name, feat in feats.items():
+            if name in self.terms.content:
+                content[name], dfeats[name] = self._content(name, feat)
+            if name in self.terms.style:
+                style[name], dstyle = self._style(name, feat)
+                dfeats[name] = both(dfeats.get(name), dstyle)
+        return dfeats
 
     def _content(self, name, feat):
         """α · content loss at one layer, and a function that gives its gradient by the activation."""
@@ -160,7 +166,7 @@ class StyleGradient:
         return (F @ (self.dG + self.dG.T)).reshape(part.shape)
 
 
-def _both(first, second):
+def both(first, second):
     return second if first is None else lambda: first() + second()
 
 

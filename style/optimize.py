@@ -88,6 +88,13 @@ class Tracker:
             raise _Stop("non-finite", f"the loss is {totals['loss']} at evaluation {self.evaluations}")
         return result
 
+    def settle(self):
+        """The best picture's exact numbers, from an objective that approximates. Ctrl-C here leaves the others."""
+        exact = getattr(self.objective, "exact", None)
+        if exact is not None and self.best is not None:
+            with contextlib.suppress(KeyboardInterrupt):
+                self.totals = exact(self.best).totals()
+
     def outcome(self, image, status, message):
         best, totals = self.best, self.totals
         if best is None:  # not one finite evaluation: the start is the best there is
@@ -101,7 +108,7 @@ def minimize(objective, image, *, method="l-bfgs-b", iterations=500, callback=No
     """Minimise objective.evaluate(image).loss from `image` (1, 3, H, W).
 
     objective   anything with evaluate(image) -> objective.Evaluation; its computing(), if it has one, is a context
-                that is held for the whole run
+                that is held for the whole run; its exact(image), if it has one, gives the numbers of the outcome
     method      "l-bfgs-b" (SciPy's; options: history, tolerance, bounds), "l-bfgs" (lbfgs.py; the same options, state
                 and on_iteration) or "adam" (options: learning_rate, betas, eps, bounds)
     iterations  evaluations of loss and gradient at most; L-BFGS-B needs a few per cent of them for its line search
@@ -115,6 +122,7 @@ def minimize(objective, image, *, method="l-bfgs-b", iterations=500, callback=No
         status, message = stop.status, stop.message
     except KeyboardInterrupt:
         status, message = "interrupted", f"interrupted after {tracker.evaluations} evaluations"
+    tracker.settle()
     return tracker.outcome(image, status, message)
 
 

@@ -5,6 +5,7 @@ the peak of the whole process (on a GPU: of the device); objective_for(plan, …
 The prediction is a count of what is alive (footprint.py) over a measured base; benchmarks/tiles.py compares.
 """
 
+import math
 import re
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from minivgg.vgg import activation_size
 
 from . import objective, tiles
 from .footprint import Walk, network_bytes
+from .lagged import LaggedObjective, far_and_near
 from .tiles import TiledObjective, Tiling
 
 BASE = 110 << 20  # the interpreter with NumPy, SciPy and Pillow
@@ -92,6 +94,7 @@ def make_plan(
     optimizer="l-bfgs-b",
     history=10,
     bounds=False,
+    lag=1,
     style_size=None,
     held=0,
 ):
@@ -101,6 +104,7 @@ def make_plan(
     memory      bytes the whole process (or the GPU) may take; None: what is free, less a margin
     device      minivgg.backend.Device; None: the CPU
     optimizer   "l-bfgs-b", "l-bfgs" or "adam"; None: single evaluations
+    lag         of objective_for
     style_size  (height, width) of the style picture, if its targets are still to be computed
     held        bytes that the caller keeps beside the objective and the optimiser: pictures in their own size, filters
                 as loaded
@@ -111,7 +115,7 @@ def make_plan(
     base = network_bytes(net) + (0 if on_gpu else BASE)
     if memory is None:
         memory = available_memory(device, base + held)
-    job = _Job(net, terms, optimizer, history, bounds, style_size, base + held, memory, on_gpu)
+    job = _Job(net, terms, optimizer, history, bounds, lag, style_size, base + held, memory, on_gpu)
     plan = job.plan(height, width)
     if plan is None:
         raise MemoryBudgetError(job.refusal(height, width))
@@ -137,6 +141,7 @@ class _Job:
     optimizer: str
     history: int
     bounds: bool
+    lag: int
     style_size: tuple | None
     base: int
     memory: int
@@ -168,7 +173,7 @@ class _Job:
         if not names:
             peak = values * size * 9
             return self._made(H, W, None, base + max(peak, update), 1.0) if peak <= room else None
-        peak = max(whole_peak(self.net, self.terms, H, W), self._style_peak(Tiling((), ((H, W),))))
+        peak = max(whole_peak(self.net, self.terms, H, W, self.lag), self._style_peak(Tiling((), ((H, W),))))
         kept = Walk(self.net, names, None, H, W).transforms()
         if max(peak, update) + kept <= room:
             return self._made(H, W, None, base + max(peak, update) + kept, 1.0, kept > 0)
@@ -269,12 +274,15 @@ def optimiser_bytes(method, history, bounds=False):
     return 16, 12
 
 
-def whole_peak(net, terms, H, W):
-    """Bytes that Objective.evaluate takes at its worst moment, with the content targets."""
+def whole_peak(net, terms, H, W, lag=1):
+    """Bytes that Objective.evaluate takes at its worst moment, with the content targets; LaggedObjective's with lag."""
     size = net.dtype.itemsize
     targets = _content_bytes(net, terms, H, W)
     peak = Walk(net, terms.layers, None, H, W).peak(backward=True, style=terms.style, whole=True)
     peak += 2 * targets  # the targets, their differences
+    if lag > 1 and (layers := far_and_near(terms, net.names)):
+        near = layers[1]
+        peak += 2 * size * net.channels[near] * math.prod(activation_size(near, H, W))  # the slope, its product with φ
     return peak + (8 if terms.tv else 1) * 3 * H * W * size
 
 
@@ -345,11 +353,13 @@ def _content_bytes(net, terms, H, W):
     return total
 
 
-def objective_for(plan, net, terms, content_image, style_image):
-    """The Objective or TiledObjective of a plan, with its targets.
+def objective_for(plan, net, terms, content_image, style_image, *, lag=1):
+    """The Objective, LaggedObjective or TiledObjective of a plan, with its targets.
 
     content_image  (1, 3, H, W) network input of the plan's size
     style_image    (1, 3, h, w) network input, or targets {layer: A / M} that are there already
+    lag            evaluations from one of the deepest term to the next; in tiles, and where the loss has no layer to
+                   put off, all are exact
     """
     H, W = content_image.shape[2:]
     if (plan.height, plan.width) != (H, W):
@@ -362,6 +372,8 @@ def objective_for(plan, net, terms, content_image, style_image):
         net.release()
     content = tiles.content_targets(net, content_image, tuple(terms.content), tiling)
     net.release()
+    if plan.tiling is None and lag > 1 and far_and_near(terms, net.names):
+        return LaggedObjective(net, terms, content, style, lag=lag)
     if plan.tiling is None:
         return objective.Objective(net, terms, content, style)
     return TiledObjective(net, terms, content, style, tiling=plan.tiling)

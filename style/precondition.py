@@ -3,25 +3,27 @@
 A step along the gradient treats every pixel alike, but the loss does not treat every frequency alike: it bends much
 more along fine patterns than along broad ones, so a method that learns curvature from few pairs spends its first
 hundreds of iterations on the broad ones. Natural pictures have amplitudes that fall like 1/frequency. In variables z
-with x = P z, where P weighs the cosine transform by frequency^-α, a step of one size in z is a larger step along what
-is coarse in x. The minimum stays where it is, for P is invertible; L-BFGS in z is L-BFGS in x with P² in place of the
-first guess of the inverse Hessian (Nocedal & Wright 2006, section 7.2, H₀). benchmarks/README.md has what it saves.
+with x = P z, where z are the picture's cosine coefficients divided by frequency^-α, a step of one size in z is a larger
+step along what is coarse in x. The minimum stays where it is, for P is invertible; L-BFGS in z is L-BFGS in x with P Pᵀ
+in place of the first guess of the inverse Hessian (Nocedal & Wright 2006, section 7.2, H₀). Derived in MATH.md 10.
 """
 
 import numpy as np
 
 from minivgg.backend import get_fft, get_xp
+from minivgg.fast_cpu.runtime import cores
 
 BROADEST = 1 / 96  # of the highest frequency: waves of 192 pixels, about what relu5_1 sees; all broader ones alike
 
 
 class Spectrum:
-    """P = Cᵀ S C: C the orthonormal cosine transform (DCT-II) of rows and columns, S a positive weight a frequency.
+    """x = P z, P = Cᵀ S: C the orthonormal cosine transform (DCT-II) of rows and columns, S a weight a frequency.
 
     image  (1, C, H, W) an array of the size, type and device that P is for
-    alpha  S[u, v] = max(f, BROADEST)^-α, f = √((u/H)² + (v/W)²), scaled to mean square 1; 0 leaves the picture alone
+    alpha  S[u, v] = max(f, BROADEST)^-α, f = √((u/H)² + (v/W)²), scaled to mean square 1; 0: the plain coefficients
 
-    P is symmetric, so the gradient by z is P times the gradient by x: x = P z, dL/dz = Pᵀ dL/dx = P dL/dx.
+    C is orthonormal, so its inverse is Cᵀ, and L-BFGS, which sees scalar products alone, does not notice it: what it
+    notices is S. All three take and return (1, C, H, W) of the image's type.
     """
 
     def __init__(self, image, alpha):
@@ -31,17 +33,21 @@ class Spectrum:
         weights = np.maximum(f, BROADEST) ** -alpha
         weights /= np.sqrt((weights**2).mean())
         self.weights = xp.asarray(weights, dtype=image.dtype)
-        self.fft = get_fft(xp)
+        self._fft = get_fft(xp)
+        self._options = {"axes": (-2, -1), "norm": "ortho"} | ({"workers": cores()} if xp is np else {})
 
     def apply(self, z):
-        """P z, like z."""
-        return self._scaled(z, self.weights)
+        """P z: the picture with these coefficients."""
+        return self._fft.idctn(z * self.weights, overwrite_x=True, **self._options)
+
+    def adjoint(self, g):
+        """Pᵀ g = S C g: the gradient by z, from the gradient by the picture."""
+        c = self._fft.dctn(g, **self._options)
+        c *= self.weights
+        return c
 
     def invert(self, x):
-        """P⁻¹ x, like x."""
-        return self._scaled(x, 1 / self.weights)
-
-    def _scaled(self, a, weights):
-        c = self.fft.dctn(a, axes=(-2, -1), norm="ortho")
-        c *= weights
-        return self.fft.idctn(c, axes=(-2, -1), norm="ortho")
+        """P⁻¹ x = S⁻¹ C x: the coefficients of a picture."""
+        c = self._fft.dctn(x, **self._options)
+        c /= self.weights
+        return c

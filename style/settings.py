@@ -35,7 +35,8 @@ class Settings:
     optimizer: str = "l-bfgs-b"
     history: int = 10  # L-BFGS: pairs kept
     tolerance: float = 0.0  # L-BFGS-B: relative decrease at which to stop (SciPy's ftol); 0: never
-    precondition: float = 0.0  # l-bfgs: α of precondition.Spectrum, 0 off; 0.5 was fastest (benchmarks/README.md)
+    precondition: float = 0.0  # l-bfgs: α of precondition.Spectrum, 0 off; about 0.5 was fastest (benchmarks/README.md)
+    lag: int = 1  # the deepest term is exact every so many evaluations, linear between (lagged.py); 1: always exact
     learning_rate: float = 10.0  # Adam: grey levels
     adam_betas: tuple = (0.9, 0.999)
     adam_eps: float = 1e-8
@@ -89,6 +90,7 @@ class Settings:
             "seed": (0, 2**63),
             "tolerance": (0, 1),
             "precondition": (0, 2),
+            "lag": (1, 1000),
             "noise_level": (0, 255),
             "noise_ratio": (0, 1),
             "content_weight": (0, math.inf),
@@ -110,6 +112,8 @@ class Settings:
                 raise SettingsError(f"--memory: {e}") from None
         if self.precondition and (self.optimizer != "l-bfgs" or self.bounds):
             raise SettingsError("--precondition: works with --optimizer l-bfgs and without --bounds")
+        if self.lag > 1 and self.optimizer == "l-bfgs-b":
+            raise SettingsError("--lag: works with --optimizer l-bfgs or adam; SciPy's asks for one loss throughout")
         if not 1 <= self.tv_beta <= 4:
             raise SettingsError(f"--tv-beta {self.tv_beta}: expected 1 to 4")
 

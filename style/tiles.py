@@ -17,7 +17,7 @@ from minivgg.backend import get_xp
 from minivgg.vgg import activation_size, level
 
 from . import losses
-from .objective import Evaluating, _both
+from .objective import Evaluating, both
 
 TV_STRIP = 1 << 18  # values of the picture in a strip of the TV term
 BAND = 1 << 20  # values of an activation that one product of the Gram sum reads
@@ -282,9 +282,9 @@ class TiledObjective(Evaluating):
             if name in self.terms.content:
                 loss, dcontent = self._content(name, feat, core, tile.in_whole(depth))
                 content[name] = content.get(name, 0.0) + loss
-                dfeats[name] = _both(dfeats.get(name), dcontent)
+                dfeats[name] = both(dfeats.get(name), dcontent)
             if name == segment.end:
-                dfeats[name] = _both(dfeats.get(name), _embedded(dend[tile.in_whole(depth)], feat, core))
+                dfeats[name] = both(dfeats.get(name), _embedded(dend[tile.in_whole(depth)], feat, core))
         del feat
         return self.net.backward(dfeats, cache)
 

@@ -135,7 +135,7 @@ class Job:
         self.net.release()
         content = self._input(self.content, stage.size)
         style = self._input(self.style, stage.style_size)
-        return objective_for(self.plans[stage], self.net, self.terms, content, style)
+        return objective_for(self.plans[stage], self.net, self.terms, content, style, lag=self.settings.lag)
 
     @property
     def net(self):
@@ -162,6 +162,7 @@ class Job:
             optimizer=s.optimizer,
             history=s.history,
             bounds=s.bounds,
+            lag=s.lag,
             style_size=stage.style_size,
             held=held,
         )

@@ -5,9 +5,10 @@ import pytest
 from test_tiles import make_case
 
 from style import lbfgs
-from style.lbfgs import BLOCK, LBFGS, Pairs, dot, next_step
+from style.lbfgs import LBFGS, next_step
 from style.objective import Evaluation, Objective
 from style.optimize import minimize
+from style.pairs import BLOCK, Pairs, dot
 
 
 class Function:
@@ -86,14 +87,13 @@ def test_a_small_style_objective_against_scipy():
 
 
 def textbook_direction(pairs, g):
-    """Nocedal & Wright 2006, algorithm 7.4, on vectors; pairs [(s, y), …], the oldest first."""
+    """Nocedal & Wright 2006, algorithm 7.4, on vectors; pairs [(s, y), …], the oldest first. H₀ is ours."""
     q, alphas = g.copy(), []
     for s, y in reversed(pairs):
         alpha = s @ q / (s @ y)
         q -= alpha * y
         alphas.append(alpha)
-    s, y = pairs[-1]
-    r = q * (s @ y) / (y @ y)
+    r = q * max((s @ y) / (y @ y) for s, y in pairs)
     for (s, y), alpha in zip(pairs, reversed(alphas), strict=True):
         r += s * (alpha - y @ r / (s @ y))
     return -r

@@ -1,0 +1,148 @@
+"""The lagged objective: exact where it says so, its own gradient between, an error of second order, an honest end."""
+
+import numpy as np
+import pytest
+from test_tiles import TERMS, assert_same, make_case
+
+from style import SettingsError, lagged, settings_from
+from style.lagged import LaggedObjective, far_and_near
+from style.objective import Objective, Terms
+from style.optimize import minimize
+from style.plan import make_plan, objective_for
+
+RNG = np.random.default_rng(2)
+
+
+def make_pair(lag, dtype=np.float64, **net_options):
+    """(Objective, LaggedObjective, image)"""
+    *parts, image = make_case(40, 50, dtype, **net_options)
+    return Objective(*parts), LaggedObjective(*parts, lag=lag), image
+
+
+@pytest.fixture
+def always_trusted(monkeypatch):
+    monkeypatch.setattr(lagged, "TRUSTED", np.inf)
+
+
+@pytest.mark.parametrize("kernels", ["textbook", "fast"])
+@pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-12), (np.float32, 1e-5)])
+def test_exact_every_so_often(dtype, tolerance, kernels, always_trusted):
+    whole, lag, image = make_pair(3, dtype, kernels=kernels)
+    for count in range(12):
+        picture = image + count
+        found, expected = lag.evaluate(picture), whole.evaluate(picture)
+        if count in (0, 1, 3, 6, 9):  # after 1, 2, 3, 3, …
+            assert_same(found, expected, tolerance)
+        else:
+            assert found.style["relu5_1"] != pytest.approx(expected.style["relu5_1"], rel=1e-4)
+            assert_same(lag.exact(picture), expected, tolerance)
+        for name in ("relu1_1", "relu4_1"):  # the nearer terms are exact throughout
+            assert found.style[name] == pytest.approx(expected.style[name], rel=tolerance)
+
+
+def test_what_is_off_is_computed_more_often(monkeypatch):
+    whole, lag, image = make_pair(8)
+
+    def intervals(trusted, evaluations):
+        monkeypatch.setattr(lagged, "TRUSTED", trusted)
+        return [(lag.evaluate(image + RNG.standard_normal(image.shape)), lag.interval)[1] for _ in range(evaluations)]
+
+    assert intervals(np.inf, 40)[-1] == 8
+    assert intervals(0, 40)[-1] == 1
+    assert_same(lag.evaluate(image + 5), whole.evaluate(image + 5), 1e-12)
+
+
+def test_a_term_that_does_not_follow_its_slope_is_not_put_off():
+    """The random network's deepest term is large and bends: a run in leaps computes it almost always."""
+    _, lag, image = make_pair(20)
+    minimize(lag, image, method="l-bfgs", iterations=20)
+    assert lag.interval <= 2
+
+
+def test_gradient_between_is_that_of_the_loss_returned():
+    _, lag, image = make_pair(10**6)
+    lag.evaluate(image)
+    lag.interval = 10**6
+    picture = image + RNG.standard_normal(image.shape)
+    gradient = lag.evaluate(picture).gradient
+    for _ in range(3):
+        d = RNG.standard_normal(image.shape)
+        step = 1e-6
+        difference = (lag.evaluate(picture + step * d).loss - lag.evaluate(picture - step * d).loss) / (2 * step)
+        assert difference == pytest.approx((gradient * d).sum(), rel=1e-6)
+
+
+def test_the_error_is_of_second_order():
+    """Half as far from the last exact evaluation, a quarter of the error (a wrong slope would leave half of it)."""
+    whole, lag, image = make_pair(10**6)
+    lag.evaluate(image)
+    lag.interval = 10**6
+    d = RNG.standard_normal(image.shape)
+
+    def error(t):
+        picture = image + t * d
+        return abs(lag.evaluate(picture).loss - whole.evaluate(picture).loss)
+
+    assert error(1e-3) / error(5e-4) == pytest.approx(4, rel=0.1)
+    lag.slope = 1.01 * lag.slope
+    phi = whole.net.forward(image, (lag.near,))[0][lag.near]
+    lag.constant -= (0.01 / 1.01) * (lag.slope * phi).sum()
+    assert error(1e-3) / error(5e-4) == pytest.approx(2, rel=0.1)
+
+
+def test_what_is_put_off():
+    names = make_case(16, 16)[0].names
+    assert far_and_near(TERMS, names) == ("relu5_1", "relu4_2")
+    assert far_and_near(Terms({"relu4_2": 1.0}, {"relu1_1": 1.0}), names) == ("relu4_2", "relu1_1")
+    assert far_and_near(Terms({"relu4_2": 1.0}, {"relu4_2": 1.0, "relu1_1": 1.0}), names) is None
+    assert far_and_near(Terms({"relu4_2": 1.0}, {}), names) is None
+    assert far_and_near(Terms({}, {}, 1.0), names) is None
+
+
+def test_a_content_term_can_be_put_off():
+    terms = Terms({"relu4_2": 1.0}, {"relu1_1": 1.0, "relu2_1": 2.0})
+    *parts, image = make_case(40, 50, terms=terms)
+    whole, lag = Objective(*parts), LaggedObjective(*parts, lag=2)
+    assert_same(lag.evaluate(image), whole.evaluate(image), 1e-12)
+    lag.interval = 2
+    assert lag.evaluate(image + 1).content["relu4_2"] != pytest.approx(whole.evaluate(image + 1).content["relu4_2"])
+
+
+@pytest.mark.parametrize("method", ["l-bfgs", "adam"])
+def test_a_run_ends_with_exact_numbers(method):
+    whole, lag, image = make_pair(5)
+    outcome = minimize(lag, image, method=method, iterations=23)
+    assert outcome.totals == whole.evaluate(outcome.image).totals()
+    expected = minimize(whole, image, method=method, iterations=23)
+    assert outcome.totals["loss"] < 1.1 * expected.totals["loss"]
+
+
+def test_ctrl_c_at_the_last_evaluation_keeps_the_picture():
+    _, lag, image = make_pair(5)
+
+    def interrupted(picture):
+        raise KeyboardInterrupt
+
+    lag.exact = interrupted
+    outcome = minimize(lag, image, method="l-bfgs", iterations=4)
+    assert outcome.status == "done"
+    assert np.isfinite(outcome.totals["loss"])
+
+
+def test_the_plan_decides():
+    net, terms, content, style, image = make_case(96, 128, np.float32, kernels="fast")
+    counted = [make_plan(net, terms, 96, 128, memory=10**9, optimizer="l-bfgs", lag=lag).peak for lag in (1, 20)]
+    assert counted[1] - counted[0] == 2 * 4 * net.channels["relu4_2"] * 12 * 16
+    whole = make_plan(net, terms, 96, 128, memory=10**9, lag=20)
+    assert isinstance(objective_for(whole, net, terms, image, style, lag=20), LaggedObjective)
+    assert type(objective_for(whole, net, terms, image, style)) is Objective
+    none = Terms({"relu4_2": 1.0})
+    assert type(objective_for(whole, net, none, image, {}, lag=20)) is Objective
+
+
+def test_where_it_cannot_be_used():
+    with pytest.raises(SettingsError, match="--lag"):
+        settings_from(lag=20)
+    with pytest.raises(SettingsError, match="--lag 0"):
+        settings_from(optimizer="l-bfgs", lag=0)
+    assert settings_from("fast").lag > 1
