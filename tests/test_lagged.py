@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from test_tiles import TERMS, assert_same, make_case
+from test_tiles import TERMS, assert_same, make_case, worst
 
 from style import SettingsError, lagged, settings_from
 from style.lagged import LaggedObjective, far_and_near
-from style.objective import Objective, Terms
+from style.objective import Objective, Terms, content_targets, style_targets
 from style.optimize import minimize
 from style.plan import make_plan, objective_for
 
@@ -38,6 +38,21 @@ def test_exact_every_so_often(dtype, tolerance, kernels, always_trusted):
             assert_same(lag.exact(picture), expected, tolerance)
         for name in ("relu1_1", "relu4_1"):  # the nearer terms are exact throughout
             assert found.style[name] == pytest.approx(expected.style[name], rel=tolerance)
+
+
+def test_on_each_backend(backend, make_net, rng):
+    net, terms = make_net(), Terms({"relu4_2": 1.0}, {"relu1_1": 1e3, "relu5_1": 1e3})
+    pictures = [backend.array(rng.uniform(-100, 100, (1, 3, 34, 43))) for _ in range(3)]
+    targets = content_targets(net, pictures[0], ("relu4_2",)), style_targets(net, pictures[1], tuple(terms.style))
+    whole, lag = Objective(net, terms, *targets), LaggedObjective(net, terms, *targets, lag=4)
+    for step in range(4):
+        picture = pictures[2] + float(step)
+        exact = lag.since + 1 >= lag.interval
+        found, expected = lag.evaluate(picture), whole.evaluate(picture)
+        assert found.content == pytest.approx(expected.content, rel=1e-9)
+        if exact:
+            assert found.loss == pytest.approx(expected.loss, rel=1e-9)
+            assert worst(backend.host(found.gradient), backend.host(expected.gradient)) < 1e-9
 
 
 def test_what_is_off_is_computed_more_often(monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 from test_tiles import make_case
 
 from style import lbfgs
-from style.lbfgs import LBFGS, next_step
+from style.lbfgs import LBFGS, LONGEST, SHORTEST, next_step, zero_slope
 from style.objective import Evaluation, Objective
 from style.optimize import minimize
 from style.pairs import BLOCK, Pairs, dot
@@ -277,6 +277,88 @@ def test_next_step_finds_the_minimum_of_a_cubic():
     assert next_step(f(0.5), None) == 2.0
     assert 0.5 < next_step(f(0.5), (5.0, np.inf, np.nan)) < 5.0
     assert 0.5 < next_step(f(0.5), (5.0, 1e30, np.nan)) < 5.0
+
+
+def test_zero_slope_of_a_parabola():
+    assert zero_slope(-2.0, 0.0) == 1
+    assert zero_slope(-4.0, -1.0) == pytest.approx(4 / 3)
+    assert zero_slope(-4.0, 1.0) == pytest.approx(0.8)
+    assert zero_slope(-1.0, 99.0) == SHORTEST
+    assert zero_slope(-4.0, -3.9) == LONGEST
+    assert zero_slope(-1.0, -1.0) == zero_slope(-1.0, -1.5) == LONGEST  # it does not bend upwards
+
+
+def test_a_moved_step_knows_its_gradient_and_leaves_conjugate_pairs():
+    """On a quadratic the gradient drawn from two others is the gradient, and a pair is conjugate to the one before."""
+    f, _ = quadratic(60, condition=100)
+    function = Function(f)
+
+    def evaluate(x):
+        result = function.evaluate(x)
+        return result.loss, result.gradient
+
+    def orthogonal(a, b):
+        return abs(a @ b) < 1e-9 * np.linalg.norm(a) * np.linalg.norm(b)
+
+    optimiser, moved, at_zero_slope, checked = LBFGS(image_of(np.zeros(60)), history=20), 0, False, 0
+    for _ in range(12):
+        before = function.calls
+        optimiser.step(evaluate)
+        assert function.calls - before <= 2  # the first one evaluates the start as well
+        g = f(optimiser.x.ravel())[1]
+        np.testing.assert_allclose(optimiser.gradient.ravel(), g, rtol=0, atol=1e-10 * np.abs(g).max())
+        kept = optimiser.pairs
+        rows = kept.blocks.transpose(1, 0, 2).reshape(kept.blocks.shape[1], -1)[:, :60]
+        assert np.all(
+            abs(kept.with_gradient[:-1] - rows @ g) <= 1e-9 * np.linalg.norm(rows, axis=1) * np.linalg.norm(g)
+        )
+        assert kept.with_gradient[-1] == pytest.approx(g @ g)
+        if at_zero_slope and len(kept.order) > 1:
+            last, newest = kept.order[-2:]
+            assert orthogonal(rows[2 * newest], rows[2 * last + 1])
+            checked += 1
+        at_zero_slope = orthogonal(optimiser.direction.ravel()[:60], g)  # not where the move was held near 1
+        moved += optimiser.moved
+    assert checked >= 3
+    assert moved >= 6
+
+
+def test_a_loss_may_rise_within_the_last_few(monkeypatch):
+    """The step that a monotone search would shorten is taken; one above the last few losses is not."""
+    for recent, evaluations in ((1, 2), (5, 1)):
+        monkeypatch.setattr(lbfgs, "RECENT", recent)
+        optimiser = LBFGS(image_of(np.full(3, 2.0)), history=3)
+        optimiser.recent, optimiser.loss = [9.0, 5.0][-recent:], 5.0
+        optimiser.gradient = image_of(np.full(3, 1.0))
+        losses = iter([7.0, 4.0, 3.0])
+        calls = []
+
+        def evaluate(x, losses=losses, calls=calls):
+            calls.append(1)
+            return next(losses), image_of(np.full(3, 0.5))
+
+        assert optimiser.step(evaluate) == ""
+        assert len(calls) == evaluations
+
+
+def test_a_guessed_gradient_is_not_searched_from():
+    """When the step from a moved point fails, the point itself is evaluated before the step is shortened."""
+    f, _ = quadratic(30, condition=5)
+    function, seen = Function(f), []
+
+    def evaluate(x):
+        seen.append(x.copy())
+        result = function.evaluate(x)
+        return (1e9 if len(seen) == wall else result.loss), result.gradient
+
+    wall = 0
+    optimiser = LBFGS(image_of(np.zeros(30)), history=5)
+    for _ in range(5):
+        optimiser.step(evaluate)
+    assert optimiser.moved
+    base, wall = optimiser.x.copy(), len(seen) + 1
+    assert optimiser.step(evaluate) == ""
+    assert np.array_equal(seen[wall], base)
 
 
 def test_a_long_line_search_ends():

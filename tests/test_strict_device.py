@@ -23,6 +23,7 @@ from minivgg import backend, gradcheck
 from minivgg.backend import get_xp, to_numpy
 from minivgg.vgg import VGG
 from style import losses
+from style.lagged import LaggedObjective
 from style.objective import Objective, Terms, content_targets, style_targets
 from style.optimize import minimize
 from style.tiles import TiledObjective, Tiling
@@ -140,6 +141,19 @@ def test_preconditioned_search_stays_on_the_device(xp):
     assert max(xp.crossings.to_host) < 8 * 256
     expected = minimize(here, start, method="l-bfgs", iterations=4, precondition=0.5)
     assert found.totals["loss"] == pytest.approx(expected.totals["loss"], rel=1e-3)
+
+
+def test_a_term_put_off_stays_on_the_device(xp):
+    there, image = build(xp.asarray, np.random.default_rng(3))
+    here, start = build(np.asarray, np.random.default_rng(3))
+    there, here = (LaggedObjective(o.net, o.terms, o.content, o.style, lag=4) for o in (there, here))
+    for evaluation in range(6):
+        xp.crossings.reset()
+        found, expected = there.evaluate(image + float(evaluation)), here.evaluate(start + float(evaluation))
+        assert sum(xp.crossings.to_host) <= 8 * (LOSSES + 2)  # where it is exact, the loss and its error besides
+        assert xp.crossings.to_device == []
+        assert found.totals() == pytest.approx(expected.totals(), rel=1e-4)
+    assert there.interval == here.interval
 
 
 def test_stand_in_refuses_what_cupy_refuses(xp, rng):
