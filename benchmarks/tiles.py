@@ -34,6 +34,7 @@ GRIDS = (
     Tiling(("pool3",), ((256, 256), (10**6, 10**6))),
     Tiling(("pool3",), ((160, 200), (256, 320))),
     Tiling(("pool2", "pool3"), ((128, 192), (256, 256), (320, 512))),
+    Tiling(("pool2", "pool3"), ((64, 64), (64, 64), (64, 64))),
 )
 SIZES = ((97, 131), (256, 256), (389, 517), (768, 1024))
 
@@ -59,7 +60,11 @@ def pictures(H, W, count, dtype=np.float32):
 
 
 def exact(spec, sizes):
-    """Print the differences for each size, type and grid."""
+    """Print the differences for each size, type and grid, and for the undivided picture with other last bits.
+
+    The last is the yardstick: where a maximum or a ReLU is decided by the last bit, any other order of additions may
+    send a gradient to another pixel.
+    """
     print("| size | type | grid | loss | gradient, largest | gradient, norm |")
     print("| --- | --- | --- | --- | --- | --- |")
     for dtype in (np.float64, np.float32):
@@ -70,17 +75,31 @@ def exact(spec, sizes):
                 objective.content_targets(net, content, tuple(TERMS.content)),
                 objective.style_targets(net, style, tuple(TERMS.style)),
             )
-            whole = Objective(net, TERMS, *targets).evaluate(image)
-            for tiling in GRIDS:
-                tiled = TiledObjective(net, TERMS, *targets, tiling=tiling).evaluate(image)
-                difference = tiled.gradient - whole.gradient
-                grid = " + ".join("whole" if w >= 10**6 else f"{w}x{h}" for h, w in tiling.cores)
+            undivided = Objective(net, TERMS, *targets)
+            whole = undivided.evaluate(image)
+            found = [(_name(t), TiledObjective(net, TERMS, *targets, tiling=t).evaluate(image)) for t in GRIDS]
+            found += [
+                (f"undivided, other last bits {seed}", undivided.evaluate(last_bits(image, seed))) for seed in range(3)
+            ]
+            for grid, other in found:
+                difference = other.gradient - whole.gradient
                 print(
-                    f"| {W}x{H} | {np.dtype(dtype)} | {grid} | {abs(tiled.loss / whole.loss - 1):.1e} "
+                    f"| {W}x{H} | {np.dtype(dtype)} | {grid} | {abs(other.loss / whole.loss - 1):.1e} "
                     f"| {np.abs(difference).max() / np.abs(whole.gradient).max():.1e} "
                     f"| {np.linalg.norm(difference) / np.linalg.norm(whole.gradient):.1e} |",
                     flush=True,
                 )
+
+
+def last_bits(image, seed):
+    """The image with each value's last bit moved up, down or not at all."""
+    turns = np.random.default_rng(seed).choice([-1, 0, 1], image.shape).astype(image.dtype)
+    return image * (1 + np.finfo(image.dtype).eps * turns)
+
+
+def _name(tiling):
+    cores = " + ".join("whole" if w >= 10**6 else f"{w}x{h}" for h, w in tiling.cores)
+    return cores + "".join(f", {cut}" for cut in tiling.cuts)
 
 
 def measure(spec, size, memory, optimizer, iterations):
