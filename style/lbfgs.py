@@ -49,6 +49,12 @@ class LBFGS:
 
         evaluate  image → (loss as a float, gradient like the image, which is ours to keep)
         """
+        given, xp = evaluate, get_xp(self.x)
+
+        def evaluate(x):
+            loss, gradient = given(x)
+            return loss, xp.ascontiguousarray(gradient)  # flat views of it are written to
+
         if self.gradient is None:
             self.loss, self.gradient = evaluate(self.x)
             self.recent = [self.loss]
@@ -62,11 +68,14 @@ class LBFGS:
             found = self._search(evaluate, self._afresh(evaluate))
         if found is None:
             return "no lower loss along the gradient: the rounding of the loss is reached"
-        t, self.loss, gradient, slope, end = found
+        self.loss, gradient, slope, end = found
         self.recent = [*self.recent, self.loss][-RECENT:]
-        self.pairs.add(*(v.reshape(-1) for v in (self.x, self.trial, self.gradient, gradient)))
         factor = 1.0 if self.bounds is not None else zero_slope(slope, end)
-        self._move(t, factor, gradient)
+        self.pairs.add(*(v.reshape(-1) for v in (self.x, self.trial, self.gradient, gradient)), factor)
+        self.moved = factor != 1  # then add() has taken x and its gradient there
+        if not self.moved:
+            self.x, self.trial = self.trial, self.x
+            self.gradient = gradient
         self.iterations += 1
         return ""
 
@@ -82,23 +91,6 @@ class LBFGS:
         if self.moved:
             self.loss, self.gradient = evaluate(self.x)
             self.moved = False
-
-    def _move(self, t, factor, gradient):
-        """x to `factor` times the step t · direction that led to `trial`, and the gradient with it.
-
-        On a quadratic the gradient is linear along a line: g + factor · (gradient - g).
-        """
-        self.moved = factor != 1
-        if not self.moved:
-            self.x, self.trial = self.trial, self.x
-            self.gradient = gradient
-            return
-        xp = get_xp(self.x)
-        self.x += xp.multiply(self._d().reshape(self.x.shape), t * factor, out=self.trial)
-        self.gradient *= 1 - factor
-        gradient *= factor
-        self.gradient += gradient
-        self.pairs.move(factor)
 
     def _aim(self):
         """Set the direction; returns its slope, the scalar product with the gradient (0 where there is none)."""
@@ -123,7 +115,7 @@ class LBFGS:
     def _search(self, evaluate, slope):
         """Line search for the weak Wolfe conditions: leaves the point in `trial`.
 
-        Returns (t, its loss, its gradient, slope at x, slope there) or None.
+        Returns (its loss, its gradient, the slope at x, the slope there) or None.
         A step is too long when the loss is not below the largest of the last RECENT ones by ARMIJO of what the slope
         promised, too short when more than WOLFE of the slope is left; between the two the next one is the cubic's
         minimum (Nocedal & Wright, eq. 3.59).
@@ -140,7 +132,7 @@ class LBFGS:
             elif here[2] < WOLFE * slope and self.bounds is None:
                 low, best = here, here
             else:
-                return t, loss, gradient, slope, here[2]
+                return loss, gradient, slope, here[2]
             if high is not None and self.moved:  # no bisection between a guess and a fact
                 self._know(evaluate)
                 slope = dot(self._d(), self.gradient.reshape(-1))
@@ -151,10 +143,9 @@ class LBFGS:
             t = next_step(low, high)
         if best is None:
             return None
-        t = best[0]
-        self._go(t, slope)  # short, but lower
+        self._go(best[0], slope)  # short, but lower
         loss, gradient = evaluate(self.trial)
-        return t, loss, gradient, slope, dot(self._d(), gradient.reshape(-1))
+        return loss, gradient, slope, dot(self._d(), gradient.reshape(-1))
 
     def _go(self, t, slope):
         """trial = x + t · direction, within the bounds; returns the change of the loss that the slope promises."""

@@ -32,16 +32,17 @@ class Pairs:
         self.products = np.zeros((2 * history, 2 * history))
         self.with_gradient = np.zeros(2 * history + 1)
         self.order = []
-        self.newest = None  # slot of the last add()
 
     def clear(self):
         """Forget all pairs."""
         self.order = []
 
-    def add(self, x, x_new, g, g_new):
-        """Keep s = x_new - x, y = g_new - g in place of the oldest pair; take all products with them and with g_new.
+    def add(self, x, x_new, g, g_new, factor=1.0):
+        """Keep s = x_new - x, y = g_new - g in place of the oldest pair; take all products with them and the gradient.
 
         x … g_new  flat, (size,)
+        factor     1: the gradient is now g_new. Else x goes on to x + factor · s and g to g + factor · y, in place and
+                   while they are in the cache, and g is the gradient
         Curvature condition (Nocedal & Wright, eq. 6.7): without sᵀy > 0 the matrix would no longer be positive
         definite, so a pair whose sᵀy is not above rounding is dropped again (and leaves its slot empty).
         """
@@ -56,6 +57,10 @@ class Pairs:
             xp.subtract(self._cut(x_new, chunk), self._cut(x, chunk), out=news[:, 0])
             xp.subtract(news[:, 2], self._cut(g, chunk), out=news[:, 1])
             part[:, two] = news[:, :2]
+            if factor != 1:
+                for v, change in ((x, news[:, 0]), (g, news[:, 1])):
+                    here = v[chunk.start * BLOCK : chunk.stop * BLOCK]
+                    here += (factor * change).reshape(-1)[: here.size]
             columns = news.transpose(0, 2, 1)
             # not news times itself: for that BLAS has a routine of its own, which is slow on three rows
             last = xp.matmul(news[:, 2:], columns).sum(axis=0, dtype=xp.float64)
@@ -66,15 +71,15 @@ class Pairs:
         self.products[two, :] = found[:rows, :2].T
         self.with_gradient[:rows] = found[:rows, 2]
         self.with_gradient[rows] = found[rows, 2]
-        self.newest = slot
+        if factor != 1:
+            self._move(2 * slot + 1, factor - 1)
         self.order = [k for k in self.order if k != slot]
         sy, yy = found[two, 1]
         if sy > np.finfo(x.dtype).eps * yy:
             self.order.append(slot)
 
-    def move(self, factor):
-        """The gradient is now at `factor` times the newest step: g + factor · y, and so are its products."""
-        y, share = 2 * self.newest + 1, factor - 1
+    def _move(self, y, share):
+        """The gradient is not g_new but g_new + share · (row y), and so are its products."""
         with_y = self.products[:, y]
         square = self.with_gradient[-1] + 2 * share * self.with_gradient[y] + share**2 * with_y[y]
         self.with_gradient[:-1] += share * with_y

@@ -323,6 +323,22 @@ def test_a_moved_step_knows_its_gradient_and_leaves_conjugate_pairs():
     assert moved >= 6
 
 
+def test_the_gradients_memory_order_does_not_matter():
+    f, _ = quadratic(60, condition=100)
+
+    def run_with(order):
+        def evaluate(x):
+            loss, gradient = f(x.ravel())
+            return loss, np.array(gradient.reshape(x.shape), order=order)
+
+        optimiser = LBFGS(np.zeros((1, 3, 4, 5)), history=5)
+        for _ in range(10):
+            optimiser.step(evaluate)
+        return optimiser
+
+    assert np.array_equal(run_with("F").x, run_with("C").x)
+
+
 def test_a_loss_may_rise_within_the_last_few(monkeypatch):
     """The step that a monotone search would shorten is taken; one above the last few losses is not."""
     for recent, evaluations in ((1, 2), (5, 1)):
