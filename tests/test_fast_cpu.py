@@ -330,9 +330,13 @@ def test_blas_threads_are_restored(rng):
     assert [i["num_threads"] for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"] == limits
 
 
-def test_another_thread_may_leave_last(rng):
-    """threadpoolctl lets nobody but the thread that has set a limit restore it."""
-    limits = [i["num_threads"] for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"]
+def test_the_limit_stands_until_the_last_has_left():
+    """Or a product on the other thread would be cut in two half-way through a run, and its last digits with it."""
+
+    def limits():
+        return [i["num_threads"] for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"]
+
+    before = limits()
     entered, leave = threading.Event(), threading.Event()
 
     def compute():
@@ -346,11 +350,11 @@ def test_another_thread_may_leave_last(rng):
         assert entered.wait(10)
         with fast_cpu.one_blas_thread():
             pass
-        inside = [i["num_threads"] for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"]
+        assert set(limits()) == {1}
+    assert set(limits()) == {1}
     leave.set()
     other.join()
-    assert set(inside) == {1}
-    assert [i["num_threads"] for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"] == limits
+    assert limits() == before
 
 
 @pytest.mark.parametrize("C, F", [(48, 32), (40, 64), (20, 24), (512, 64)])

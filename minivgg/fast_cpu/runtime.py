@@ -18,8 +18,8 @@ _ALIGN = 64  # bytes: one cache line, one AVX-512 register
 _state = threading.Lock()  # guards everything below
 _pool = None
 _controller, _modules = None, 0
-_limiter = _holder = None
-_depth = 0
+_keeper = _limiter = None
+_holders = 0  # how often the limit is held, by all threads together
 
 
 class one_blas_thread:
@@ -29,30 +29,42 @@ class one_blas_thread:
     because OpenBLAS's idle threads keep a core busy for some 25 ms after each product before they sleep, waiting for
     the next one: a handful of products a run of the network is enough to take half a core from the workers.
 
-    The limit is one setting of the process, which threadpoolctl lets only the thread restore that has set it. So the
-    first thread to enter holds it until it leaves; others that compute meanwhile neither set nor restore it.
+    The limit is one setting of the process, so it stands until the last of all threads that hold it has left: a product
+    that is suddenly cut in two adds up in another order, and a run's digits would depend on what ends beside it.
+    threadpoolctl lets only the thread restore that has set, hence a thread that does both.
     """
 
     def __enter__(self):
-        global _controller, _modules, _limiter, _holder, _depth
-        me = threading.get_ident()
+        global _keeper, _holders
         with _state:
-            if _holder is None:
-                if _modules != len(sys.modules):  # SciPy brings a BLAS of its own, and may have come since
-                    _controller, _modules = ThreadpoolController().select(user_api="blas"), len(sys.modules)
-                _limiter, _holder = _controller.limit(limits=1), me
-                _limiter.__enter__()
-            _depth += _holder == me
+            if _holders == 0:
+                if _keeper is None:
+                    _keeper = ThreadPoolExecutor(1, thread_name_prefix="minivgg-blas")
+                _keeper.submit(_limit).result()
+            _holders += 1
 
     def __exit__(self, *exc):
-        global _limiter, _holder, _depth
+        global _holders
         with _state:
-            if _holder != threading.get_ident():
+            if _holders == 0:  # entered before a fork, of which this is the child
                 return
-            _depth -= 1
-            if _depth == 0:
-                limiter, _limiter, _holder = _limiter, None, None
-                limiter.__exit__(None, None, None)
+            _holders -= 1
+            if _holders == 0:
+                _keeper.submit(_restore).result()
+
+
+def _limit():
+    global _controller, _modules, _limiter
+    if _modules != len(sys.modules):  # SciPy brings a BLAS of its own, and may have come since
+        _controller, _modules = ThreadpoolController().select(user_api="blas"), len(sys.modules)
+    _limiter = _controller.limit(limits=1)
+    _limiter.__enter__()
+
+
+def _restore():
+    global _limiter
+    limiter, _limiter = _limiter, None
+    limiter.__exit__(None, None, None)
 
 
 def parallel(task, items, workers):
@@ -98,8 +110,8 @@ def _get_pool(threads):
 
 def _after_fork():
     """A forked child has none of its parent's threads: it starts its own."""
-    global _pool, _state, _depth, _limiter, _holder
-    _pool, _state, _depth, _limiter, _holder = None, threading.Lock(), 0, None, None
+    global _pool, _keeper, _state, _limiter, _holders
+    _pool, _keeper, _state, _limiter, _holders = None, None, threading.Lock(), None, 0
 
 
 if hasattr(os, "register_at_fork"):
