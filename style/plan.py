@@ -358,8 +358,8 @@ def objective_for(plan, net, terms, content_image, style_image, *, lag=1):
 
     content_image  (1, 3, H, W) network input of the plan's size
     style_image    (1, 3, h, w) network input, or targets {layer: A / M} that are there already
-    lag            evaluations from one of the deepest term to the next; in tiles, and where the loss has no layer to
-                   put off, all are exact
+    lag            evaluations from one of the deepest term to the next, at most; in tiles, and where the loss has no
+                   layer to put off, all are exact
     """
     H, W = content_image.shape[2:]
     if (plan.height, plan.width) != (H, W):
@@ -372,8 +372,8 @@ def objective_for(plan, net, terms, content_image, style_image, *, lag=1):
         net.release()
     content = tiles.content_targets(net, content_image, tuple(terms.content), tiling)
     net.release()
-    if plan.tiling is None and lag > 1 and far_and_near(terms, net.names):
+    if plan.tiling is not None:
+        return TiledObjective(net, terms, content, style, tiling=plan.tiling)
+    if lag > 1 and far_and_near(terms, net.names):
         return LaggedObjective(net, terms, content, style, lag=lag)
-    if plan.tiling is None:
-        return objective.Objective(net, terms, content, style)
-    return TiledObjective(net, terms, content, style, tiling=plan.tiling)
+    return objective.Objective(net, terms, content, style)

@@ -24,6 +24,16 @@ class Function:
         return Evaluation({"f": self.scale * loss}, {}, 0.0, gradient)
 
 
+def plain(objective):
+    """image → (loss, gradient), as LBFGS.step takes it."""
+
+    def evaluate(image):
+        result = objective.evaluate(image)
+        return result.loss, result.gradient
+
+    return evaluate
+
+
 def quadratic(n, condition=1e3, seed=0):
     """½ (x - c)ᵀ A (x - c) with eigenvalues from 1 to `condition`; its minimum is c."""
     rng = np.random.default_rng(seed)
@@ -131,12 +141,7 @@ def test_a_pair_without_curvature_is_skipped():
 def test_bad_pairs_are_forgotten():
     """Pairs that point uphill are dropped, and the run goes on from steepest descent."""
     f, c = quadratic(30, condition=10)
-    function = Function(f)
-
-    def evaluate(x):
-        result = function.evaluate(x)
-        return result.loss, result.gradient
-
+    evaluate = plain(Function(f))
     optimiser = LBFGS(image_of(np.zeros(30)), history=3)
     for _ in range(5):
         optimiser.step(evaluate)
@@ -292,10 +297,7 @@ def test_a_moved_step_knows_its_gradient_and_leaves_conjugate_pairs():
     """On a quadratic the gradient drawn from two others is the gradient, and a pair is conjugate to the one before."""
     f, _ = quadratic(60, condition=100)
     function = Function(f)
-
-    def evaluate(x):
-        result = function.evaluate(x)
-        return result.loss, result.gradient
+    evaluate = plain(function)
 
     def orthogonal(a, b):
         return abs(a @ b) < 1e-9 * np.linalg.norm(a) * np.linalg.norm(b)
