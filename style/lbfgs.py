@@ -90,6 +90,7 @@ class LBFGS:
         """Evaluate x where its gradient is one that was drawn from two others."""
         if self.moved:
             self.loss, self.gradient = evaluate(self.x)
+            self.pairs.look(self.gradient.reshape(-1))
             self.moved = False
 
     def _aim(self):

@@ -14,7 +14,7 @@ from minivgg.vgg import activation_size
 
 from . import objective, tiles
 from .footprint import Walk, network_bytes
-from .lagged import LaggedObjective, far_and_near
+from .lagged import LaggedObjective, put_off
 from .tiles import TiledObjective, Tiling
 
 BASE = 110 << 20  # the interpreter with NumPy, SciPy and Pillow
@@ -280,9 +280,10 @@ def whole_peak(net, terms, H, W, lag=1):
     targets = _content_bytes(net, terms, H, W)
     peak = Walk(net, terms.layers, None, H, W).peak(backward=True, style=terms.style, whole=True)
     peak += 2 * targets  # the targets, their differences
-    if lag > 1 and (layers := far_and_near(terms, net.names)):
-        near = layers[1]
-        peak += 2 * size * net.channels[near] * math.prod(activation_size(near, H, W))  # the slope, its product with φ
+    if lag > 1 and (parts := put_off(terms, net.names)):
+        near, far = parts
+        arrays = len(far) + 2  # the terms' slopes, their sum, a product with φ
+        peak += arrays * size * net.channels[near] * math.prod(activation_size(near, H, W))
     return peak + (8 if terms.tv else 1) * 3 * H * W * size
 
 
@@ -358,7 +359,7 @@ def objective_for(plan, net, terms, content_image, style_image, *, lag=1):
 
     content_image  (1, 3, H, W) network input of the plan's size
     style_image    (1, 3, h, w) network input, or targets {layer: A / M} that are there already
-    lag            evaluations from one of the deepest term to the next, at most; in tiles, and where the loss has no
+    lag            evaluations from one of the deepest terms to the next, at most; in tiles, and where the loss has no
                    layer to put off, all are exact
     """
     H, W = content_image.shape[2:]
@@ -374,6 +375,6 @@ def objective_for(plan, net, terms, content_image, style_image, *, lag=1):
     net.release()
     if plan.tiling is not None:
         return TiledObjective(net, terms, content, style, tiling=plan.tiling)
-    if lag > 1 and far_and_near(terms, net.names):
+    if lag > 1 and put_off(terms, net.names):
         return LaggedObjective(net, terms, content, style, lag=lag)
     return objective.Objective(net, terms, content, style)

@@ -8,7 +8,7 @@ from style import lbfgs
 from style.lbfgs import LBFGS, LONGEST, SHORTEST, next_step, zero_slope
 from style.objective import Evaluation, Objective
 from style.optimize import minimize
-from style.pairs import BLOCK, Pairs, dot
+from style.pairs import BLOCK, CHUNK, Pairs, dot
 
 
 class Function:
@@ -117,15 +117,34 @@ def direction_of(pairs, g):
 
 @pytest.mark.parametrize("n", [7, BLOCK, BLOCK + 1, 2 * BLOCK + 100, 20 * BLOCK])
 @pytest.mark.parametrize("count", [1, 3, 4, 9])
-def test_coefficients_are_the_two_loop_recursion(n, count):
+@pytest.mark.parametrize("chunk", [1, 1 << 22])
+@pytest.mark.parametrize("factor", [1, 1.2])
+def test_coefficients_are_the_two_loop_recursion(n, count, chunk, factor, monkeypatch):
+    monkeypatch.setitem(CHUNK, "numpy", chunk)
     rng = np.random.default_rng(0)
     kept, pairs = Pairs(np, np.dtype(np.float64), n, 4), []
     weights = rng.uniform(0.5, 5, n)
+    x, g = rng.standard_normal(n), rng.standard_normal(n)
     for _ in range(count):
-        x, g, s = (rng.standard_normal(n) for _ in range(3))
-        pairs.append((s, weights * s))
-        kept.add(x, x + s, g - weights * s, g)
+        s = rng.standard_normal(n)
+        y = weights * s
+        pairs.append((s, y))
+        x_new, g_new = x + factor * s, g + factor * y
+        kept.add(x, x + s, g, g + y, factor)
+        if factor != 1:  # moved in place
+            np.testing.assert_allclose(np.concatenate([x, g]), np.concatenate([x_new, g_new]), rtol=0, atol=1e-13)
+        x, g = x_new, g_new
     np.testing.assert_allclose(direction_of(kept, g), textbook_direction(pairs[-4:], g), rtol=1e-8, atol=1e-8)
+
+
+def test_another_gradient_is_looked_at():
+    rng = np.random.default_rng(0)
+    kept = Pairs(np, np.dtype(np.float64), 9000, 4)
+    x, s, g, y, other = (rng.standard_normal(9000) for _ in range(5))
+    kept.add(x, x + s, g, g + y)
+    kept.look(other)
+    rows = kept.blocks.transpose(1, 0, 2).reshape(8, -1)[:, :9000]
+    np.testing.assert_allclose(kept.with_gradient, np.append(rows @ other, other @ other), rtol=1e-10, atol=1e-10)
 
 
 def test_a_pair_without_curvature_is_skipped():
@@ -147,7 +166,7 @@ def test_bad_pairs_are_forgotten():
         optimiser.step(evaluate)
     before = optimiser.loss
     for k in range(3):
-        optimiser.pairs.products[2 * k, 2 * k + 1] *= -1  # sᵀy < 0 turns the direction uphill
+        optimiser.pairs.products[2 * k, k] *= -1  # sᵀy < 0 turns the direction uphill
     assert optimiser.step(evaluate) == ""
     assert optimiser.loss < before
     assert len(optimiser.pairs.order) == 1  # only the pair of that step
@@ -291,6 +310,22 @@ def test_zero_slope_of_a_parabola():
     assert zero_slope(-1.0, 99.0) == SHORTEST
     assert zero_slope(-4.0, -3.9) == LONGEST
     assert zero_slope(-1.0, -1.0) == zero_slope(-1.0, -1.5) == LONGEST  # it does not bend upwards
+
+
+def test_products_with_the_gradient_hold_whatever_happened(monkeypatch):
+    """Steps taken whole, moved, cut short after a move (then the gradient at x is evaluated and looked at)."""
+    looks = []
+    monkeypatch.setattr(Pairs, "look", lambda *args, look=Pairs.look: (looks.append(1), look(*args)))
+    optimiser = LBFGS(image_of(np.linspace(-2, 2, 30)), history=4)
+    for _ in range(80):
+        optimiser.step(plain(Function(rosenbrock)))
+        kept, g = optimiser.pairs, optimiser.gradient.ravel()
+        for k in kept.order:
+            for row in (2 * k, 2 * k + 1):
+                v = kept.blocks[:, row].ravel()[:30]
+                assert abs(kept.with_gradient[row] - v @ g) <= 1e-9 * np.linalg.norm(v) * np.linalg.norm(g)
+        assert kept.with_gradient[-1] == pytest.approx(g @ g)
+    assert len(looks) > 2
 
 
 def test_a_moved_step_knows_its_gradient_and_leaves_conjugate_pairs():
