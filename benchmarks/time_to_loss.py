@@ -45,10 +45,10 @@ def follow(pictures, way, args, evaluations, target=None, log=None):
     options["scales"] = ",".join(f"{size}:{n}" for size, n in [*coarser, (args.size, evaluations)])
     job = style.Job(*pictures, style.settings_from(preset, **options))
     exact = getattr(job.objective(job.stages[-1]), "exact", None) if target is not None else None
-    curve, work = [], 0.0
+    curve, work, off = [], 0.0, 0.0
 
     def callback(p):
-        nonlocal work
+        nonlocal work, off
         work += math.prod(p.image.shape[2:]) / math.prod(job.size)
         if p.image.shape[2:] == job.size:
             curve.append((work, p.seconds, p.loss))
@@ -56,12 +56,13 @@ def follow(pictures, way, args, evaluations, target=None, log=None):
                 record = {"way": way, "evaluation": len(curve), "work": work, "seconds": p.seconds, "loss": p.loss}
                 log.write(json.dumps(record) + "\n")
                 log.flush()
-            if target is None or p.loss > target:
+            if target is None or p.loss + off > target:
                 return False
             if exact is None:
                 return True
             work += 1
-            return exact(p.image).loss <= target
+            off = exact(p.image).loss - p.loss  # what to expect of the next
+            return p.loss + off <= target
         return False
 
     outcome = job.run(callback).outcome

@@ -1,67 +1,83 @@
-"""The terms above the loss's deepest bend, computed now and then and carried on by their gradients in between.
+"""The deepest terms of the loss, computed now and then and carried on by their gradients in between.
 
-In Gatys' loss 95 to 99 % of the curvature along an optimiser's step belongs to one term, the style of relu4_1. Content
-at relu4_2 and the style of relu5_1 lie above it and hardly bend, but the six convolutions that only they need are a
-third of an evaluation's work. So both are replaced by their first-order expansions in relu4_1's activation, for some
-steps at a time. Derived in MATH.md 12.
+In Gatys' loss the style of relu5_1 is a few hundredths of the whole and nearly straight, and the five convolutions that
+only it needs are a quarter of an evaluation's time. So it is replaced by its first-order expansion in the activation
+beneath, for some steps at a time. Derived in MATH.md 12.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 
-from minivgg.backend import get_xp
+from minivgg.backend import get_xp, to_numpy
 
 from .objective import Objective, both
 
 TRUSTED = 0.1  # how far the approximation may be off, in parts of what the loss has changed by
-WINDOW = 3  # exact evaluations that the next interval is taken from: one small error may be chance
+WINDOW = 4  # intervals that the next one is taken from: one small error may be chance
 
 
 def put_off(terms, names):
-    """(near, far): a style layer, and ["content" or "style", layer] of the terms above it; None where there are none.
+    """(near, far): the loss's deepest layer but one, and ["content" or "style", layer] of the terms at the deepest.
 
-    names  the network's layers in order. near is the deepest style layer that the loss goes beyond.
+    names  the network's layers in order. None where the loss has fewer than two layers.
     """
     layers = sorted(terms.layers, key=list(names).index)
-    for i in reversed(range(len(layers) - 1)):
-        if layers[i] in terms.style:
-            return layers[i], [(k, n) for n in layers[i + 1 :] for k in ("content", "style") if n in getattr(terms, k)]
-    return None
+    if len(layers) < 2:
+        return None
+    return layers[-2], [(kind, layers[-1]) for kind in ("content", "style") if layers[-1] in getattr(terms, kind)]
 
 
-@dataclass
 class Expansion:
-    """A term as constant + ⟨slope, φ⟩, φ the activation at LaggedObjective.near."""
+    """A term as constant + ⟨slope, φ⟩, φ the activation at LaggedObjective.near, and how long that may stand.
 
-    kind: str  # "content" or "style"
-    layer: str
-    constant: object  # 0-d, on the device
-    slope: object  # like φ
+    kind, layer  of the term: "content" or "style", and where
+    since        evaluations since it was made, interval those after which it is to be made anew
+    """
+
+    def __init__(self, kind, layer):
+        self.kind, self.layer = kind, layer
+        self.constant = self.slope = None  # 0-d, like φ
+        self.since, self.interval = 0, 1
+        self.past = []  # of the last times: number of the evaluation, loss, c
 
     def at(self, phi):
         return self.constant + _inner(self.slope, phi)
 
+    def make(self, term, slope, phi):
+        self.constant, self.slope = term - _inner(slope, phi), slope
+
+    def judge(self, error, loss, lag):
+        """It was off by `error`, where the whole loss is `loss`: for how many evaluations is the new one to stand?"""
+        number = self.past[-1][0] + self.since if self.past else 0
+        self.past = [*self.past, (number, loss, abs(error) / self.since**2)][-WINDOW - 1 :]
+        if len(self.past) > WINDOW:
+            numbers, losses, bends = zip(*self.past, strict=True)
+            first = 0 if self.since < WINDOW else -2
+            rate = abs(losses[-1] - losses[first]) / (numbers[-1] - numbers[first])
+            allowed = TRUSTED * rate / max(bends[1:]) if max(bends[1:]) else np.inf
+            self.interval = int(max(1, min(allowed, 2 * self.interval, lag)))
+        self.since = 0
+
 
 class LaggedObjective(Objective):
-    """Objective whose terms above `near` are exact now and then and linear in its activation φ between.
+    """Objective whose deepest terms are exact now and then and linear in `near`'s activation φ between.
 
-    term(φ) ≈ term(φ₀) + ⟨∂term/∂φ(φ₀), φ - φ₀⟩, φ₀ that of the last exact evaluation. There the loss and the gradient
-    are Objective's; between them both belong to the approximation: the gradient is exactly that of the loss returned.
+    term(φ) ≈ term(φ₀) + ⟨∂term/∂φ(φ₀), φ - φ₀⟩, φ₀ that of the last time it was exact. Where all are, the loss and the
+    gradient are Objective's; between, both belong to the approximation: the gradient is exactly that of the loss
+    returned.
 
-    lag  evaluations from an exact one to the next, at most; at first each is. An error of second order, c·n² after n
-         evaluations, and a loss that falls by r·n: n = TRUSTED · r / c may follow, c the largest and r the mean of the
-         last WINDOW intervals, and at most twice as many as before.
+    lag   evaluations from one time to the next, at most; at first it is each. An error of second order, c·n² after n
+          evaluations, and a loss that falls by r·n: n = TRUSTED · r / c may follow, c the largest of the last WINDOW
+          intervals, r the last one's (of all of them while they are short), and at most twice as many as before.
+    held  whether the approximations are to stay, however old: within a line search, where losses are compared
     """
 
     def __init__(self, net, terms, content, style, *, lag):
         super().__init__(net, terms, content, style)
-        self.near, self.far = put_off(terms, net.names)
-        beyond = {layer for _, layer in self.far}
+        self.near, far = put_off(terms, net.names)
+        self.expansions = [Expansion(kind, layer) for kind, layer in far]
+        beyond = {layer for _, layer in far}
         self.layers = tuple(name for name in terms.layers if name not in beyond)
-        self.lag, self.interval, self.since = lag, 1, 0
-        self.expansions = []
-        self.past = []  # of the last exact evaluations: their number, the loss, c
+        self.lag, self.held = lag, False
 
     def exact(self, image):
         """Evaluation of the loss itself, whatever was put off."""
@@ -69,41 +85,29 @@ class LaggedObjective(Objective):
 
     def _add_up(self, feats, content, style):
         dfeats = super()._add_up(feats, content, style)
-        phi = feats[self.near]
-        nearer = sum([*content.values(), *style.values()])
-        guess = sum(e.at(phi) for e in self.expansions) if self.expansions else None
-        self.since += 1
-        if guess is None or self.since >= self.interval:
-            self._expand(phi, nearer, guess)
+        phi, errors = feats[self.near], {}
         for e in self.expansions:
+            e.since += 1
+            guess = e.at(phi) if e.slope is not None else None
+            if guess is None or (e.since >= e.interval and not self.held):
+                term = self._expand(e, phi)
+                errors[e] = term - term if guess is None else term - guess
             {"content": content, "style": style}[e.kind][e.layer] = e.at(phi)
+        if errors:
+            numbers = get_xp(phi).stack([sum([*content.values(), *style.values()]), *errors.values()])
+            loss, *off = to_numpy(numbers).tolist()  # in one transfer
+            for e, error in zip(errors, off, strict=True):
+                e.judge(error, loss, self.lag)
         dfeats[self.near] = both(dfeats[self.near], lambda: sum(e.slope for e in self.expansions))
         return dfeats
 
-    def _expand(self, phi, nearer, guess):
-        """Expand the terms at φ, through the layers above it, and say whether to trust that for longer than so far.
-
-        nearer  the sum of all other terms
-        guess   the sum of these as the last expansions have it here, or None
-        """
-        self.expansions = [self._expansion(*term, phi) for term in self.far]
-        found = sum(e.at(phi) for e in self.expansions)
-        bend = 0.0 if guess is None else abs(float(guess - found)) / self.since**2
-        number = self.past[-1][0] + self.since if self.past else 0
-        self.past = [*self.past, (number, float(nearer + found), bend)][-WINDOW - 1 :]
-        self.since = 0
-        if len(self.past) > WINDOW:
-            numbers, losses, bends = zip(*self.past, strict=True)
-            falls = abs(losses[-1] - losses[0]) / (numbers[-1] - numbers[0])
-            allowed = TRUSTED * falls / max(bends[1:]) if max(bends[1:]) else np.inf
-            self.interval = int(max(1, min(allowed, 2 * self.interval, self.lag)))
-
-    def _expansion(self, kind, layer, phi):
-        feats, cache = self.net.forward(phi, (layer,), start=self.near)
-        value_and_gradient = {"content": self._content, "style": self._style}[kind]
-        term, gradient = value_and_gradient(layer, feats.pop(layer))
-        slope = self.net.backward({layer: gradient}, cache).copy(order="K")  # its buffer is the network's
-        return Expansion(kind, layer, term - _inner(slope, phi), slope)
+    def _expand(self, e, phi):
+        """Make an expansion at φ, through the layers above it; returns the term."""
+        feats, cache = self.net.forward(phi, (e.layer,), start=self.near)
+        value_and_gradient = {"content": self._content, "style": self._style}[e.kind]
+        term, gradient = value_and_gradient(e.layer, feats.pop(e.layer))
+        e.make(term, self.net.backward({e.layer: gradient}, cache).copy(order="K"), phi)  # its buffer is the network's
+        return term
 
 
 def _inner(a, b):

@@ -267,14 +267,13 @@ def lbfgs(
         optimiser.restore(state)
 
     def evaluate(x):
-        if spectrum is None:
-            result = tracker.evaluate(x)
-            return result.loss, result.gradient
-        result = tracker.evaluate(spectrum.apply(x))  # x = P z
-        return result.loss, spectrum.adjoint(result.gradient)  # dL/dz = Pᵀ dL/dx
+        result = tracker.evaluate(x if spectrum is None else spectrum.apply(x))  # x = P z
+        tracker.hold(True)  # what else this line search evaluates is compared with it
+        return result.loss, result.gradient if spectrum is None else spectrum.adjoint(result.gradient)  # Pᵀ dL/dx
 
     while True:
         before = optimiser.loss
+        tracker.hold(False)
         stuck = optimiser.step(evaluate)
         if stuck:
             return "converged", f"L-BFGS ended after {tracker.evaluations} evaluations: {stuck}"

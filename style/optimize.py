@@ -88,6 +88,11 @@ class Tracker:
             raise _Stop("non-finite", f"the loss is {totals['loss']} at evaluation {self.evaluations}")
         return result
 
+    def hold(self, held):
+        """Whether an objective that approximates must keep to its approximation (lagged.py)."""
+        if hasattr(self.objective, "held"):
+            self.objective.held = held
+
     def settle(self):
         """The best picture's exact numbers, from an objective that approximates. Ctrl-C here leaves the others."""
         exact = getattr(self.objective, "exact", None)

@@ -83,9 +83,8 @@ class Pairs:
 
     def look(self, gradient):
         """Take all products with a gradient (size,) that is not the last pair's."""
-        self.with_gradient[:] = to_numpy(sum(self._map(lambda chunk: self._with(self._cut(gradient, chunk), chunk))))[
-            :, 0
-        ]
+        found = sum(self._map(lambda chunk: self._with(self._cut(gradient, chunk), chunk)))
+        self.with_gradient[:] = to_numpy(found)[:, 0]
 
     def _with(self, v, chunk):
         """Products of the rows with v, and v's own square, over a chunk (blocks, BLOCK): (rows + 1, 1)."""

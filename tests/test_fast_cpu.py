@@ -197,6 +197,18 @@ def test_gram_is_a_product_with_itself(rng, workers, shape, dtype):
         assert_close(found, expected, TOLERANCE[dtype])
 
 
+@dtypes
+@pytest.mark.parametrize("shape", [(5, 3), (64, 20001), (300, 1750)], ids=str)
+def test_gram_backward_is_a_product(rng, workers, shape, dtype):
+    F, dG = rng.standard_normal(shape).astype(dtype), rng.standard_normal((shape[0],) * 2).astype(dtype)
+    expected = (dG + dG.T).astype(np.float64) @ F.astype(np.float64)
+    for layout in (F, np.asfortranarray(F)):
+        found = fast_cpu.gram_backward(dG, layout)
+        assert found.dtype == dtype
+        assert found.strides == layout.strides
+        assert_close(found, expected, TOLERANCE[dtype])
+
+
 # --- Winograd ------------------------------------------------------------------------------------------------------
 
 
@@ -378,12 +390,13 @@ def test_kept_transforms_change_nothing(rng, workers, C, F):
     assert filters.forward._stored is None
 
 
-def test_gram_has_the_same_digits_on_any_number_of_cores(monkeypatch):
+@pytest.mark.parametrize("product", [fast_cpu.gram, lambda F: fast_cpu.gram_backward(F[:, :7], F)])
+def test_gram_has_the_same_digits_on_any_number_of_cores(product, monkeypatch):
     F = np.random.default_rng(0).standard_normal((7, 70001), dtype=np.float32)
     found = []
     for workers in (1, 2, 5):
         monkeypatch.setenv("OMP_NUM_THREADS", str(workers))
         monkeypatch.setattr(direct, "cores", lambda workers=workers: workers)
-        found.append(fast_cpu.gram(F))
+        found.append(product(F))
     assert np.array_equal(found[0], found[1])
     assert np.array_equal(found[0], found[2])

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import layers
 from . import direct, winograd
-from .direct import gram
+from .direct import gram, gram_backward
 from .rows import MaskedRows, Rows, Store, StorePool, StoreRelu, UnpooledRows, pool_avg, pool_max, unpool
 from .runtime import Arena, Workspace, cores, one_blas_thread, parallel
 
@@ -25,6 +25,7 @@ __all__ = [
     "conv_relu_forward",
     "cores",
     "gram",
+    "gram_backward",
     "maxpool2d_backward",
     "maxpool2d_forward",
     "one_blas_thread",

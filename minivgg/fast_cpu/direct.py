@@ -173,6 +173,22 @@ def gram(F):
     return totals.sum(axis=0)
 
 
+def gram_backward(dG, F):
+    """(dG + dGᵀ) F by strips of columns, on all cores.
+
+    dG (C, C), F (C, M) in either memory order → dF (C, M) in F's
+    """
+    S, dF = dG + dG.T, np.empty_like(F)
+    step = max(512, (1 << 19) // max(1, len(S)))
+
+    def task(_, first):
+        np.matmul(S, F[:, first : first + step], out=dF[:, first : first + step])
+
+    with one_blas_thread():
+        parallel(task, range(0, F.shape[1], step), cores())
+    return dF
+
+
 def _frame(grid, x):
     """grid = x inside, 0 in the one-place frame.  grid (N, H+2, W+2, C), x (N, H, W, C)"""
     grid[:, 0] = grid[:, -1] = 0
