@@ -46,7 +46,11 @@ class Expansion:
         self.constant, self.slope = term - _inner(slope, phi), slope
 
     def judge(self, error, loss, lag):
-        """It was off by `error`, where the whole loss is `loss`: for how many evaluations is the new one to stand?"""
+        """Set the interval of the new expansion from what the old one was off by.
+
+        error, loss  floats in the loss's unit: the term less its expansion, the whole loss, both where it was made anew
+        lag          evaluations at most
+        """
         number = self.past[-1][0] + self.since if self.past else 0
         self.past = [*self.past, (number, loss, abs(error) / self.since**2)][-WINDOW - 1 :]
         if len(self.past) > WINDOW:
