@@ -280,10 +280,11 @@ def whole_peak(net, terms, H, W, lag=1):
     targets = _content_bytes(net, terms, H, W)
     peak = Walk(net, terms.layers, None, H, W).peak(backward=True, style=terms.style, whole=True)
     peak += 2 * targets  # the targets, their differences
-    if lag > 1 and (parts := put_off(terms, net.names)):
-        near, far = parts
-        arrays = len(far) + 2  # the terms' slopes, their sum, a product with φ
-        peak += arrays * size * net.channels[near] * math.prod(activation_size(near, H, W))
+    if lag > 1:
+        bases = [base for _, _, base in put_off(terms, net.names)]
+        for base in set(bases):  # slopes and origins, the sum of the slopes, that with φ's part, a product with φ
+            channels, at = (3, (H, W)) if base is None else (net.channels[base], activation_size(base, H, W))
+            peak += (2 * bases.count(base) + 3) * size * channels * math.prod(at)
     return peak + (8 if terms.tv else 1) * 3 * H * W * size
 
 
@@ -359,8 +360,8 @@ def objective_for(plan, net, terms, content_image, style_image, *, lag=1):
 
     content_image  (1, 3, H, W) network input of the plan's size
     style_image    (1, 3, h, w) network input, or targets {layer: A / M} that are there already
-    lag            evaluations from one of the deepest terms to the next, at most; in tiles, and where the loss has no
-                   layer to put off, all are exact
+    lag            evaluations from one of a term that hardly bends to its next, at most; in tiles, and where the loss
+                   has no such term, all are exact
     """
     H, W = content_image.shape[2:]
     if (plan.height, plan.width) != (H, W):

@@ -248,7 +248,7 @@ def parser():
     p.add_argument("--optimizer", metavar="O", help="l-bfgs-b (SciPy's, default; also lbfgs), l-bfgs or adam")
     p.add_argument("--history", type=int, metavar="N", help=f"L-BFGS: pairs kept (default {d.history})")
     p.add_argument("--precondition", type=float, metavar="A", help="l-bfgs: 0.5 weighs the spectrum (default 0: off)")
-    p.add_argument("--lag", type=int, metavar="N", help="up to N evaluations per one of the deepest terms (default 1)")
+    p.add_argument("--lag", type=int, metavar="N", help="terms that hardly bend: exact once in N (default 1)")
     p.add_argument("--tolerance", type=float, metavar="T", help="L-BFGS-B: relative decrease to stop at (default 0)")
     p.add_argument("--learning-rate", type=float, metavar="R", help=f"Adam: grey levels (default {d.learning_rate:g})")
     p.add_argument("--bounds", action="store_true", default=None, help="keep pixels within 0..255 while optimising")

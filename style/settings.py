@@ -36,7 +36,7 @@ class Settings:
     history: int = 10  # L-BFGS: pairs kept
     tolerance: float = 0.0  # L-BFGS-B: relative decrease at which to stop (SciPy's ftol); 0: never
     precondition: float = 0.0  # l-bfgs: α of precondition.Spectrum, 0 off; about 0.5 was fastest (benchmarks/README.md)
-    lag: int = 1  # at most so many evaluations from one of the deepest terms to the next, linear between (lagged.py)
+    lag: int = 1  # terms that hardly bend: exact once in so many evaluations at most, expanded between (lagged.py)
     learning_rate: float = 10.0  # Adam: grey levels
     adam_betas: tuple = (0.9, 0.999)
     adam_eps: float = 1e-8
