@@ -144,7 +144,13 @@ def settings_from(preset=None, **options):
         values.pop("side", None)
         if "," in str(values.get("scales")):  # a preset's list of sizes ends with its own size
             values.pop("scales")
-    return Settings(**{**values, **options})
+    try:
+        return Settings(**{**values, **options})
+    except SettingsError as e:
+        for name in values.keys() - options.keys():  # what the user did not type
+            if str(e).startswith(f"{_flag(name)}:"):
+                raise SettingsError(f"{e} (--preset {preset} sets {values[name]})") from None
+        raise
 
 
 @cache

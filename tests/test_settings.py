@@ -60,3 +60,13 @@ def test_bad_values_are_named(options, says):
 def test_unknown_preset_is_corrected():
     with pytest.raises(SettingsError, match="did you mean gatys"):
         settings_from("gaty")
+
+
+def test_a_refused_value_of_the_preset_is_said_to_be_the_preset_s():
+    with pytest.raises(SettingsError, match=r"--precondition: .*--optimizer l-bfgs .*\(--preset fast sets 0.45\)"):
+        settings_from("fast", optimizer="adam")
+    with pytest.raises(SettingsError, match=r"--lag: .*\(--preset fast sets 40\)"):
+        settings_from("fast", optimizer="l-bfgs-b", precondition=0.0)
+    with pytest.raises(SettingsError) as e:
+        settings_from("fast", optimizer="adam", precondition=0.3)
+    assert "preset" not in str(e.value)
