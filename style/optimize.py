@@ -15,7 +15,7 @@ from scipy import optimize as scipy_optimize
 
 from minivgg.backend import get_xp, to_numpy
 
-from .lbfgs import lbfgs
+from .lbfgs import FIRST_STEP, lbfgs
 
 METHODS = ("l-bfgs-b", "l-bfgs", "adam")
 
@@ -139,21 +139,24 @@ def lbfgsb(tracker, image, iterations, *, history=10, tolerance=0.0, bounds=None
     bounds     (low, high), arrays that broadcast to the image, or None: bounds make SciPy's step several times dearer
     """
     xp, shape, dtype = get_xp(image), image.shape, image.dtype
+    # SciPy's first step has length 1: in these units that is FIRST_STEP grey levels (root mean square), within a factor
+    # of √2, so that no evaluations go into finding a step that can be felt. A power of two loses no digits.
+    unit = 2.0 ** round(math.log2(FIRST_STEP * image.size**0.5))
 
     def value_and_gradient(x):
-        result = tracker.evaluate(xp.asarray(x.reshape(shape), dtype=dtype))
-        return result.loss, to_numpy(result.gradient).astype(np.float64).ravel()
+        result = tracker.evaluate(xp.asarray((x * unit).reshape(shape), dtype=dtype))
+        return result.loss, np.multiply(to_numpy(result.gradient), unit, dtype=np.float64).ravel()
 
     def count(_):
         tracker.iterations += 1
 
     box = None
     if bounds is not None:
-        low, high = (np.broadcast_to(to_numpy(xp.asarray(v)), shape).ravel() for v in bounds)
+        low, high = (np.broadcast_to(to_numpy(xp.asarray(v)) / unit, shape).ravel() for v in bounds)
         box = scipy_optimize.Bounds(low, high)
     result = scipy_optimize.minimize(
         value_and_gradient,
-        to_numpy(image).astype(np.float64).ravel(),
+        to_numpy(image).astype(np.float64).ravel() / unit,
         jac=True,
         method="L-BFGS-B",
         bounds=box,

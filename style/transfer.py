@@ -9,6 +9,7 @@
 
 import dataclasses
 import importlib.metadata
+import itertools
 import math
 import os
 import platform
@@ -105,9 +106,9 @@ class Job:
         on_stage  called with (stage, Result) after each stage but the last
         """
         image, before = None, None
-        for stage in self.stages:
+        for coarser, stage in itertools.pairwise((None, *self.stages)):
             try:
-                start = self.initial_image(stage) if image is None else self._enlarged(image, stage.size)
+                start = self.initial_image(stage) if image is None else self._enlarged(image, coarser, stage)
                 objective = self.objective(stage)
             except KeyboardInterrupt:
                 if before is None:
@@ -228,10 +229,19 @@ class Job:
                 own["precondition"] = s.precondition
         return {"bounds": self._bounds(), **own}
 
-    def _enlarged(self, image, size_hw):
-        """A finished picture as the next stage's start; not clipped, so that nothing of it is lost."""
+    def _enlarged(self, image, coarser, stage):
+        """A finished picture as the next stage's start; not clipped, so that nothing of it is lost.
+
+        Where the loss has content, only what was changed of it is enlarged: its fine detail need not be found again.
+        """
         mean, order = self.network.mean, self.network.order
-        rgb = images.resize(images.from_network(to_numpy(image), mean, order), size_hw)
+        rgb = images.from_network(to_numpy(image), mean, order)
+        if any(self.terms.content.values()):
+            rgb -= images.resize(self.content.rgb, coarser.size, method=self.settings.resample)
+            change, rgb = rgb, images.resize(self.content.rgb, stage.size, method=self.settings.resample)
+            rgb += images.resize(change, stage.size)
+        else:
+            rgb = images.resize(rgb, stage.size)
         return images.to_network(rgb, mean, order, np.float32, self.device)
 
     def _input(self, picture, size_hw):

@@ -106,6 +106,23 @@ def test_bounds_hold(method):
     assert np.abs(outcome.image - np.clip(TARGET, -30, 40)).max() < 1
 
 
+@pytest.mark.parametrize("method", ["l-bfgs-b", "l-bfgs"])
+@pytest.mark.parametrize("shape", [(1, 3, 6, 7), (1, 3, 40, 50)])
+def test_the_first_step_is_one_that_can_be_felt(method, shape):
+    """One grey level, root mean square, whatever the picture's size; SciPy's own would be 1 / √(its numbers)."""
+    seen, far = [], np.random.default_rng(1).uniform(1e3, 1e4, shape)
+
+    class Slope:
+        def evaluate(self, image):
+            return Evaluation({}, {"relu1_1": float((far * image).sum())}, 0.0, far.copy())
+
+    def look(p):
+        seen.append(p.image.copy())
+
+    minimize(Slope(), np.zeros(shape), method=method, iterations=2, callback=look)
+    assert 0.7 < np.sqrt((seen[1] ** 2).mean()) < 1.42
+
+
 def test_tolerance_says_why_it_stopped():
     outcome = minimize(Quadratic(), start(), iterations=500, tolerance=1e-3)
     assert outcome.status == "converged"

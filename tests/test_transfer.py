@@ -151,9 +151,24 @@ def test_coarse_to_fine(pictures, network_file):
     assert [p.evaluation for p in seen] == list(range(1, 10))
     assert [p.image.shape[-1] for p in seen] == [48] * 6 + [96] * 3
     assert result.outcome.evaluations == 9
-    # the fine stage starts at the coarse one's best picture, enlarged
-    best = min(seen[:6], key=lambda p: p.loss).image
-    assert np.allclose(seen[6].image, job._enlarged(best, (69, 96)), atol=1e-3)
+
+
+@pytest.mark.parametrize("content_layers, detail_kept", [("relu4_2", True), ("none", False)])
+def test_the_fine_stage_starts_where_the_coarse_one_ended(pictures, network_file, content_layers, detail_kept):
+    """Enlarged is what was changed of the content, where there is content in the loss; else the whole picture."""
+    seen = []
+    settings = style.settings_from(
+        size=96, scales=2, iterations=6, content_layers=content_layers, weights=str(network_file), device="cpu"
+    )
+    job = style.Job(*pictures, settings)
+    job.run(lambda p: seen.append((p.loss, p.image.copy())) and False)
+    _, best = min(seen[:6], key=lambda p: p[0])
+    mean, order = job.network.mean, job.network.order
+    coarse, fine = (images.from_network(x, mean, order) for x in (best, seen[6][1]))
+    small, large = (images.resize(job.content.rgb, size) for size in ((34, 48), (69, 96)))
+    expected = large + images.resize(coarse - small, (69, 96)) if detail_kept else images.resize(coarse, (69, 96))
+    assert np.allclose(fine, expected, atol=1e-3)
+    assert not np.allclose(large - images.resize(small, (69, 96)), 0, atol=1)  # the two starts do differ
 
 
 def test_stop_between_two_stages_keeps_the_first(pictures, network_file, monkeypatch):
