@@ -2,7 +2,9 @@
 
 A network sees about 100 to 200 pixels at once, whatever the picture's size: optimised at 2000 pixels alone, a picture
 gets small strokes and keeps its large shapes. Optimised small first and enlarged, it keeps the small one's composition
-and gains detail (Gatys et al. 2017, section 5). Losses are means (losses.py), so the factors hold at every size.
+and gains detail (Gatys et al. 2017, section 5). What is enlarged is the change from the content, which is added to the
+content at the finer size: its own detail need not be found again (transfer.py). Losses are means (losses.py), so the
+factors hold at every size.
 """
 
 from dataclasses import dataclass
