@@ -57,7 +57,7 @@ class Expansion:
     def make(self, term, gradient, phi, square):
         """Expand anew at φ, with the bend that would have made the last expansion right here; returns its error.
 
-        term, gradient  the term at φ and its gradient, which is ours to keep
+        term, gradient  the term at φ and its gradient, of which nothing is kept
         """
         xp = get_xp(phi)
         error = bend = xp.zeros_like(square)
@@ -158,7 +158,7 @@ class LaggedObjective(Objective):
         feats, cache = self.net.forward(phi, (e.layer,), start=e.base)
         value_and_gradient = {"content": self._content, "style": self._style}[e.kind]
         term, gradient = value_and_gradient(e.layer, feats.pop(e.layer))
-        return term, self.net.backward({e.layer: gradient}, cache).copy(order="K")  # its buffer is the network's
+        return term, self.net.backward({e.layer: gradient}, cache)
 
 
 def _inner(a, b):

@@ -95,16 +95,16 @@ def test_a_loss_that_is_no_number_is_followed_by_exact_evaluations():
 def test_within_a_line_search_the_approximation_stays():
     """Else losses of different approximations would be compared; between two steps it may be made anew."""
     _, lag, image = make_pair(20)
-    numbers, add_up = [], lag._add_up
+    numbers, enqueue = [], lag.enqueue
 
-    def counted(*args):
+    def counted(image):
         held = lag.held
         before = [e.constant for e in lag.expansions]
-        result = add_up(*args)
+        result = enqueue(image)
         numbers.append((held, any(e.constant is not b for e, b in zip(lag.expansions, before, strict=True))))
         return result
 
-    lag._add_up = counted
+    lag.enqueue = counted
     minimize(lag, image, method="l-bfgs", iterations=40)
     assert (True, True) not in numbers
     assert (True, False) in numbers
