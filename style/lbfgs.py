@@ -21,10 +21,10 @@ FIRST_STEP = 1.0  # grey levels (root mean square) of the first step
 class LBFGS:
     """The optimiser: `step(evaluate)` is one iteration.
 
-    x        (1, 3, H, W) start; not modified. As an attribute: the point from which the next step goes
+    x        (1, 3, H, W) start; not modified. As an attribute: the point from which the next step goes, a copy
     loss     of the last picture that was accepted: x itself, or one on the line to it (`moved`)
-    gradient at x; where x was moved, the one that a quadratic loss would have there
-    history  pairs (s, y) kept: 2 · history + 4 times the picture's memory, beside the objective's
+    gradient at x, a copy; where x was moved, the one that a quadratic loss would have there
+    history  pairs (s, y) kept: 2 · history + 3 times the picture's memory, beside the objective's
     bounds   (low, high), arrays that broadcast to x, or None: steps are clipped to them, and pixels that a bound holds
              stay out of the direction (two-metric projection, Bertsekas 1982)
     """
@@ -33,31 +33,34 @@ class LBFGS:
         if history < 1:
             raise ValueError(f"history {history}: keep at least 1 pair")
         xp = get_xp(x)
-        self.x, self.trial = x.copy(order="C"), xp.empty_like(x, order="C")
+        x = xp.ascontiguousarray(x)
         self.bounds = bounds and tuple(xp.asarray(v, dtype=x.dtype) for v in bounds)
         if bounds:
-            xp.clip(self.x, *self.bounds, out=self.x)
-        self.loss = self.gradient = None
+            x = xp.clip(x, *self.bounds)
+        self.pairs = Pairs(x.reshape(-1), history)
+        self._trial = xp.zeros(self.pairs.padded_shape, dtype=x.dtype)
+        self.trial = self._trial.reshape(-1)[: x.size].reshape(x.shape)
+        self.factors = self.direction = None  # the direction: factors of the pairs' rows, or, with bounds, an array
+        self.loss = None
         self.recent = []  # losses, the newest last
         self.moved = False
         self.iterations = 0
-        self.pairs = Pairs(xp, x.dtype, x.size, history)
-        self.direction = xp.empty(self.pairs.padded_shape, dtype=x.dtype)
+
+    @property
+    def x(self):
+        return self.pairs.get(Pairs.X).reshape(self.trial.shape)
+
+    @property
+    def gradient(self):
+        return self.pairs.get(Pairs.GRADIENT).reshape(self.trial.shape)
 
     def step(self, evaluate):
         """One iteration: a direction, a line search along it, a new pair. Returns "" or why there is no better picture.
 
-        evaluate  image → (loss as a float, gradient like the image, which is ours to keep)
+        evaluate  image → (loss as a float, gradient like the image)
         """
-        given, xp = evaluate, get_xp(self.x)
-
-        def evaluate(x):
-            loss, gradient = given(x)
-            return loss, xp.ascontiguousarray(gradient)  # flat views of it are written to
-
-        if self.gradient is None:
-            self.loss, self.gradient = evaluate(self.x)
-            self.recent = [self.loss]
+        if self.loss is None:
+            self._know(evaluate)
         slope = self._aim()
         if not slope < 0:  # the pairs contradict the gradient (rounding, or a bound): start afresh
             slope = self._afresh(evaluate)
@@ -71,50 +74,44 @@ class LBFGS:
         self.loss, gradient, slope, end = found
         self.recent = [*self.recent, self.loss][-RECENT:]
         factor = 1.0 if self.bounds is not None else zero_slope(slope, end)
-        self.pairs.add(*(v.reshape(-1) for v in (self.x, self.trial, self.gradient, gradient)), factor)
-        self.moved = factor != 1  # then add() has taken x and its gradient there
-        if not self.moved:
-            self.x, self.trial = self.trial, self.x
-            self.gradient = gradient
+        self.pairs.keep(self._trial, gradient, factor)
+        self.moved = factor != 1
         self.iterations += 1
         return ""
 
+    def _know(self, evaluate):
+        """Evaluate x, whose gradient is unknown, or one that was drawn from two others."""
+        self.loss, gradient = evaluate(self.x)
+        self.pairs.look(gradient.reshape(-1))
+        self.recent = [self.loss]
+        self.moved = False
+
     def _afresh(self, evaluate):
         """Forget the pairs, know the gradient, aim along it; returns the slope."""
-        self._know(evaluate)
+        if self.moved:
+            self._know(evaluate)
         self.recent = [self.loss]
         self.pairs.clear()
         return self._aim()
 
-    def _know(self, evaluate):
-        """Evaluate x where its gradient is one that was drawn from two others."""
-        if self.moved:
-            self.loss, self.gradient = evaluate(self.x)
-            self.pairs.look(self.gradient.reshape(-1))
-            self.moved = False
-
     def _aim(self):
         """Set the direction; returns its slope, the scalar product with the gradient (0 where there is none)."""
-        xp = get_xp(self.x)
-        g = self.gradient.reshape(-1)
-        d = self.direction.reshape(-1)[: g.size]
-        if self.pairs.order:
-            on_pairs, on_gradient = self.pairs.coefficients()
-            self.pairs.combine(on_pairs, on_gradient, g, out=self.direction)
-            if self.bounds is None:
-                return float(np.append(on_pairs, on_gradient) @ self.pairs.with_gradient)
+        pairs = self.pairs
+        if pairs.order:
+            self.factors = pairs.direction()
         else:
-            norm = dot(g, g) ** 0.5
-            scale = FIRST_STEP * g.size**0.5 / norm if norm > 0 else 0.0
-            xp.multiply(g, -scale, out=d)
-        if self.bounds is not None:
-            low, high = self.bounds
-            held = ((self.x <= low) & (self.gradient > 0)) | ((self.x >= high) & (self.gradient < 0))
-            d[held.reshape(-1)] = 0
-        return dot(d, g)
+            norm = pairs.with_gradient[-1] ** 0.5
+            self.factors = np.zeros_like(pairs.with_gradient)
+            self.factors[-1] = -FIRST_STEP * pairs.size**0.5 / norm if norm > 0 else 0.0
+        if self.bounds is None:
+            return float(self.factors @ pairs.with_gradient)
+        x, g, (low, high) = self.x, self.gradient, self.bounds
+        self.direction = pairs.combine(self.factors, 0.0, get_xp(x).empty_like(self._trial)).reshape(-1)[: x.size]
+        self.direction[(((x <= low) & (g > 0)) | ((x >= high) & (g < 0))).reshape(-1)] = 0
+        return dot(self.direction, g.reshape(-1))
 
     def _search(self, evaluate, slope):
-        """Line search for the weak Wolfe conditions: leaves the point in `trial`.
+        """Line search for the weak Wolfe conditions: leaves the point in `trial`, its pair measured.
 
         Returns (its loss, its gradient, the slope at x, the slope there) or None.
         A step is too long when the loss is not below the largest of the last RECENT ones by ARMIJO of what the slope
@@ -125,80 +122,78 @@ class LBFGS:
         best, t = None, 1.0
         for _ in range(MAX_TRIALS):
             promised = self._go(t, slope)
-            loss, gradient = evaluate(self.trial)
-            here = (t, loss, dot(self._d(), gradient.reshape(-1)))
-            noise = 4 * np.finfo(self.x.dtype).eps * abs(self.loss)
+            loss, gradient, end = self._measure(evaluate, t)
+            here = (t, loss, end)
+            noise = 4 * np.finfo(self.trial.dtype).eps * abs(self.loss)
             if not loss <= max(self.recent) + ARMIJO * promised + noise:
                 high = here
-            elif here[2] < WOLFE * slope and self.bounds is None:
+            elif end < WOLFE * slope and self.bounds is None:
                 low, best = here, here
             else:
-                return loss, gradient, slope, here[2]
+                return loss, gradient, slope, end
+            self.factors = self.pairs.last(1 / t)  # the same direction, whatever becomes of the gradient's row
             if high is not None and self.moved:  # no bisection between a guess and a fact
                 self._know(evaluate)
-                slope = dot(self._d(), self.gradient.reshape(-1))
+                slope = float(self.factors @ self.pairs.with_gradient)
                 if not slope < 0:
                     return None
-                self.recent = [self.loss]
                 low = (0.0, self.loss, slope)
             t = next_step(low, high)
         if best is None:
             return None
         self._go(best[0], slope)  # short, but lower
-        loss, gradient = evaluate(self.trial)
-        return loss, gradient, slope, dot(self._d(), gradient.reshape(-1))
+        loss, gradient, end = self._measure(evaluate, best[0])
+        return loss, gradient, slope, end
 
     def _go(self, t, slope):
         """trial = x + t · direction, within the bounds; returns the change of the loss that the slope promises."""
-        xp = get_xp(self.x)
-        d = self._d().reshape(self.x.shape)
-        if t != 1:
-            d = xp.multiply(d, t, out=self.trial)
-        xp.add(self.x, d, out=self.trial)
         if self.bounds is None:
+            self.pairs.combine(t * self.factors, 1.0, out=self._trial)
             return t * slope
-        xp.clip(self.trial, *self.bounds, out=self.trial)
-        return dot((self.trial - self.x).reshape(-1), self.gradient.reshape(-1))
+        xp, x = get_xp(self.trial), self.x
+        xp.clip(x + t * self.direction.reshape(x.shape), *self.bounds, out=self.trial)
+        return dot((self.trial - x).reshape(-1), self.gradient.reshape(-1))
 
-    def _d(self):
-        return self.direction.reshape(-1)[: self.x.size]
+    def _measure(self, evaluate, t):
+        """Evaluate the trial: (loss, gradient, flat, and the slope there along the step to it)."""
+        loss, gradient = evaluate(self.trial)
+        gradient = gradient.reshape(-1)
+        return loss, gradient, self.pairs.measure(self._trial, gradient) / t
 
     def state(self):
         """All that a later run needs to go on to the bit, as a dict of NumPy arrays."""
-        started = self.gradient is not None
+        pairs = self.pairs
         return {
-            "x": to_numpy(self.x).copy(),
-            "loss": np.float64(self.loss if started else np.nan),
-            "gradient": to_numpy(self.gradient).copy() if started else np.zeros(0, self.x.dtype),
+            "x": to_numpy(self.x),
+            "loss": np.float64(np.nan if self.loss is None else self.loss),
+            "gradient": to_numpy(self.gradient),
             "iterations": np.int64(self.iterations),
             "moved": np.bool_(self.moved),
             "recent": np.array(self.recent, dtype=np.float64),
-            "pairs": to_numpy(self.pairs.blocks).copy(),
-            "products": self.pairs.products.copy(),
-            "with_gradient": self.pairs.with_gradient.copy(),
-            "order": np.array(self.pairs.order, dtype=np.int64),
+            "pairs": to_numpy(pairs.rows[:, : Pairs.GRADIENT]).copy(),
+            "products": pairs.products.copy(),
+            "with_gradient": pairs.with_gradient.copy(),
+            "order": np.array(pairs.order, dtype=np.int64),
         }
 
     def restore(self, state):
         """Go on from what state() gave; the picture's shape, its type and the history must be the same."""
-        for name, own in (("x", self.x), ("pairs", self.pairs.blocks)):
+        pairs = self.pairs
+        for name, own in (("x", self.trial), ("pairs", pairs.rows[:, : Pairs.GRADIENT])):
             found = state[name]
             if found.shape != own.shape or found.dtype != own.dtype:
                 raise ValueError(
                     f"saved optimiser state: {name} is {found.shape} {found.dtype}, expected {own.shape} {own.dtype}"
                 )
-        xp = get_xp(self.x)
-        self.x[...] = xp.asarray(state["x"])
-        self.pairs.blocks[...] = xp.asarray(state["pairs"])
-        self.pairs.products[...] = state["products"]
-        self.pairs.with_gradient[...] = state["with_gradient"]
-        self.pairs.order = [int(k) for k in state["order"]]
+        pairs.rows[:, : Pairs.GRADIENT] = pairs.xp.asarray(state["pairs"])
+        for name, row in (("x", Pairs.X), ("gradient", Pairs.GRADIENT)):
+            pairs.put(row, pairs.xp.asarray(state[name]).reshape(-1))
+        pairs.products[...] = state["products"]
+        pairs.with_gradient[...] = state["with_gradient"]
+        pairs.order = [int(k) for k in state["order"]]
         self.iterations, self.moved = int(state["iterations"]), bool(state["moved"])
         self.recent = [float(loss) for loss in state["recent"]]
-        if np.isnan(state["loss"]):
-            self.loss = self.gradient = None
-        else:
-            self.loss, self.gradient = float(state["loss"]), xp.asarray(state["gradient"]).copy()
+        self.loss = None if np.isnan(state["loss"]) else float(state["loss"])
 
 
 def zero_slope(slope, end):

@@ -1,12 +1,13 @@
-"""The pairs (s, y) that L-BFGS keeps, with all scalar products between them: what its two loops run on.
+"""The point, its gradient and the pairs (s, y) that L-BFGS keeps, as rows of one matrix, with their scalar products.
 
 Nocedal & Wright 2006, algorithm 7.4 (the two-loop recursion) in the form of Chen, Wang & Zhou 2014: both loops run on
 coefficients, since every vector in them is a combination of the kept pairs s, y and the gradient. So an iteration reads
-the pairs twice, once for their scalar products with the gradient and once for the direction, and only those scalar
+the matrix twice, once for the rows' scalar products with the gradient and once for the next point, and only those
 products go to the host. Derived in MATH.md 8.
 """
 
 import numpy as np
+from scipy.linalg.blas import dtrsv
 
 from minivgg.backend import get_xp, to_numpy
 from minivgg.fast_cpu.runtime import cores, one_blas_thread, parallel
@@ -16,85 +17,121 @@ CHUNK = {"numpy": 1 << 22, "cupy": 1 << 26}  # values of the pairs handled at a 
 
 
 class Pairs:
-    """The last pairs (s, y) and their scalar products.
+    """The last pairs (s, y), the gradient and the point x, and their scalar products.
 
-    blocks         (nblocks, 2·history, BLOCK): s of slot k in row 2k, y in row 2k+1, 0 where nothing is kept; cut into
-                   blocks so that one batched product reads each block once
-    products       (2·history, history) scalar products of all rows with the y, double precision, on the host; 0 for
-                   an s and an older y, which the two loops never ask for
-    with_gradient  (2·history + 1,) those with the current gradient, and the gradient's own square
-    order          slots in use, the oldest first
+    rows           (nblocks, 2·history + 2, BLOCK): s of place k in row 2k, y in row 2k+1, 0 where nothing is kept; then
+                   the gradient, then x. Cut into blocks so that one batched product reads each block once
+    products       (2·history, history) scalar products of the pairs' rows with the y, double precision, on the host; 0
+                   for an s and an older y, which the two loops never ask for
+    with_gradient  (2·history + 1,) those of all rows but x with the gradient
+    order          places in use, the oldest first
     """
 
-    def __init__(self, xp, dtype, size, history):
-        self.xp, self.size, self.history = xp, size, history
-        self.padded_shape = (-(-size // BLOCK), BLOCK)
-        self.blocks = xp.zeros((self.padded_shape[0], 2 * history, BLOCK), dtype=dtype)
+    GRADIENT, X = -2, -1  # rows
+
+    def __init__(self, x, history):
+        """x  flat, (size,)"""
+        self.xp, self.size, self.history = get_xp(x), x.size, history
+        self.padded_shape = (-(-x.size // BLOCK), BLOCK)
+        self.rows = self.xp.zeros((self.padded_shape[0], 2 * history + 2, BLOCK), dtype=x.dtype)
         self.products = np.zeros((2 * history, history))
         self.with_gradient = np.zeros(2 * history + 1)
         self.order = []
+        self._measured = None  # what measure() leaves for keep()
+        self.put(self.X, x)
 
     def clear(self):
-        """Forget all pairs."""
+        """Forget all pairs, and what was measured, which need not be finite: no row may spoil a product."""
         self.order = []
+        self.rows[:, : self.GRADIENT] = 0
 
-    def add(self, x, x_new, g, g_new, factor=1.0):
-        """Keep s = x_new - x, y = g_new - g in place of the oldest pair; take all products with y and the gradient.
+    def get(self, row):
+        """A copy of a row, flat, (size,)."""
+        return self.rows[:, row].copy().reshape(-1)[: self.size]
 
-        x … g_new  flat, (size,); g is the gradient of which `with_gradient` is known, where there are pairs
-        factor     1: the gradient is now g_new. Else x goes on to x + factor · s and g to g + factor · y, in place, and
-                   g is the gradient
-        Only products with g_new are added up over all rows: those with y are what they have changed by.
-        Curvature condition (Nocedal & Wright, eq. 6.7): without sᵀy > 0 the matrix would no longer be positive
-        definite, so a pair whose sᵀy is not above rounding is dropped again (and leaves its slot empty).
+    def put(self, row, v, chunk=slice(None)):
+        """Write v (size,) to a row, or a chunk of it."""
+        start, stop, _ = chunk.indices(len(self.rows))
+        v = v[start * BLOCK : stop * BLOCK]
+        whole = v.size // BLOCK
+        self.rows[start : start + whole, row] = v[: whole * BLOCK].reshape(whole, BLOCK)
+        if whole < stop - start:
+            self.rows[stop - 1, row, : v.size - whole * BLOCK] = v[whole * BLOCK :]
+
+    def look(self, gradient):
+        """x has this gradient, (size,): take all products with it."""
+        self.put(self.GRADIENT, gradient)
+        found = sum(self._map(lambda chunk: self._with(self.GRADIENT, self.rows[chunk])))
+        self.with_gradient[:] = to_numpy(found)[: self.X]
+
+    def measure(self, x_new, g_new):
+        """Write s = x_new - x and y = g_new - gradient in the place of the oldest pair; returns sᵀg_new.
+
+        x_new  (nblocks, BLOCK), 0 beyond the picture; g_new (size,)
+        The pair counts once `keep` is called; what is measured before that takes the same place. Only products with
+        g_new are added up over all rows: those with y are what they have changed by.
         """
-        xp, rows = self.xp, self.blocks.shape[1]
-        slot = self.order[0] if len(self.order) == self.history else _first_free(self.order)
+        xp = self.xp
+        slot = self.order.pop(0) if len(self.order) == self.history else _first_free(self.order)
         s, y = 2 * slot, 2 * slot + 1
 
         def products(chunk):
-            part = self.blocks[chunk]
-            new = self._cut(g_new, chunk)
-            xp.subtract(self._cut(x_new, chunk), self._cut(x, chunk), out=part[:, s])
-            change = new - self._cut(g, chunk)
-            part[:, y] = change
-            with_y = xp.matmul(part[:, s : y + 1], change[..., None]).sum(axis=0, dtype=xp.float64)
-            found = [self._with(new, chunk), with_y]
-            if factor != 1:
-                for v, row in ((x, s), (g, y)):
-                    here = v[chunk.start * BLOCK : chunk.stop * BLOCK]
-                    here += (factor * part[:, row]).reshape(-1)[: here.size]
-            return xp.concatenate(found)[:, 0]
+            part = self.rows[chunk]
+            xp.subtract(x_new[chunk], part[:, self.X], out=part[:, s])
+            self.put(y, g_new, chunk)
+            with_new = self._with(y, part)
+            part[:, y] -= part[:, self.GRADIENT]
+            return xp.concatenate([with_new, self._with(1, part[:, s : y + 1])])
 
-        found = to_numpy(sum(self._map(products)))  # (rows + 3,), in the chunks' order on any number of cores
-        with_y = found[:rows] - self.with_gradient[:rows]
-        with_y[s : y + 1] = found[rows + 1 :]
+        found = to_numpy(sum(self._map(products)))  # (2·history + 4,), in the chunks' order on any number of cores
+        with_new, with_itself = found[: self.X - 2], found[-2:]
+        with_y = with_new - self.with_gradient
+        with_y[s : y + 1] = with_itself
+        square, old = with_new[y], with_new[-1]  # g_new's with itself, as it lay in y's row, and with the gradient
+        with_new[y], with_new[-1] = square - old, square
+        self._measured = slot, with_new, with_y
+        return float(with_new[s])
+
+    def keep(self, x_new, g_new, factor=1.0):
+        """Keep the pair that was measured; x is now x + factor · s, its gradient that of x + factor · y.
+
+        factor  1: x_new and g_new themselves, which are those that were measured. Else the pair that is kept is
+                (factor · s, factor · y): BFGS's update is the same for a pair of any length
+        Curvature condition (Nocedal & Wright, eq. 6.7): without sᵀy > 0 the matrix would no longer be positive
+        definite, so a pair whose sᵀy is not above rounding, or whose y is 0 (squared), is dropped again and leaves its
+        place empty.
+        """
+        slot, with_g, with_y = self._measured
+        s, y = 2 * slot, 2 * slot + 1
+        if factor == 1:
+            self.put(self.X, x_new.reshape(-1)[: self.size])
+            self.put(self.GRADIENT, g_new)
+        else:
+            self._map(lambda chunk: self._move(self.rows[chunk], s, y, factor))
+        share = factor - 1  # the gradient is g_new + share · y
+        square = with_g[-1] + 2 * share * with_g[y] + share**2 * with_y[y]
+        for products in (with_g, with_y):
+            products[s : y + 1] *= factor
+        self.with_gradient[:] = with_g + share * with_y
+        self.with_gradient[-1] = square
+        with_y = factor * with_y[:-1]
         self.products[s], self.products[y] = 0, with_y[1::2]
         self.products[:, slot] = with_y
-        self.with_gradient[:] = found[: rows + 1]
-        if factor != 1:  # the gradient is not g_new but g_new + (factor - 1) · y
-            share = factor - 1
-            square = self.with_gradient[-1] + 2 * share * self.with_gradient[y] + share**2 * with_y[y]
-            self.with_gradient[:-1] += share * with_y
-            self.with_gradient[-1] = square
-        self.order = [k for k in self.order if k != slot]
-        if with_y[s] > np.finfo(x.dtype).eps * with_y[y]:
+        if with_y[s] > np.finfo(self.rows.dtype).eps * with_y[y] > 0:
             self.order.append(slot)
 
-    def look(self, gradient):
-        """Take all products with a gradient (size,) that is not the last pair's."""
-        found = sum(self._map(lambda chunk: self._with(self._cut(gradient, chunk), chunk)))
-        self.with_gradient[:] = to_numpy(found)[:, 0]
+    def _move(self, part, s, y, factor):
+        part[:, s : y + 1] *= factor
+        part[:, self.GRADIENT] += part[:, y]
+        part[:, self.X] += part[:, s]
 
-    def _with(self, v, chunk):
-        """Products of the rows with v, and v's own square, over a chunk (blocks, BLOCK): (rows + 1, 1)."""
-        xp, v = self.xp, v[..., None]
-        parts = [xp.matmul(self.blocks[chunk], v), xp.matmul(v.transpose(0, 2, 1), v)]
-        return xp.concatenate([p.sum(axis=0, dtype=xp.float64) for p in parts])
+    def _with(self, row, part):
+        """Products of rows in a part of them, (blocks, rows, BLOCK), with one: (rows,)."""
+        return self.xp.matmul(part, part[:, row, :, None])[..., 0].sum(axis=0, dtype=self.xp.float64)
 
     def _chunks(self):
         """Slices of the blocks, which workers take in turn."""
-        n, rows, _ = self.blocks.shape
+        n, rows, _ = self.rows.shape
         step = max(1, CHUNK.get(self.xp.__name__, CHUNK["numpy"]) // (rows * BLOCK))
         return [slice(i, min(i + step, n)) for i in range(0, n, step)]
 
@@ -112,49 +149,42 @@ class Pairs:
             parallel(run, range(len(chunks)), cores())
         return results
 
-    def _cut(self, v, chunk):
-        """A chunk of a flat array as blocks (blocks, BLOCK); a view but for the last one, which is filled up with 0."""
-        part = v[chunk.start * BLOCK : chunk.stop * BLOCK]
-        if part.size % BLOCK:
-            full = self.xp.zeros((chunk.stop - chunk.start) * BLOCK, dtype=v.dtype)
-            full[: part.size] = part
-            part = full
-        return part.reshape(-1, BLOCK)
+    def last(self, length):
+        """Factors (2·history + 1,) that make `length` times the s that was measured last."""
+        factors = np.zeros_like(self.with_gradient)
+        factors[2 * self._measured[0]] = length
+        return factors
 
-    def coefficients(self):
-        """The two-loop recursion on coefficients: direction = Σ on_pairs[j] · row j + on_gradient · gradient.
+    def direction(self):
+        """The two-loop recursion on coefficients: factors (2·history + 1,) of the rows in -H · gradient.
 
-        q starts as the gradient and is a combination of the y throughout; H₀ q and what is added to it one of s, y and
-        the gradient. Each scalar product in the recursion is then one of rows with a y, or with the gradient.
+        With R the products sᵢᵀyⱼ of the pairs by age, zero for j < i, the first loop, from the newest pair to the
+        oldest, solves R α = Sᵀg, and the second, back to the newest, Rᵀδ = diag(R) α - Yᵀr, with r = H₀ (g - Y α).
+        Then H g = r + S δ.
         """
-        P, g = self.products, self.with_gradient
-        on_s, on_y, on_gradient = np.zeros(self.history), np.zeros(self.history), 1.0
-        alphas = {}
-        for k in reversed(self.order):
-            s = 2 * k
-            alphas[k] = (P[s] @ on_y + on_gradient * g[s]) / P[s, k]
-            on_y[k] -= alphas[k]
+        k = np.array(self.order)
+        s, y = 2 * k, 2 * k + 1
+        R, YY = self.products[s][:, k], self.products[y][:, k]
+        on_s, on_y = self.with_gradient[s], self.with_gradient[y]
         # Nocedal & Wright, eq. 7.20, takes the newest pair's; the largest kept trusts the directions that no pair knows
-        scale = max(P[2 * k, k] / P[2 * k + 1, k] for k in self.order)
-        on_y *= scale
-        on_gradient *= scale
-        for k in self.order:
-            s, y = 2 * k, 2 * k + 1
-            beta = (P[y] @ on_y + P[::2, k] @ on_s + on_gradient * g[y]) / P[s, k]
-            on_s[k] += alphas[k] - beta
-        return -np.stack([on_s, on_y], axis=1).ravel(), -on_gradient
+        scale = (R.diagonal() / YY.diagonal()).max()
+        alpha = dtrsv(R, on_s)
+        rest = R.diagonal() * alpha - scale * (on_y - YY @ alpha)
+        delta = dtrsv(R, rest, trans=1)
+        factors = np.zeros_like(self.with_gradient)
+        factors[s], factors[y], factors[-1] = -delta, scale * alpha, -scale
+        return factors
 
-    def combine(self, on_pairs, on_gradient, gradient, out):
-        """out (nblocks, BLOCK) = Σ_j on_pairs[j] · row j + on_gradient · gradient."""
+    def combine(self, factors, on_x, out):
+        """out (nblocks, BLOCK) = Σ_j factors[j] · row j + on_x · x; 0 beyond the picture."""
         xp = self.xp
-        factors = xp.asarray(on_pairs[None], dtype=self.blocks.dtype)  # (1, rows)
-        share = float(on_gradient)  # CuPy would take a NumPy scalar for a reason to widen
+        factors = xp.asarray(np.append(factors, on_x)[None], dtype=self.rows.dtype)
 
         def task(chunk):
-            xp.matmul(factors, self.blocks[chunk], out=out[chunk, None])
-            out[chunk] += share * self._cut(gradient, chunk)
+            xp.matmul(factors, self.rows[chunk], out=out[chunk, None])
 
         self._map(task)
+        return out
 
 
 def dot(a, b):

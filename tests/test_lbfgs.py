@@ -109,10 +109,19 @@ def textbook_direction(pairs, g):
     return -r
 
 
-def direction_of(pairs, g):
+def direction_of(pairs):
     out = np.empty(pairs.padded_shape)
-    pairs.combine(*pairs.coefficients(), g, out=out)
-    return out.reshape(-1)[: g.size]
+    return pairs.combine(pairs.direction(), 0.0, out=out).reshape(-1)[: pairs.size]
+
+
+def gather(pairs, s, y, factor=1.0):
+    """Take the step s, over which the gradient changes by y; returns its product with the gradient there."""
+    x_new = np.zeros(pairs.padded_shape)
+    x_new.reshape(-1)[: pairs.size] = pairs.get(Pairs.X) + s
+    g_new = pairs.get(Pairs.GRADIENT) + y
+    along = pairs.measure(x_new, g_new)
+    pairs.keep(x_new, g_new, factor)
+    return along
 
 
 @pytest.mark.parametrize("n", [7, BLOCK, BLOCK + 1, 2 * BLOCK + 100, 20 * BLOCK])
@@ -122,39 +131,66 @@ def direction_of(pairs, g):
 def test_coefficients_are_the_two_loop_recursion(n, count, chunk, factor, monkeypatch):
     monkeypatch.setitem(CHUNK, "numpy", chunk)
     rng = np.random.default_rng(0)
-    kept, pairs = Pairs(np, np.dtype(np.float64), n, 4), []
-    weights = rng.uniform(0.5, 5, n)
     x, g = rng.standard_normal(n), rng.standard_normal(n)
+    kept, pairs = Pairs(x, 4), []
+    kept.look(g)
+    weights = rng.uniform(0.5, 5, n)
     for _ in range(count):
         s = rng.standard_normal(n)
         y = weights * s
         pairs.append((s, y))
-        x_new, g_new = x + factor * s, g + factor * y
-        kept.add(x, x + s, g, g + y, factor)
-        if factor != 1:  # moved in place
-            np.testing.assert_allclose(np.concatenate([x, g]), np.concatenate([x_new, g_new]), rtol=0, atol=1e-13)
-        x, g = x_new, g_new
-    np.testing.assert_allclose(direction_of(kept, g), textbook_direction(pairs[-4:], g), rtol=1e-8, atol=1e-8)
+        assert gather(kept, s, y, factor) == pytest.approx(s @ (g + y), rel=1e-9, abs=1e-9 * n)
+        x, g = x + factor * s, g + factor * y
+        found = np.concatenate([kept.get(Pairs.X), kept.get(Pairs.GRADIENT)])
+        np.testing.assert_allclose(found, np.concatenate([x, g]), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(direction_of(kept), textbook_direction(pairs[-4:], g), rtol=1e-8, atol=1e-8)
+
+
+def test_a_measured_pair_counts_once_it_is_kept():
+    """Trials that are not taken leave no trace but that of the oldest pair, whose place they had."""
+    rng = np.random.default_rng(0)
+    kept, pairs, g = Pairs(np.zeros(300), 3), [], np.ones(300)
+    kept.look(g)
+    for _ in range(4):
+        s = rng.standard_normal(300)
+        pairs.append((s, 2 * s))
+        gather(kept, *pairs[-1])
+        g = g + 2 * s
+    kept.measure(np.full(kept.padded_shape, 1e9), rng.standard_normal(300))
+    np.testing.assert_allclose(direction_of(kept), textbook_direction(pairs[-2:], g), rtol=1e-9, atol=1e-9)
+    gather(kept, *pairs[0])
+    g = g + pairs[0][1]
+    expected = textbook_direction([*pairs[-2:], pairs[0]], g)
+    np.testing.assert_allclose(direction_of(kept), expected, rtol=1e-9, atol=1e-9)
+    with np.errstate(invalid="ignore"):
+        kept.measure(np.full(kept.padded_shape, np.inf), np.full(300, np.nan))
+    kept.clear()
+    gather(kept, *pairs[1])
+    assert np.isfinite(direction_of(kept)).all()
 
 
 def test_another_gradient_is_looked_at():
     rng = np.random.default_rng(0)
-    kept = Pairs(np, np.dtype(np.float64), 9000, 4)
     x, s, g, y, other = (rng.standard_normal(9000) for _ in range(5))
-    kept.add(x, x + s, g, g + y)
+    kept = Pairs(x, 4)
+    kept.look(g)
+    gather(kept, s, y)
     kept.look(other)
-    rows = kept.blocks.transpose(1, 0, 2).reshape(8, -1)[:, :9000]
-    np.testing.assert_allclose(kept.with_gradient, np.append(rows @ other, other @ other), rtol=1e-10, atol=1e-10)
+    rows = kept.rows.transpose(1, 0, 2).reshape(10, -1)[:, :9000]
+    np.testing.assert_allclose(kept.with_gradient, rows[:-1] @ other, rtol=1e-10, atol=1e-10)
+    assert np.array_equal(rows[Pairs.GRADIENT], other)
 
 
 def test_a_pair_without_curvature_is_skipped():
-    kept = Pairs(np, np.dtype(np.float64), 5, 2)
-    s, zero = np.arange(1.0, 6), np.zeros(5)
-    kept.add(zero, s, -s, s)  # y = 2 s
-    for y in (-s, zero):
-        kept.add(zero, s, s - y, s)
+    s = np.arange(1.0, 6)
+    kept = Pairs(np.zeros(5), 2)
+    kept.look(-s)
+    gather(kept, s, 2 * s)
+    for y in (-s, 0 * s):
+        gather(kept, s, y)
+        kept.look(s)
     assert kept.order == [0]
-    np.testing.assert_allclose(direction_of(kept, s), -s / 2)
+    np.testing.assert_allclose(direction_of(kept), -s / 2)
 
 
 def test_bad_pairs_are_forgotten():
@@ -322,7 +358,7 @@ def test_products_with_the_gradient_hold_whatever_happened(monkeypatch):
         kept, g = optimiser.pairs, optimiser.gradient.ravel()
         for k in kept.order:
             for row in (2 * k, 2 * k + 1):
-                v = kept.blocks[:, row].ravel()[:30]
+                v = kept.get(row)
                 assert abs(kept.with_gradient[row] - v @ g) <= 1e-9 * np.linalg.norm(v) * np.linalg.norm(g)
         assert kept.with_gradient[-1] == pytest.approx(g @ g)
     assert len(looks) > 2
@@ -345,7 +381,7 @@ def test_a_moved_step_knows_its_gradient_and_leaves_conjugate_pairs():
         g = f(optimiser.x.ravel())[1]
         np.testing.assert_allclose(optimiser.gradient.ravel(), g, rtol=0, atol=1e-10 * np.abs(g).max())
         kept = optimiser.pairs
-        rows = kept.blocks.transpose(1, 0, 2).reshape(kept.blocks.shape[1], -1)[:, :60]
+        rows = np.stack([kept.get(row) for row in range(40)])
         assert np.all(
             abs(kept.with_gradient[:-1] - rows @ g) <= 1e-9 * np.linalg.norm(rows, axis=1) * np.linalg.norm(g)
         )
@@ -354,7 +390,7 @@ def test_a_moved_step_knows_its_gradient_and_leaves_conjugate_pairs():
             last, newest = kept.order[-2:]
             assert orthogonal(rows[2 * newest], rows[2 * last + 1])
             checked += 1
-        at_zero_slope = orthogonal(optimiser.direction.ravel()[:60], g)  # not where the move was held near 1
+        at_zero_slope = orthogonal(rows[2 * kept.order[-1]], g)  # not where the move was held near 1
         moved += optimiser.moved
     assert checked >= 3
     assert moved >= 6
@@ -382,7 +418,7 @@ def test_a_loss_may_rise_within_the_last_few(monkeypatch):
         monkeypatch.setattr(lbfgs, "RECENT", recent)
         optimiser = LBFGS(image_of(np.full(3, 2.0)), history=3)
         optimiser.recent, optimiser.loss = [9.0, 5.0][-recent:], 5.0
-        optimiser.gradient = image_of(np.full(3, 1.0))
+        optimiser.pairs.look(np.full(3, 1.0))
         losses = iter([7.0, 4.0, 3.0])
         calls = []
 
