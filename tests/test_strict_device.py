@@ -111,7 +111,7 @@ def test_optimisers_keep_their_state_on_the_device(xp, method, bounded):
         assert max(sizes) < 8 * 256  # losses and scalar products only
         assert sum(s >= 1024 for s in xp.crossings.to_device) == 0
         # adam: the losses of one evaluation; l-bfgs: one table of scalar products more, and two numbers for bounds
-        assert len(sizes) == 6 * {"adam": 1, "l-bfgs": 2}[method] + (10 if bounded and method == "l-bfgs" else 0)
+        assert len(sizes) == 6 * {"adam": 1, "l-bfgs": 2}[method] + (12 if bounded and method == "l-bfgs" else 0)
     options = {"bounds": tuple(np.float32(v) for v in limits)} if bounded else {}
     expected = minimize(here, start, method=method, iterations=6, **options)
     assert isinstance(found.image, StrictArray)
