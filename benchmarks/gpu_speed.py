@@ -12,6 +12,7 @@ from minivgg.backend import Device, to_numpy
 from minivgg.fast_gpu import winograd
 from minivgg.vgg import load_kernels
 from style import tiles
+from style.tiling import Tiling
 
 from .gpu_tools import TERMS, ReplayedObjective, guarded, milliseconds, pictures, relative, torch_peer
 from .peer import CONTENT, STYLE
@@ -208,7 +209,7 @@ def _large_one(setup, name, content, style, image):
 
 
 def _tiled(setup, net, content, style):
-    tiling = tiles.Tiling((), ((setup.core, setup.core),))
+    tiling = Tiling((), ((setup.core, setup.core),))
     targets = (
         tiles.content_targets(net, content, (CONTENT,), tiling),
         tiles.style_targets(net, style, STYLE, tiling),

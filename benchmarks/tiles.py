@@ -25,7 +25,8 @@ from style import objective
 from style.objective import Objective, Terms
 from style.optimize import minimize
 from style.plan import format_memory, make_plan, objective_for, parse_memory
-from style.tiles import TiledObjective, Tiling
+from style.tiles import TiledObjective
+from style.tiling import Tiling
 
 TERMS = Terms({"relu4_2": 1.0}, {f"relu{k}_1": 1000.0 for k in range(1, 6)}, tv=1.0)
 LAST = "conv5_1"

@@ -8,9 +8,7 @@ is held all the same.
 from minivgg.fast_cpu.runtime import cores
 from minivgg.fast_cpu.winograd import FEW_TILES, tile_rows
 from minivgg.fast_gpu.winograd import WORKSPACE
-from minivgg.vgg import SMALL_PICTURE
-
-from . import tiles
+from minivgg.vgg import SMALL_PICTURE, level
 
 ELEMENT_COST = 60  # multiplications that take as long as an activation's one way through memory (measured)
 
@@ -77,10 +75,10 @@ class Walk:
         self.net, self.names, self.start = net, names, start
         self.steps = net._steps(names, start)
         self.size, self.size_hw = net.dtype.itemsize, (h, w)
-        base = tiles.level(start)
+        base = level(start)
         self.shapes, before = [], (3 if start is None else net.channels[start], h, w)
         for step in self.steps:
-            depth = tiles.level(step.output) - base
+            depth = level(step.output) - base
             shape = (net.channels[step.output], h >> depth, w >> depth)
             self.shapes.append((before, shape))
             before = shape

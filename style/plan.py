@@ -15,7 +15,8 @@ from minivgg.vgg import activation_size
 from . import objective, tiles
 from .footprint import Walk, network_bytes
 from .lagged import LaggedObjective, put_off
-from .tiles import TiledObjective, Tiling
+from .tiles import TiledObjective
+from .tiling import Tiling, segments
 
 BASE = 110 << 20  # the interpreter with NumPy, SciPy and Pillow
 EXCESS = 1.15  # what tiles take in times of what is counted (2048 and 4096 pixels): uneven buffers leave gaps
@@ -188,7 +189,7 @@ class _Job:
     def _made(self, H, W, tiling, peak, time, keep_transforms=False):
         counts = ()
         if tiling is not None:
-            parts = tiles.segments(self.net.names, self.terms.layers, H, W, tiling)
+            parts = segments(self.net.names, self.terms.layers, H, W, tiling)
             counts = tuple(len(p.tiles) for p in parts)
         # the file's filters and the prepared ones are both there for a moment while the network is loaded
         return Plan(H, W, tiling, self.history, int(peak), self.memory, time, counts, keep_transforms)
@@ -225,7 +226,7 @@ class _Job:
             return 0
         h, w = self.style_size
         layers = tuple(self.terms.style)
-        parts = tiles.segments(self.net.names, layers, h, w, tiling)
+        parts = segments(self.net.names, layers, h, w, tiling)
         live = 3 * h * w * self.net.dtype.itemsize
         peak = 0
         for part in parts:
@@ -290,7 +291,7 @@ def whole_peak(net, terms, H, W, lag=1):
 
 def segment_peak(net, terms, H, W, tiling, index):
     """Bytes that TiledObjective.evaluate takes at its worst moment in one segment, with the content targets."""
-    parts = tiles.segments(net.names, terms.layers, H, W, tiling)
+    parts = segments(net.names, terms.layers, H, W, tiling)
     if index >= len(parts):
         return 0
     part, size = parts[index], net.dtype.itemsize
@@ -309,7 +310,7 @@ def segment_peak(net, terms, H, W, tiling, index):
 
 def tiled_time(net, terms, H, W, tiling):
     """Work of a tiled evaluation in times of an undivided one."""
-    parts = tiles.segments(net.names, terms.layers, H, W, tiling)
+    parts = segments(net.names, terms.layers, H, W, tiling)
     with_style = [i for i, p in enumerate(parts) if any(n in terms.style for n in p.depths)]
     total = 0.0
     for index, part in enumerate(parts):

@@ -26,7 +26,8 @@ from style import losses
 from style.lagged import LaggedObjective
 from style.objective import Objective, Terms, content_targets, style_targets
 from style.optimize import minimize
-from style.tiles import TiledObjective, Tiling
+from style.tiles import TiledObjective
+from style.tiling import Tiling
 
 ROOT = Path(__file__).resolve().parent.parent
 STYLE = ("relu1_1", "relu2_1", "relu3_1")

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from minivgg.vgg import VGG, layer_names
-from style import objective, tiles
+from style import objective, tiles, tiling
 from style.objective import Objective, Terms
-from style.tiles import TiledObjective, Tiling
+from style.tiles import TiledObjective
+from style.tiling import Tiling
 
 WIDTHS = (4, 5, 6, 7, 8)
 TERMS = Terms(
@@ -88,16 +89,16 @@ def test_tiles_equal_the_whole(grid, pooling):
 def test_odd_sizes_and_grids(size, core):
     case = make_case(*size)
     expected = Objective(*case[:4]).evaluate(case[4])
-    for tiling in (Tiling((), (core,)), Tiling(("pool3",), (core, core))):
-        assert_same(TiledObjective(*case[:4], tiling=tiling).evaluate(case[4]), expected, 1e-12)
+    for grid in (Tiling((), (core,)), Tiling(("pool3",), (core, core))):
+        assert_same(TiledObjective(*case[:4], tiling=grid).evaluate(case[4]), expected, 1e-12)
 
 
 @pytest.mark.parametrize("kernels", ["textbook", "fast"])
 def test_float32_and_both_kernels(kernels):
     case = make_case(97, 131, np.float32, kernels=kernels, widths=(16, 16, 24, 24, 32))
     expected = Objective(*case[:4]).evaluate(case[4])
-    for tiling in GRIDS.values():
-        found = TiledObjective(*case[:4], tiling=tiling).evaluate(case[4])
+    for grid in GRIDS.values():
+        found = TiledObjective(*case[:4], tiling=grid).evaluate(case[4])
         assert_same(found, expected, 1e-5)
         assert found.gradient.dtype == np.float32
 
@@ -162,19 +163,19 @@ def test_targets_in_tiles(grid):
 def test_a_smaller_halo_is_noticed(monkeypatch):
     """The halo is not larger than it must be: with 8 pixels less (one unit of the rounding) the digits change."""
     case = make_case(80, 80)
-    tiling = Tiling(("pool3",), ((40, 40), WHOLE))
+    grid = Tiling(("pool3",), ((40, 40), WHOLE))
     expected = Objective(*case[:4]).evaluate(case[4])
-    assert_same(TiledObjective(*case[:4], tiling=tiling).evaluate(case[4]), expected, 1e-12)
-    exact = tiles.halo
-    monkeypatch.setattr(tiles, "halo", lambda table, base: max(0, exact(table, base) - 8))
-    assert worst(TiledObjective(*case[:4], tiling=tiling).evaluate(case[4]).gradient, expected.gradient) > 1e-6
+    assert_same(TiledObjective(*case[:4], tiling=grid).evaluate(case[4]), expected, 1e-12)
+    exact = tiling.halo
+    monkeypatch.setattr(tiling, "halo", lambda table, base: max(0, exact(table, base) - 8))
+    assert worst(TiledObjective(*case[:4], tiling=grid).evaluate(case[4]).gradient, expected.gradient) > 1e-6
 
 
 def test_halo_is_the_receptive_field():
     """A core place of the segment's end depends on pixels `halo` away, and on none farther."""
     net = make_net()
     table = net.names[: net.names.index("pool3") + 1]
-    assert tiles.halo(table, 0) == 1 + 1 + 2 + 2 + 4 * 4
+    assert tiling.halo(table, 0) == 1 + 1 + 2 + 2 + 4 * 4
     x = np.random.default_rng(0).standard_normal((1, 3, 96, 96)) * 60
     feats, cache = net.forward(x, ["relu3_4"])
     seed = np.zeros_like(feats["relu3_4"])
@@ -188,7 +189,7 @@ def test_halo_is_the_receptive_field():
 @pytest.mark.parametrize("size, core, align", [(97, 32, 8), (131, 24, 16), (7, 8, 8), (64, 64, 8), (65, 8, 8)])
 @pytest.mark.parametrize("offset", [0, 4])
 def test_edges_divide_the_axis(size, core, align, offset):
-    e = tiles.edges(size, core, align, offset, 4)
+    e = tiling.edges(size, core, align, offset, 4)
     assert e[0] == 0
     assert e[-1] == size
     assert sorted(set(e)) == e
@@ -199,10 +200,10 @@ def test_edges_divide_the_axis(size, core, align, offset):
 @pytest.mark.parametrize("grid", GRIDS)
 def test_regions_keep_the_grid_of_windows_and_of_winograd(grid):
     net = make_net()
-    for segment in tiles.segments(net.names, TERMS.layers, 97, 131, GRIDS[grid]):
-        base = tiles.level(segment.start)
+    for segment in tiling.segments(net.names, TERMS.layers, 97, 131, GRIDS[grid]):
+        base = tiling.level(segment.start)
         first, last = (net.names.index(n) if n else -1 for n in (segment.start, segment.end or "relu5_1"))
-        depth = max(tiles.level(n) - base for n in net.names[first + 1 : last + 1] if n.startswith("conv"))
+        depth = max(tiling.level(n) - base for n in net.names[first + 1 : last + 1] if n.startswith("conv"))
         for tile in segment.tiles:
             assert tile.region[0] % (4 << depth) == 0
             assert tile.region[2] % (4 << depth) == 0
