@@ -66,8 +66,9 @@ class LBFGS:
             slope = self._afresh(evaluate)
             if not slope < 0:
                 return "the gradient is zero"
+        fresh = not self.pairs.order and not self.moved  # now: the search takes a pair's place and may evaluate x
         found = self._search(evaluate, slope)
-        if found is None and (self.pairs.order or self.moved):
+        if found is None and not fresh:
             found = self._search(evaluate, self._afresh(evaluate))
         if found is None:
             return "no lower loss along the gradient: the rounding of the loss is reached"
@@ -248,7 +249,7 @@ def lbfgs(
     """L-BFGS for optimize.minimize, on the picture's own device and in its own type.
 
     history       pairs (s, y) kept
-    tolerance     stop when (f_k - f_{k+1}) / max(|f_k|, |f_{k+1}|, 1) falls to it, as SciPy's ftol; 0: never
+    tolerance     stop when |f_k - f_{k+1}| / max(|f_k|, |f_{k+1}|, 1) falls to it, as SciPy's ftol; 0: never
     bounds        (low, high), arrays that broadcast to the image, or None
     precondition  α of precondition.Spectrum: the optimiser then works on the picture's weighted spectrum; 0: on pixels
     state         what LBFGS.state() gave in an earlier run: goes on from there, to the bit; `image` gives the device

@@ -19,8 +19,9 @@ CHUNK = {"numpy": 1 << 22, "cupy": 1 << 26}  # values of the pairs handled at a 
 class Pairs:
     """The last pairs (s, y), the gradient and the point x, and their scalar products.
 
-    rows           (nblocks, 2·history + 2, BLOCK): s of place k in row 2k, y in row 2k+1, 0 where nothing is kept; then
-                   the gradient, then x. Cut into blocks so that one batched product reads each block once
+    rows           (nblocks, 2·history + 2, BLOCK): s of place k in row 2k, y in row 2k+1, of no meaning where the
+                   place is not in use; then the gradient, then x. Cut into blocks so that one batched product reads
+                   each block once
     products       (2·history, history) scalar products of the pairs' rows with the y, double precision, on the host; 0
                    for an s and an older y, which the two loops never ask for
     with_gradient  (2·history + 1,) those of all rows but x with the gradient
@@ -44,6 +45,7 @@ class Pairs:
         """Forget all pairs, and what was measured, which need not be finite: no row may spoil a product."""
         self.order = []
         self.rows[:, : self.GRADIENT] = 0
+        self.products[:] = self.with_gradient[:-1] = 0
 
     def get(self, row):
         """A copy of a row, flat, (size,)."""
@@ -98,11 +100,13 @@ class Pairs:
         factor  1: x_new and g_new themselves, which are those that were measured. Else the pair that is kept is
                 (factor · s, factor · y): BFGS's update is the same for a pair of any length
         Curvature condition (Nocedal & Wright, eq. 6.7): without sᵀy > 0 the matrix would no longer be positive
-        definite, so a pair whose sᵀy is not above rounding, or whose y is 0 (squared), is dropped again and leaves its
-        place empty.
+        definite, so a pair whose sᵀy is not above the rounding of sᵀg (as in SciPy's), or whose y is 0 (squared), is
+        dropped again.
         """
         slot, with_g, with_y = self._measured
         s, y = 2 * slot, 2 * slot + 1
+        before = with_g[s] - with_y[s]  # sᵀg where the step began
+        curved = with_y[s] > np.finfo(self.rows.dtype).eps * abs(before) and with_y[y] > 0
         if factor == 1:
             self.put(self.X, x_new.reshape(-1)[: self.size])
             self.put(self.GRADIENT, g_new)
@@ -117,7 +121,7 @@ class Pairs:
         with_y = factor * with_y[:-1]
         self.products[s], self.products[y] = 0, with_y[1::2]
         self.products[:, slot] = with_y
-        if with_y[s] > np.finfo(self.rows.dtype).eps * with_y[y] > 0:
+        if curved:
             self.order.append(slot)
 
     def _move(self, part, s, y, factor):
@@ -151,8 +155,9 @@ class Pairs:
 
     def last(self, length):
         """Factors (2·history + 1,) that make `length` times the s that was measured last."""
-        factors = np.zeros_like(self.with_gradient)
-        factors[2 * self._measured[0]] = length
+        slot, factors = self._measured[0], np.zeros_like(self.with_gradient)
+        factors[2 * slot] = length
+        self.rows[:, 2 * slot + 1] = 0  # y need not be finite, and 0 times that is no number
         return factors
 
     def direction(self):

@@ -79,11 +79,12 @@ def test_rosenbrock(dtype, error, first_step, monkeypatch):
     assert outcome.image.dtype == dtype
 
 
+@pytest.mark.parametrize("dtype, error", [(np.float64, 1e-5), (np.float32, 2e-3)])
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
-def test_the_unit_of_the_loss_does_not_matter(scale):
-    start = image_of(np.tile([-1.2, 1.0, 0.7], 4))
+def test_the_unit_of_the_loss_does_not_matter(scale, dtype, error):
+    start = image_of(np.tile([-1.2, 1.0, 0.7], 4), dtype)
     outcome = minimize(Function(rosenbrock, scale), start, method="l-bfgs", iterations=300)
-    assert np.abs(outcome.image - 1).max() < 1e-5
+    assert np.abs(outcome.image - 1).max() < error
 
 
 def test_a_small_style_objective_against_scipy():
@@ -165,6 +166,7 @@ def test_a_measured_pair_counts_once_it_is_kept():
     with np.errstate(invalid="ignore"):
         kept.measure(np.full(kept.padded_shape, np.inf), np.full(300, np.nan))
     kept.clear()
+    assert not kept.products.any() and not kept.with_gradient[:-1].any()
     gather(kept, *pairs[1])
     assert np.isfinite(direction_of(kept)).all()
 
@@ -448,6 +450,48 @@ def test_a_guessed_gradient_is_not_searched_from():
     base, wall = optimiser.x.copy(), len(seen) + 1
     assert optimiser.step(evaluate) == ""
     assert np.array_equal(seen[wall], base)
+
+
+@pytest.mark.parametrize("history", [1, 5])
+def test_a_search_that_fails_is_begun_afresh(history):
+    """Along the gradient, with no pairs, even where the one pair's place has been taken and x been evaluated."""
+    f, c = quadratic(30, condition=10)
+    optimiser, walls, base = LBFGS(image_of(np.zeros(30)), history=history), 0, None
+
+    def evaluate(x):
+        nonlocal walls
+        loss, gradient = plain(Function(f))(x)
+        if walls and not np.array_equal(x, base):
+            walls, loss = walls - 1, 1e9
+        return loss, gradient
+
+    for _ in range(4):
+        assert optimiser.step(evaluate) == ""
+    before, walls, base = optimiser.loss, lbfgs.MAX_TRIALS, optimiser.x
+    assert optimiser.moved
+    assert optimiser.step(evaluate) == ""
+    assert walls == 0
+    assert optimiser.loss < before
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_gradient_that_is_not_finite_spoils_no_later_trial(value, dtype, monkeypatch):
+    monkeypatch.setattr(LBFGS, "_afresh", lambda *args: pytest.fail("the pairs need not be dropped"))
+    f, c = quadratic(30, condition=10)
+    optimiser, bad = LBFGS(image_of(np.zeros(30), dtype), history=3), []
+
+    def evaluate(x):
+        assert np.isfinite(x).all()
+        loss, gradient = plain(Function(f))(x)
+        return (np.inf, np.full_like(gradient, value)) if bad and bad.pop() else (loss, gradient)
+
+    for step in range(12):
+        bad[:] = [True] if step in (3, 4, 7) else []
+        with np.errstate(invalid="ignore"):
+            assert optimiser.step(evaluate) == ""
+    assert np.isfinite(optimiser.x).all()
+    assert np.abs(optimiser.x.ravel() - c).max() < 0.1
 
 
 def test_a_long_line_search_ends():
