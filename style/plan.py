@@ -44,6 +44,8 @@ class Plan:
     time     predicted time of an evaluation, in times of an undivided one
     tiles    number of tiles of each segment
     keep_transforms  VGG.keep_transforms: whether there is room for them
+    lag      evaluations from one of a term that hardly bends to its next, at most; 1: all are exact
+    notes    what the plan could not give as it was asked for
     """
 
     height: int
@@ -55,9 +57,14 @@ class Plan:
     time: float
     tiles: tuple = ()
     keep_transforms: bool = False
+    lag: int = 1
+    notes: tuple = ()
 
     def describe(self):
         """One line for the user."""
+        return "; ".join([self._division(), *self.notes])
+
+    def _division(self):
         size = f"{self.width}x{self.height}"
         memory = f"about {format_memory(self.peak)} of {format_memory(self.memory)}"
         if self.tiling is None:
@@ -105,7 +112,8 @@ def make_plan(
     memory      bytes the whole process (or the GPU) may take; None: what is free, less a margin
     device      minivgg.backend.Device; None: the CPU
     optimizer   "l-bfgs-b", "l-bfgs" or "adam"; None: single evaluations
-    lag         of objective_for
+    lag         evaluations from one of a term that hardly bends to its next, at most. In tiles, and where the loss has
+                no such term, all are exact
     style_size  (height, width) of the style picture, if its targets are still to be computed
     held        bytes that the caller keeps beside the objective and the optimiser: pictures in their own size, filters
                 as loaded
@@ -116,7 +124,7 @@ def make_plan(
     base = network_bytes(net) + (0 if on_gpu else BASE)
     if memory is None:
         memory = available_memory(device, base + held)
-    job = _Job(net, terms, optimizer, history, bounds, lag, style_size, base + held, memory, on_gpu)
+    job = _Job(net, terms, optimizer, history, history, bounds, lag, style_size, base + held, memory, on_gpu)
     plan = job.plan(height, width)
     if plan is None:
         raise MemoryBudgetError(job.refusal(height, width))
@@ -141,6 +149,7 @@ class _Job:
     terms: object
     optimizer: str
     history: int
+    asked: int  # pairs, of which `history` may be fewer
     bounds: bool
     lag: int
     style_size: tuple | None
@@ -191,8 +200,16 @@ class _Job:
         if tiling is not None:
             parts = segments(self.net.names, self.terms.layers, H, W, tiling)
             counts = tuple(len(p.tiles) for p in parts)
+        lag, notes = self.lag, []
+        if self.history < self.asked:
+            notes.append(f"L-BFGS keeps {self.history} of {self.asked} pairs")
+        if lag > 1 and (tiling is not None or not put_off(self.terms, self.net.names)):
+            lag = 1
+            notes.append("every evaluation exact (" + ("tiles)" if tiling is not None else "no term to put off)"))
         # the file's filters and the prepared ones are both there for a moment while the network is loaded
-        return Plan(H, W, tiling, self.history, int(peak), self.memory, time, counts, keep_transforms)
+        return Plan(
+            H, W, tiling, self.history, int(peak), self.memory, time, counts, keep_transforms, lag, tuple(notes)
+        )
 
     def _tiled(self, H, W, cuts, edges, room):
         """(time, peak, Tiling) with the largest tiles that fit, or None. Segments are chosen one by one: the peak of
@@ -356,13 +373,11 @@ def _content_bytes(net, terms, H, W):
     return total
 
 
-def objective_for(plan, net, terms, content_image, style_image, *, lag=1):
+def objective_for(plan, net, terms, content_image, style_image):
     """The Objective, LaggedObjective or TiledObjective of a plan, with its targets.
 
     content_image  (1, 3, H, W) network input of the plan's size
     style_image    (1, 3, h, w) network input, or targets {layer: A / M} that are there already
-    lag            evaluations from one of a term that hardly bends to its next, at most; in tiles, and where the loss
-                   has no such term, all are exact
     """
     H, W = content_image.shape[2:]
     if (plan.height, plan.width) != (H, W):
@@ -377,6 +392,6 @@ def objective_for(plan, net, terms, content_image, style_image, *, lag=1):
     net.release()
     if plan.tiling is not None:
         return TiledObjective(net, terms, content, style, tiling=plan.tiling)
-    if lag > 1 and put_off(terms, net.names):
-        return LaggedObjective(net, terms, content, style, lag=lag)
+    if plan.lag > 1:
+        return LaggedObjective(net, terms, content, style, lag=plan.lag)
     return objective.Objective(net, terms, content, style)

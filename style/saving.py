@@ -3,6 +3,7 @@
 A picture is (H, W, 3), RGB 0..255 in sRGB. Every failure is an `ImageError` of one line.
 """
 
+import errno
 import io
 import json
 import os
@@ -26,8 +27,13 @@ FORMATS = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)  # what file systems without hard links say
 LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}  # what the formats can hold
 _TEXT_LIMIT = 60_000  # bytes; a JPEG segment ends at 65533
+
+
+class OutputExistsError(ImageError):
+    """There is a file of this name, which is not to be replaced."""
 
 
 def check_output(path, overwrite=False, *, size_hw=None):
@@ -38,13 +44,13 @@ def check_output(path, overwrite=False, *, size_hw=None):
     path = Path(path)
     fmt = _format(path)
     folder = Path(os.path.realpath(path)).parent
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ImageError(f"{path}: a folder; expected a file name such as {path / 'out.png'}")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise ImageError(f"{path}: the folder {folder} does not exist; make it first")
-    if path.exists():
+    if os.path.exists(path):
         if not overwrite:
-            raise ImageError(f"{path}: exists already; give another name or --overwrite")
+            raise OutputExistsError(f"{path}: exists already; give another name or --overwrite")
         if not os.access(path, os.W_OK):
             raise ImageError(f"{path}: write-protected; give another name")
     if size_hw is not None:
@@ -65,13 +71,14 @@ def check_output(path, overwrite=False, *, size_hw=None):
     return path
 
 
-def save(path, rgb, *, alpha=None, metadata=None, quality=95):
+def save(path, rgb, *, alpha=None, metadata=None, quality=95, replace=True):
     """Write a picture whole or not at all: temporary file in the same folder, flushed to the disk, renamed.
 
     rgb (H, W, 3) 0..255, alpha (H, W) 0..1 or None
     `metadata` (JSON values) is stored inside the picture: PNG in an iTXt chunk "minivgg-style", JPEG and WebP in
     EXIF's UserComment, TIFF in ImageDescription. An sRGB profile is embedded. JPEG has no alpha: the picture is
     composited on white. `quality` is JPEG's and WebP's; WebP's colour is half-resolution unless it is 100.
+    Without `replace` a file that is there stays, also one that came a moment ago: OutputExistsError.
     """
     path = Path(path)
     data = _encode(path, np.asarray(rgb), alpha, metadata, quality)
@@ -84,11 +91,28 @@ def save(path, rgb, *, alpha=None, metadata=None, quality=95):
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, target)
+            if replace:
+                os.replace(temporary, target)
+            else:
+                _link(temporary, target)
         finally:  # also at Ctrl-C
             temporary.unlink(missing_ok=True)
+    except FileExistsError:
+        raise OutputExistsError(f"{path}: exists already") from None
     except OSError as error:
         raise ImageError(f"{path}: cannot be written ({one_line(error)})") from None
+
+
+def _link(temporary, target):
+    """Give the file its name, unless there is one of that name: FileExistsError."""
+    try:
+        os.link(temporary, target)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        if os.path.lexists(target):
+            raise FileExistsError from None
+        os.replace(temporary, target)
 
 
 def read_metadata(path):

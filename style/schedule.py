@@ -37,8 +37,9 @@ def stages(settings, content_hw, style_hw):
     s = settings
     given = _sizes(s.scales)
     size = s.size if s.size is not None or given is None else given[-1][0]
+    measure = min if s.side == "shortest" else max
     final = fitted(size, content_hw, s.side)
-    style_final = fitted(s.style_size or size or max(final), style_hw, s.side)
+    style_final = fitted(s.style_size or size or measure(final), style_hw, s.side)
     found = []
     for position, (ratio, iterations) in enumerate(_ratios(s.scales, given, size, final)):
         hw, style_hw = (tuple(max(1, round(v * ratio)) for v in whole) for whole in (final, style_final))
@@ -48,20 +49,26 @@ def stages(settings, content_hw, style_hw):
 
 def fitted(size, hw, side):
     """(height, width) of a picture brought to `size`; None is DEFAULT_SIZE, or the picture's own where smaller."""
-    return images.fit(min(DEFAULT_SIZE, max(hw)) if size is None else size, *hw, side=side)
+    own = min(hw) if side == "shortest" else max(hw)
+    return images.fit(min(DEFAULT_SIZE, own) if size is None else size, *hw, side=side)
 
 
 def _sizes(scales):
     """[(size, evaluations or None)] from "256:300,512"; None when sizes are not what `scales` says."""
-    if isinstance(scales, int) or scales == "auto" or scales.isdigit():
+    if isinstance(scales, int) or scales == "auto" or _whole(scales):
         return None
     sizes = []
     for part in scales.split(","):
         size, colon, iterations = part.strip().partition(":")
-        if not size.isdigit() or int(size) < SMALLEST or (colon and not (iterations.isdigit() and int(iterations))):
+        if not _whole(size) or int(size) < SMALLEST or (colon and not (_whole(iterations) and int(iterations))):
             raise SettingsError(f"--scales {scales}: {part!r} is neither a size nor size:evaluations")
         sizes.append((int(size), int(iterations) if colon else None))
     return sizes
+
+
+def _whole(text):
+    """Whether int() takes it; isdigit() alone would let ² through."""
+    return text.isascii() and text.isdecimal()
 
 
 def _ratios(scales, given, size, final):

@@ -3,6 +3,8 @@
 import dataclasses
 import difflib
 import math
+import numbers
+import os
 import tomllib
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,6 +18,23 @@ SIDES = ("longest", "shortest")
 OPTIMIZER_ALIASES = {"lbfgs": "l-bfgs-b", "lbfgsb": "l-bfgs-b", "lbfgs-b": "l-bfgs-b"}
 DEFAULT_SIZE = 512
 MAX_SIZE = 65500
+
+
+TYPES = {  # of options, by the type of the default or by name
+    int: (numbers.Integral,),
+    float: (numbers.Real,),
+    str: (str,),
+    bool: (bool,),
+    "size": (numbers.Integral,),
+    "style_size": (numbers.Integral,),
+    "scales": (str, numbers.Integral),
+    "memory": (str, numbers.Integral),
+    "weights": (str, os.PathLike),
+    "adam_betas": (tuple, list),
+    "init": (object,),
+    "content_layers": (str, dict, list, tuple, set),
+    "style_layers": (str, dict, list, tuple, set),
+}
 
 
 class SettingsError(ValueError):
@@ -59,14 +78,28 @@ class Settings:
     memory: str | int | None = None  # "2GB", bytes, or None: what is free, less a margin
 
     def __post_init__(self):
+        self._check_types()
         object.__setattr__(self, "optimizer", OPTIMIZER_ALIASES.get(self.optimizer, self.optimizer))
         object.__setattr__(self, "adam_betas", tuple(self.adam_betas))
         for name in ("content_layers", "style_layers"):
             object.__setattr__(self, name, parse_layers(name, getattr(self, name)))
         self._check_choices()
         self._check_numbers()
-        if not (self.content_layers or self.style_layers or self.tv_weight):
-            raise SettingsError("nothing to optimise: no content layers, no style layers and no total variation")
+        factors = [self.content_weight * v for v in self.content_layers.values()]
+        factors += [self.style_weight * v for v in self.style_layers.values()]
+        if not any((*factors, self.tv_weight)):
+            raise SettingsError("nothing to optimise: no content, no style and no total variation, or all of weight 0")
+
+    def _check_types(self):
+        for f in dataclasses.fields(self):
+            expected, value = TYPES.get(f.name) or TYPES[type(f.default)], getattr(self, f.name)
+            plain_number = isinstance(value, numbers.Number) and not isinstance(value, bool)
+            fits = isinstance(value, expected) and (bool in expected or plain_number or not isinstance(value, bool))
+            if not fits and not (value is None and f.default is None):
+                names = " or ".join(t.__name__.lower() for t in expected)
+                raise SettingsError(f"{_flag(f.name)} {value!r}: expected {names}, found {type(value).__name__}")
+        if len(self.adam_betas) != 2 or not all(isinstance(b, numbers.Real) and 0 <= b < 1 for b in self.adam_betas):
+            raise SettingsError(f"--adam-betas {self.adam_betas!r}: expected two numbers from 0 to below 1")
 
     def _check_choices(self):
         choices = {
@@ -103,8 +136,9 @@ class Settings:
                 raise SettingsError(f"{_flag(name)} {value}: expected {low} to {high}")
             if value is not None and math.isinf(value):
                 raise SettingsError(f"{_flag(name)} {value}: expected a finite number")
-        if not 0 < self.learning_rate < math.inf:
-            raise SettingsError(f"--learning-rate {self.learning_rate}: expected more than 0")
+        for name in ("learning_rate", "adam_eps"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise SettingsError(f"{_flag(name)} {getattr(self, name)}: expected more than 0")
         if self.memory is not None:
             try:
                 parse_memory(self.memory)
@@ -118,8 +152,9 @@ class Settings:
             raise SettingsError(f"--tv-beta {self.tv_beta}: expected 1 to 4")
 
     def to_dict(self):
-        """Plain values, as they are stored with the picture."""
-        return dataclasses.asdict(self)
+        """Plain values, as they are stored with the picture; a start that is a picture by that word alone."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return values | {"init": os.fspath(self.init) if isinstance(self.init, str | os.PathLike) else "a picture"}
 
 
 def settings_from(preset=None, **options):
@@ -145,12 +180,37 @@ def settings_from(preset=None, **options):
         if "," in str(values.get("scales")):  # a preset's list of sizes ends with its own size
             values.pop("scales")
     try:
-        return Settings(**{**values, **options})
+        settings = Settings(**{**values, **options})
+        _refuse_idle(settings, options)
+        return settings
     except SettingsError as e:
         for name in values.keys() - options.keys():  # what the user did not type
             if str(e).startswith(f"{_flag(name)}:"):
                 raise SettingsError(f"{e} (--preset {preset} sets {values[name]})") from None
         raise
+
+
+def _refuse_idle(s, given):
+    """Refuse what was asked for and would do nothing."""
+    init = s.init if isinstance(s.init, str) else "a picture"
+    sizes = [part for part in str(s.scales).split(",") if ":" in part] if "," in str(s.scales) else []
+    needs = {
+        "learning_rate": (s.optimizer == "adam", "--optimizer adam"),
+        "adam_betas": (s.optimizer == "adam", "--optimizer adam"),
+        "adam_eps": (s.optimizer == "adam", "--optimizer adam"),
+        "history": (s.optimizer != "adam", "--optimizer l-bfgs-b or l-bfgs"),
+        "tolerance": (s.optimizer != "adam", "--optimizer l-bfgs-b or l-bfgs"),
+        "noise_level": (init in ("noise", "blend"), "--init noise or blend"),
+        "noise_ratio": (init == "blend", "--init blend"),
+        "tv_beta": (s.tv_weight > 0, "--tv-weight above 0"),
+        "iterations": (
+            not sizes or len(sizes) < len(str(s.scales).split(",")),
+            f"sizes without evaluations of their own, unlike --scales {s.scales}",
+        ),
+    }
+    for name, (works, what) in needs.items():
+        if name in given and not works:
+            raise SettingsError(f"{_flag(name)}: works with {what}")
 
 
 @cache

@@ -15,7 +15,6 @@ import os
 import platform
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -41,8 +40,11 @@ def transfer(content, style, *, preset=None, callback=None, output=None, **optio
     output          a file to save to as well; checked before the work starts
     options         fields of settings.Settings: size=512, iterations=200, optimizer="adam", …
 
-    Raises SettingsError, ImageError, WeightsError or BackendError, each with a one-line message, before the work.
+    Raises SettingsError, ImageError, WeightsError, BackendError or MemoryBudgetError, each with a one-line message,
+    before the work.
     """
+    if callback is not None and not callable(callback):
+        raise SettingsError(f"callback {callback!r}: expected a function of one argument, or None")
     if output is not None:
         saving.check_output(output, overwrite=True)
     result = Job(content, style, settings_from(preset, **options)).run(callback)
@@ -71,9 +73,9 @@ class Result:
         """(H, W, 3) uint8."""
         return images.to_uint8(self.rgb)
 
-    def save(self, path):
-        """Write the picture with its metadata, atomically; the format is the suffix's."""
-        saving.save(path, self.rgb, alpha=self.alpha, metadata=self.metadata)
+    def save(self, path, replace=True):
+        """Write the picture with its metadata, atomically; the format is the suffix's. replace  as for saving.save"""
+        saving.save(path, self.rgb, alpha=self.alpha, metadata=self.metadata, replace=replace)
 
 
 class Job:
@@ -82,6 +84,8 @@ class Job:
     def __init__(self, content, style, settings):
         self.settings = settings
         self.device = resolve_device(settings.device)
+        if self.device.kind == "cpu" and settings.precision != "float32":
+            raise SettingsError(f"--precision {settings.precision}: on a GPU only; the processor has float32")
         self.content, self.style = images.as_picture(content), images.as_picture(style)
         self.start = images.as_picture(settings.init) if not _is_name(settings.init) else None
         self.network = weights.load(settings.weights)
@@ -105,38 +109,36 @@ class Job:
         callback  called with a Progress after each evaluation, counted over all stages
         on_stage  called with (stage, Result) after each stage but the last
         """
-        image, before = None, None
-        for coarser, stage in itertools.pairwise((None, *self.stages)):
-            try:
-                start = self.initial_image(stage) if image is None else self._enlarged(image, coarser, stage)
-                objective = self.objective(stage)
-            except KeyboardInterrupt:
-                if before is None:
-                    raise
-                message = f"interrupted after {before.evaluations} evaluations"
-                return self._result(dataclasses.replace(before, status="interrupted", message=message))
-            outcome = minimize(
-                objective,
-                start,
-                method=self.settings.optimizer,
-                iterations=stage.iterations,
-                callback=callback and (lambda p, before=before: callback(_counted_on(p, before))),
-                **self._optimizer_options(stage),
-            )
-            outcome = _joined(before, outcome)
-            image, before = outcome.image, outcome
-            if outcome.status not in ("done", "converged"):
-                break
-            if on_stage is not None and stage is not self.stages[-1]:
-                on_stage(stage, self._result(outcome))
-        return self._result(outcome)
+        before = None
+        try:
+            for coarser, stage in itertools.pairwise((None, *self.stages)):
+                start = self.initial_image(stage) if before is None else self._enlarged(before.image, coarser, stage)
+                outcome = minimize(
+                    self.objective(stage),
+                    start,
+                    method=self.settings.optimizer,
+                    iterations=stage.iterations,
+                    callback=callback and (lambda p, before=before: callback(_counted_on(p, before))),
+                    **self._optimizer_options(stage),
+                )
+                before = _joined(before, outcome)
+                if before.status not in ("done", "converged"):
+                    break
+                if on_stage is not None and stage is not self.stages[-1]:
+                    on_stage(stage, self._result(before))
+            return self._result(before)
+        except KeyboardInterrupt:  # minimize() has its own: this one came before, between or after
+            if before is None:
+                raise
+            message = f"interrupted after {before.evaluations} evaluations"
+            return self._result(dataclasses.replace(before, status="interrupted", message=message))
 
     def objective(self, stage):
         """The Objective of one stage, with its targets."""
         self.net.release()
         content = self._input(self.content, stage.size)
         style = self._input(self.style, stage.style_size)
-        return objective_for(self.plans[stage], self.net, self.terms, content, style, lag=self.settings.lag)
+        return objective_for(self.plans[stage], self.net, self.terms, content, style)
 
     @property
     def net(self):
@@ -153,7 +155,9 @@ class Job:
     def _plan(self, stage):
         """How one stage fits into the memory. Raises MemoryBudgetError, naming the largest size that would."""
         s = self.settings
-        held = self.content.rgb.nbytes + self.style.rgb.nbytes + 2 * 4 * 3 * math.prod(stage.style_size)
+        pictures = [p for p in (self.content, self.style, self.start) if p is not None]
+        held = sum(p.rgb.nbytes + (0 if p.alpha is None else p.alpha.nbytes) for p in pictures)
+        held += 2 * 4 * 3 * math.prod(stage.style_size)
         return make_plan(
             self.net,
             self.terms,
@@ -199,10 +203,12 @@ class Job:
             "settings": self.settings.to_dict(),
             "stages": [
                 {"size": s.size[::-1], "style size": s.style_size[::-1], "iterations": s.iterations}
+                | {"history": self.plans[s].history, "lag": self.plans[s].lag, "memory": self.plans[s].describe()}
                 for s in self.stages
             ],
             "content": _provenance(self.content),
             "style": _provenance(self.style),
+            **({} if self.start is None else {"init": _provenance(self.start)}),
             "weights": {"name": self.network.name, "sha256": self.network.sha256},
             "result": {
                 **outcome.totals,
@@ -301,9 +307,14 @@ def _joined(before, outcome):
         return outcome
     kept = outcome if math.isfinite(outcome.totals["loss"]) else before
     count = outcome.evaluations + before.evaluations
+    messages = {
+        "done": f"all {count} evaluations done",
+        "interrupted": f"interrupted after {count} evaluations",
+        "stopped": f"stopped on request after {count} evaluations",
+    }
     return dataclasses.replace(
         outcome,
-        message=f"all {count} evaluations done" if outcome.status == "done" else outcome.message,
+        message=messages.get(outcome.status, outcome.message),
         image=kept.image,
         totals=kept.totals,
         evaluations=count,
@@ -314,9 +325,11 @@ def _joined(before, outcome):
 
 def _is_name(init):
     """Whether --init names one of our starts; anything else is a file that must exist."""
+    if not isinstance(init, str | os.PathLike):
+        return False
     if init in INITS:
         return True
-    if not isinstance(init, str | os.PathLike) or Path(init).exists():
+    if os.path.exists(init) or str(init).startswith("sample:"):
         return False
     raise SettingsError(f"--init {str(init)!r}: neither {', '.join(INITS)} nor a file that exists")
 

@@ -227,10 +227,13 @@ def test_the_plan_decides():
     counted = [make_plan(net, terms, 96, 128, memory=10**9, optimizer="l-bfgs", lag=lag).peak for lag in (1, 20)]
     assert counted[1] - counted[0] == 4 * (7 * net.channels["relu4_1"] * 12 * 16 + 5 * 3 * 96 * 128)
     whole = make_plan(net, terms, 96, 128, memory=10**9, lag=20)
-    assert isinstance(objective_for(whole, net, terms, image, style, lag=20), LaggedObjective)
-    assert type(objective_for(whole, net, terms, image, style)) is Objective
+    assert isinstance(objective_for(whole, net, terms, image, style), LaggedObjective)
+    exact = make_plan(net, terms, 96, 128, memory=10**9)
+    assert type(objective_for(exact, net, terms, image, style)) is Objective
     none = Terms({"relu4_2": 1.0})
-    assert type(objective_for(whole, net, none, image, {}, lag=20)) is Objective
+    plan = make_plan(net, none, 96, 128, memory=10**9, lag=20)
+    assert type(objective_for(plan, net, none, image, {})) is Objective
+    assert "exact (no term to put off)" in plan.describe()
 
 
 def test_where_it_cannot_be_used():

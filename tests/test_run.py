@@ -1,5 +1,7 @@
 """The command line as a user meets it: the picture, the plan, the log, exit codes, one line for every mistake."""
 
+import argparse
+import io
 import json
 import os
 import signal
@@ -13,7 +15,9 @@ import pytest
 
 import weights
 from benchmarks import autodiff
-from style import images, run, saving
+from style import images, report, run, saving
+from style.objective import Objective
+from style.optimize import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,7 +51,7 @@ def test_makes_a_picture_and_says_what_it_does(folder, capsys):
         "relu4_2",
         "cpu",
         "l-bfgs-b from content, seed 0: 6 at 56x40 evaluations",
-        "the first evaluation",
+        "s an evaluation: about",
         "wrote",
     ):
         assert word in out, word
@@ -104,10 +108,38 @@ def test_save_every(folder):
         (["--log", "no/such/log"], 2, "no/such/log"),
         (["--save-every", "0"], 2, "--save-every"),
         (["--device", "tpu"], 1, "tpu"),
+        (["-o", ""], 2, "-o ''"),
+        (["-o", "a" * 300 + ".png"], 1, "name too long"),
+        (["--init", "a" * 300], 2, "aaa"),
+        (["--log", "content.png"], 2, "is the content file as well"),
+        (["--log", "narrow.npz", "--overwrite"], 2, "is the --weights file as well"),
+        (["--log", "out.png", "-o", "out.png"], 2, "is the output file as well"),
+        (["--log", "kept.txt"], 2, "kept.txt: exists already"),
+        (
+            ["-o", "style.png", "--scales", "2", "--size", "64", "--overwrite", "--init", "style-32x23.png"],
+            2,
+            "--init file",
+        ),
+        (["-o", "kept.png", "--scales", "2", "--size", "64"], 2, "kept-32x23.png: would be written on the way"),
+        (["-o", "kept.png", "--save-every", "4"], 2, "kept-00004.png: would be written on the way"),
+        (["--learning-rate", "3"], 2, "--learning-rate: works with --optimizer adam"),
+        (["--optimizer", "adam", "--history", "5"], 2, "--history: works with"),
+        (["--noise-level", "3"], 2, "--noise-level: works with"),
+        (["--tv-beta", "1"], 2, "--tv-beta: works with"),
+        (["--scales", "32:5,64:3"], 2, "--iterations: works with"),
+        (["--content-weight", "0", "--style-weight", "0"], 2, "nothing to optimise"),
+        (["--precision", "tf32"], 2, "--precision tf32: on a GPU only"),
+        (["--scales", "²"], 2, "'²'"),
+        (["--scales", "64:²"], 2, "64:²"),
     ],
 )
 def test_mistakes_get_one_line_before_the_work(folder, capsys, args, code, says):
     lines = 1
+    kept = [Path(name) for name in ("kept.txt", "kept-32x23.png", "kept-00004.png")]
+    for path in kept:
+        path.write_text("precious")
+    saving.save("style-32x23.png", np.zeros((20, 20, 3)))
+    before = {p: p.read_bytes() for p in folder.iterdir()}
     try:
         found = main(*args)
     except SystemExit as e:  # argparse's own line comes after its usage
@@ -117,7 +149,7 @@ def test_mistakes_get_one_line_before_the_work(folder, capsys, args, code, says)
     assert says in captured.err
     assert "Traceback" not in captured.err
     assert lines is None or len(captured.err.strip().splitlines()) == lines
-    assert not list(folder.glob("out*"))
+    assert {p: p.read_bytes() for p in folder.iterdir()} == before
 
 
 @pytest.mark.parametrize("name", ["absent.png", "truncated.png", "text.png", "."])
@@ -157,8 +189,156 @@ def test_unknown_sample(folder, capsys):
     assert "scene" in capsys.readouterr().err
 
 
+def test_overwrite_replaces_log_and_pictures_on_the_way(folder):
+    args = ("-o", "out.png", "--log", "log.jsonl", "--save-every", "3", "--scales", "2", "--size", "64")
+    assert main(*args) == 0
+    names = {p.name for p in folder.glob("out*")}
+    assert names == {"out.png", "out-32x23.png", "out-00003.png", "out-00006.png", "out-00009.png"}
+    before = Path("out-32x23.png").read_bytes()
+    assert main(*args) == 2
+    assert main(*args, "--seed", "1", "--init", "noise", "--overwrite") == 0
+    assert Path("out-32x23.png").read_bytes() != before
+    assert len(Path("log.jsonl").read_text().splitlines()) == 9
+    assert main("-o", "other.png", "--log", os.devnull) == 0  # a device is no file to lose
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_name_that_is_taken_meanwhile_is_left_alone(folder, capsys, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *args: (_ for _ in ()).throw(PermissionError(1, "no links here")))
+    real = run.Job.run
+
+    def meanwhile(self, *args):
+        Path("out.png").write_text("mine")
+        return real(self, *args)
+
+    monkeypatch.setattr(run.Job, "run", meanwhile)
+    assert main("-o", "out.png") == 0
+    assert Path("out.png").read_text() == "mine"
+    assert images.read("out-2.png").rgb.shape == (40, 56, 3)
+    captured = capsys.readouterr()
+    assert "wrote    out-2.png" in captured.out
+    assert "out.png: exists already" in captured.err
+    assert not list(folder.glob(".*"))
+
+
+def test_an_interrupt_while_the_picture_is_written_does_not_lose_it(folder, capsys, monkeypatch):
+    real, calls = saving.save, []
+
+    def interrupted(path, *args, **kwargs):
+        calls.append(path)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        real(path, *args, **kwargs)
+
+    monkeypatch.setattr(saving, "save", interrupted)
+    assert main("-o", "out.png") == 130
+    assert saving.read_metadata("out.png")["result"]["evaluations"] == 6
+    assert "out.png is the best picture so far" in capsys.readouterr().err
+
+
+def test_an_interrupt_in_the_first_evaluation(folder, capsys, monkeypatch):
+    monkeypatch.setattr(Objective, "evaluate", lambda self, image: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert main("-o", "out.png") == 130
+    err = capsys.readouterr().err
+    assert err == "style.run: interrupted before the first evaluation was done: nothing was written\n"
+
+
+class Broken(io.StringIO):
+    """A stream that takes `lines` lines and then says what a closed pipe says."""
+
+    def __init__(self, lines):
+        super().__init__()
+        self.lines = lines
+
+    def write(self, text):
+        self.lines -= text.count("\n")
+        if self.lines < 0:
+            raise BrokenPipeError
+        return len(text)
+
+
+@pytest.mark.parametrize("lines", [0, 3, 11])
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_stream_that_breaks_costs_no_picture(folder, monkeypatch, name, lines):
+    monkeypatch.setattr(sys, name, Broken(lines))
+    assert main("-o", "out.png") == 0
+    assert Path("out.png").exists()
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_closed_stream_costs_no_picture(folder, monkeypatch, name):
+    monkeypatch.setattr(sys, name, None)
+    assert main("-o", "out.png") == 0
+    assert Path("out.png").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX pipes")
+@pytest.mark.parametrize("where", ["| head -2", "> /dev/full", "2>&-", ">&- 2>&-"])
+def test_the_shell_takes_the_streams_away(folder, where):
+    if "/dev/full" in where and not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    command = f"{sys.executable} -m style.run {' '.join(BASE)} -o out.png {where}"
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=env, timeout=60)
+    assert "Traceback" not in done.stderr
+    assert "Errno" not in done.stderr
+    assert Path("out.png").exists()
+
+
+def test_names_that_the_terminal_cannot_print(folder, monkeypatch):
+    Path("content.png").rename("żółw.png")
+    command = [sys.executable, "-m", "style.run", "żółw.png", *BASE[1:], "-o", "out.png"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "\\u017c" in done.stdout
+
+
+def test_the_time_is_said_once_and_for_all_scales(folder, capsys):
+    assert main("-o", "out.png", "--scales", "2", "--size", "64") == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("time")]
+    assert len(said) == 1
+    assert said[0].endswith("for 9")
+
+
+def test_time_is_taken_from_later_evaluations_unless_the_first_is_long(capsys):
+    class Stage:
+        size, iterations = (10, 10), 100
+
+    class Plan:
+        time, lag = 1.0, 1
+
+    class Job:
+        stages, plans = (Stage,), {Stage: Plan}
+
+    args = argparse.Namespace(save_every=None, quiet=False, overwrite=False, log=None)
+    for seconds, says in (
+        ((1.0, 1.2, 1.4), "0.20 s an evaluation: about 20 s"),
+        ((9.0, 9.5), "9.00 s an evaluation: about 15 m"),
+    ):
+        report_ = report.Report(Job, Path("out.png"), args, None)
+        for number, s in enumerate(seconds, 1):
+            report_._announce_time(Progress(number, 0, 1.0, 0, 0, 0, s, None))
+        out = capsys.readouterr().out
+        assert says in out
+        assert out.count("\n") == 1
+
+
+def test_what_the_memory_takes_away_is_said_and_stored(folder, capsys):
+    args = ("--optimizer", "l-bfgs", "--history", "300", "--lag", "5", "--size", "300")
+    assert main("-o", "free.png", *args, "--memory", "4GB") == 0
+    assert "pairs" not in capsys.readouterr().out
+    assert main("-o", "tight.png", *args, "--memory", "250MB") == 0
+    out = capsys.readouterr().out
+    stage = saving.read_metadata("tight.png")["stages"][0]
+    assert f"L-BFGS keeps {stage['history']} of 300 pairs" in out
+    assert stage["history"] < 300
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-def test_ctrl_c_writes_the_best_picture_so_far(folder):
+@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_ctrl_c_writes_the_best_picture_so_far(folder, name, code):
     args = [
         *BASE[:4],
         "--iterations",
@@ -183,9 +363,9 @@ def test_ctrl_c_writes_the_best_picture_so_far(folder):
     log = Path("log.jsonl")
     while time.monotonic() < deadline and not (log.exists() and len(log.read_text().splitlines()) >= 3):
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "best picture so far" in err
     assert "Traceback" not in err
     metadata = saving.read_metadata("out.png")

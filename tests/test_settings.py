@@ -1,5 +1,6 @@
 """Options: one place for the defaults, presets on top, what the user says on top of both, bad values refused."""
 
+import numpy as np
 import pytest
 
 from style import Settings, SettingsError, settings_from
@@ -50,11 +51,39 @@ def test_optimizer_names(alias):
         ({"style_layers": "none", "content_layers": "none"}, "nothing to optimise"),
         ({"stile_weight": 3}, "did you mean style_weight?"),
         ({"seed": -1}, "--seed"),
+        ({"size": "64"}, "--size '64': expected integral, found str"),
+        ({"iterations": 2.5}, "--iterations 2.5"),
+        ({"style_weight": "1000"}, "--style-weight '1000': expected real, found str"),
+        ({"content_layers": 5}, "--content-layers 5"),
+        ({"optimizer": ["adam"]}, "--optimizer"),
+        ({"scales": [32, 64]}, "--scales"),
+        ({"scales": True}, "--scales True"),
+        ({"seed": 1.5}, "--seed 1.5"),
+        ({"bounds": "no"}, "--bounds 'no'"),
+        ({"weights": 5}, "--weights 5"),
+        ({"memory": 2.5}, "--memory 2.5"),
+        ({"optimizer": "adam", "adam_betas": (0.9,)}, "--adam-betas"),
+        ({"optimizer": "adam", "adam_betas": (2, 3)}, "--adam-betas"),
+        ({"optimizer": "adam", "adam_betas": 5}, "--adam-betas 5"),
+        ({"optimizer": "adam", "adam_eps": -1.0}, "--adam-eps"),
+        ({"style_weight": 0, "content_weight": 0.0}, "nothing to optimise"),
+        ({"noise_ratio": 0.5, "init": "noise"}, "--noise-ratio: works with --init blend"),
+        ({"tolerance": 0.1, "optimizer": "adam"}, "--tolerance: works with"),
+        ({"iterations": 5, "preset": "large"}, "--iterations: works with"),
     ],
 )
 def test_bad_values_are_named(options, says):
     with pytest.raises(SettingsError, match=says.replace("?", r"\?")):
-        settings_from(None, **options)
+        settings_from(**options)
+
+
+def test_what_works_is_not_refused():
+    """Numbers of any library; options where they do something; a preset's own values, whatever is beside them."""
+    settings = settings_from(size=np.int64(64), style_weight=np.float32(2), seed=3, memory=10**9)
+    assert (settings.size, settings.style_weight) == (64, 2)
+    assert settings_from(scales="32:5,64", iterations=7).iterations == 7
+    assert settings_from("neural-style", optimizer="adam").history == 100
+    assert settings_from(optimizer="adam", learning_rate=3, adam_betas=[0.5, 0.9]).adam_betas == (0.5, 0.9)
 
 
 def test_unknown_preset_is_corrected():

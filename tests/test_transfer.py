@@ -1,5 +1,7 @@
 """The job: what a library caller gets, what is checked before the work, what goes into the picture."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,7 +10,7 @@ from strict_device import StrictModule
 import style
 import weights
 from benchmarks import autodiff
-from style import SettingsError, images, saving
+from style import SettingsError, images, saving, schedule
 from style.transfer import _versions
 
 
@@ -188,6 +190,46 @@ def test_stop_between_two_stages_keeps_the_first(pictures, network_file, monkeyp
     assert result.rgb.shape == (34, 48, 3)
 
 
+@pytest.mark.parametrize("hw, expected", [((200, 300), (200, 300)), ((600, 900), (512, 768))])
+def test_the_shortest_side_is_the_pictures_own_where_that_is_smaller(hw, expected):
+    """And the style is measured by the same side."""
+    *_, stage = schedule.stages(style.settings_from(side="shortest"), hw, (80, 100))
+    assert stage.size == expected
+    assert min(stage.style_size) == min(expected)
+
+
+def test_a_start_that_is_an_array(pictures, network_file, rng):
+    options = {"size": 48, "iterations": 2, "weights": str(network_file), "device": "cpu"}
+    start = rng.uniform(0, 255, (30, 40, 3))
+    result = style.transfer(*pictures, init=start, **options)
+    assert result.metadata["settings"]["init"] == "a picture"
+    assert len(json.dumps(result.metadata, default=str)) < 10_000
+    assert result.metadata["init"]["sha256"] == images.as_picture(start).sha256
+    with pytest.raises(style.SettingsError, match="callback 'x': expected a function"):
+        style.transfer(*pictures, callback="x", **options)
+
+
+@pytest.mark.parametrize("where", ["_result", "on_stage", "_enlarged"])
+def test_an_interrupt_outside_the_optimiser_keeps_what_there_is(pictures, network_file, monkeypatch, where):
+    settings = style.settings_from(size=96, scales=2, iterations=6, weights=str(network_file), device="cpu")
+    job = style.Job(*pictures, settings)
+
+    def once(*args, times=[]):  # noqa: B006 (one list for all calls is what is meant)
+        times.append(1)
+        if len(times) == 1:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    real = getattr(job, where, None)
+    if real is not None:
+        monkeypatch.setattr(job, where, once)
+    result = job.run(on_stage=once if where == "on_stage" else None)
+    assert result.outcome.status == "interrupted"
+    done = 9 if where == "_result" else 6
+    assert result.outcome.evaluations == done
+    assert result.outcome.message == f"interrupted after {done} evaluations"
+
+
 def test_stop_in_the_second_stage_before_it_has_anything_keeps_the_first(pictures, network_file, monkeypatch):
     settings = style.settings_from(size=96, scales=2, iterations=6, weights=str(network_file), device="cpu")
     job = style.Job(*pictures, settings)
@@ -202,5 +244,6 @@ def test_stop_in_the_second_stage_before_it_has_anything_keeps_the_first(picture
     monkeypatch.setattr(job, "objective", breaks)
     result = job.run()
     assert result.outcome.status == "interrupted"
+    assert result.outcome.message == "interrupted after 6 evaluations"
     assert result.rgb.shape == (34, 48, 3)
     assert np.isfinite(result.outcome.totals["loss"])
