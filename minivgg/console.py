@@ -13,8 +13,8 @@ def ready():
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
-        elif hasattr(stream, "reconfigure"):
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  as long as the program runs
+        elif getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -30,9 +30,11 @@ def say(text, stream=None):
 def give_up(stream):
     """Whatever else is written to the stream, now and at exit, leads nowhere."""
     with contextlib.suppress(OSError, ValueError):
+        number = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        os.dup2(nowhere, number)
+        if nowhere != number:  # the stream's own had been closed
+            os.close(nowhere)
 
 
 class Signals:
@@ -56,7 +58,7 @@ class Signals:
 
     def __exit__(self, *exc):
         for number, handler in self._former.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)
 
     def _raise(self, number, frame):
         self.code = 128 + number

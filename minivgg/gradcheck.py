@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import console
 from .backend import BackendError, Device, get_xp, resolve_device, to_device, to_numpy
 from .vgg import VGG, layer_names, load_kernels
 
@@ -362,37 +363,55 @@ def devices(spec):
     return [found] if found.kind == "cpu" or spec != "auto" else [Device("cpu"), found]
 
 
-def print_table(rows):
-    """Print the rows as they come; returns how many there were and how many failed."""
+def check_weights(path):
+    """Raise ValueError, one line, unless a real network's file can be read: its rows come last, minutes later."""
+    weights = importlib.import_module("weights")
+    try:
+        weights.load(path)
+    except (weights.WeightsError, OSError) as e:
+        raise ValueError(str(e)) from e
+
+
+def print_table(rows, done):
+    """Print the rows as they come, each kept in the list `done`, and at the end how many failed."""
     form = "{:46} {:15} {:10} {:22} {:>8} {:>8}  {}"
     print(form.format("what", "backend", "dtype", "method", "error", "bound", "verdict"))
-    total = failed = 0
     for row in rows:
         verdict = "ok" if row.passed else "FAILED"
         print(
             form.format(row.name, row.backend, row.dtype, row.method, f"{row.error:.1e}", f"{row.bound:.0e}", verdict),
             flush=True,
         )
-        total, failed = total + 1, failed + (not row.passed)
-    return total, failed
+        done.append(row)
+    print(f"{len(done)} checks, {sum(not row.passed for row in done)} failed", flush=True)
 
 
 def main(argv=None):
-    """Print the table. 0: every row passed; 1: one failed, or device or file unusable; 130: Ctrl-C."""
+    """Print the table. 0: every row passed; 1: one failed, or device, file or output unusable; 128 + N: signal N."""
     parser = argparse.ArgumentParser(prog="python -m minivgg.gradcheck", description="Check every gradient.")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="auto: both if there")
     parser.add_argument("--weights", metavar="PATH", help="check the objective through this real network too")
+    console.ready()
     args = parser.parse_args(argv)
+    done, signals = [], console.Signals()
     try:
-        rows = (row for device in devices(args.device) for row in all_rows(device, args.weights))
-        total, failed = print_table(rows)
-    except (BackendError, ValueError, OSError) as e:
-        print(f"gradcheck: {e}", file=sys.stderr)
+        with signals:
+            found = devices(args.device)
+            if args.weights is not None:
+                check_weights(args.weights)
+            print_table((row for device in found for row in all_rows(device, args.weights)), done)
+    except OSError as e:  # only printing meets it; `| head` is no mistake
+        console.give_up(sys.stdout)
+        if not isinstance(e, BrokenPipeError):
+            console.say(f"gradcheck: standard output: cannot be written ({e.strerror})", sys.stderr)
+        return 1
+    except (BackendError, ValueError) as e:
+        console.say(f"gradcheck: {e}", sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
-    print(f"{total} checks, {failed} failed")
-    return 1 if failed else 0
+        console.say(f"gradcheck: interrupted after {len(done)} checks", sys.stderr)
+        return signals.code
+    return 0 if all(row.passed for row in done) else 1
 
 
 if __name__ == "__main__":

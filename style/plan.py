@@ -264,7 +264,11 @@ class _Job:
             low, high = (middle, high) if self.fits(*_scaled(H, W, middle)) else (low, middle)
         h, w = _scaled(H, W, low)
         text = f"{W}x{H} does not fit into {format_memory(self.memory)}, not even in tiles"
-        text += f"; the largest size that fits is {w}x{h}" if low else ", nor does any smaller size"
+        if low:
+            text += f"; the largest size that fits is {w}x{h}"
+        else:
+            rest = format_memory(self.base)
+            text += f", nor does any smaller size: program, network and pictures as read take {rest} of their own"
         for other in ("l-bfgs", "adam") if self.optimizer else ():
             if replace(self, optimizer=other).fits(H, W):
                 return f"{text} (with --optimizer {other} {W}x{H} fits)"

@@ -386,6 +386,26 @@ def test_a_cache_folder_that_cannot_be_made(setup, tmp_path, monkeypatch):
     assert "MINIVGG_CACHE" in refused()
 
 
+def test_a_cache_folder_whose_name_is_too_long(folder, monkeypatch):
+    monkeypatch.setenv("MINIVGG_CACHE", str(folder / ("x" * 300)))
+    assert "File name too long" in refused()
+
+
+def test_an_entry_that_may_not_be_looked_at(setup, folder, monkeypatch):
+    """os.stat as it answers those who are not root: the entry counts as missing."""
+    stat = os.stat
+
+    def refuse(path, *args, **kwargs):
+        if path == folder / "vgg19.npz":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refuse)
+        fetch.fetch("vgg19")
+    assert_fetched(folder)
+
+
 # --- several processes --------------------------------------------------------------------------------------
 
 DRIVER = """

@@ -1,5 +1,7 @@
 """The checker itself: right gradients pass, gradients that are off by 0.1 % do not, whichever method looks."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from minivgg import gradcheck, layers
+from minivgg import backend, gradcheck, layers
 from minivgg.gradcheck import (
     BOUND_ADJOINT,
     BOUND_CENTRAL,
@@ -178,15 +180,61 @@ def test_the_program_fails_when_one_gradient_is_off(monkeypatch, capsys, module,
 
 
 def test_unusable_weights_and_devices_are_one_line(monkeypatch, capsys, tmp_path, has_cupy):
-    monkeypatch.setattr(gradcheck, "kernel_sets", lambda device: ("textbook",))
+    """And they are found before the first row is computed."""
+    monkeypatch.setattr(gradcheck, "all_rows", lambda *_: pytest.fail("rows are being computed"))
     (tmp_path / "page.mat").write_text("<html>not found</html>")
     for path in (tmp_path / "page.mat", tmp_path / "missing.mat"):
         assert gradcheck.main(["--device", "cpu", "--weights", str(path)]) == 1
-        error = capsys.readouterr().err
-        assert error.count("\n") == 1 and path.name in error
+        out, error = capsys.readouterr()
+        assert not out and error.startswith("gradcheck: ") and error.count("\n") == 1 and path.name in error
     if not has_cupy:
         assert gradcheck.main(["--device", "gpu"]) == 1
         assert "CuPy is not installed" in capsys.readouterr().err
+
+
+def test_a_number_is_made_of_the_digits_that_int_takes(monkeypatch):
+    for spec in ("gpu:²", "gpu:-1", "gpu:x", "cpu:0"):
+        with pytest.raises(backend.BackendError, match="is not known"):
+            gradcheck.devices(spec)
+    monkeypatch.setenv("OMP_NUM_THREADS", "²")
+    everything = backend.cores()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert everything == backend.cores()
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_interrupted(monkeypatch, capsys, name, code):
+    number = getattr(signal, name)
+
+    def rows(*_):
+        yield from [gradcheck.Row("a", "", "", "", 0.0, 1.0)] * 2
+        assert signal.getsignal(number) is not signal.SIG_DFL  # which would end the tests
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(gradcheck, "all_rows", rows)
+    assert gradcheck.main(["--device", "cpu"]) == code
+    assert capsys.readouterr().err == "gradcheck: interrupted after 2 checks\n"
+
+
+def start(**options):
+    command = [sys.executable, "-m", "minivgg.gradcheck", "--device", "cpu"]
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}  # or nothing is left for the flush at exit, which may fail too
+    return subprocess.Popen(command, cwd=ROOT, env=buffered, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_a_reader_that_goes():
+    """`| head -2`: no row more is computed, and not a word."""
+    process = start(stdout=subprocess.PIPE)
+    assert process.stdout.readline().startswith("what") and process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait(60) == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, a device that is always full")
+def test_a_full_disk():
+    with open("/dev/full", "w") as full, start(stdout=full) as process:
+        assert process.stderr.read() == "gradcheck: standard output: cannot be written (No space left on device)\n"
+    assert process.returncode == 1
 
 
 def test_real_weights_add_the_whole_objective(capsys, vgg19_mat):

@@ -4,6 +4,7 @@ import argparse
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -279,7 +280,7 @@ def test_the_shell_takes_the_streams_away(folder, where):
     if "/dev/full" in where and not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
     command = f"{sys.executable} -m style.run {' '.join(BASE)} -o out.png {where}"
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii", "PYTHONUNBUFFERED": ""}
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=env, timeout=60)
     assert "Traceback" not in done.stderr
     assert "Errno" not in done.stderr
@@ -289,7 +290,7 @@ def test_the_shell_takes_the_streams_away(folder, where):
 def test_names_that_the_terminal_cannot_print(folder, monkeypatch):
     Path("content.png").rename("żółw.png")
     command = [sys.executable, "-m", "style.run", "żółw.png", *BASE[1:], "-o", "out.png"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii", "PYTHONUNBUFFERED": ""}
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "\\u017c" in done.stdout
@@ -378,6 +379,7 @@ def test_memory_budget_is_kept_or_refused_with_a_size(folder, capsys):
     assert main("-o", "out.png", "--memory", "1MB", "--size", "400") == 1
     err = capsys.readouterr().err
     assert "does not fit into 1 MB" in err
+    assert re.search(r"nor does any smaller size: program, network and pictures as read take \d+ MB", err)
     assert main("-o", "out.png", "--memory", "lots") == 2
     assert "--memory" in capsys.readouterr().err
     assert main("-o", "out.png", "--memory", "1GB") == 0

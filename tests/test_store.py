@@ -127,6 +127,57 @@ def test_truncated_or_flipped(tmp_path, network, precision):
     assert "damaged or truncated" in refused(path)
 
 
+def directory_bytes(whole):
+    """Positions of everything in a zip that is not an entry's content: local headers, directory, end record."""
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        places = list(range(archive.start_dir, len(whole)))
+        for member in archive.infolist():
+            lengths = whole[member.header_offset + 26 : member.header_offset + 30]
+            name, extra = (int.from_bytes(lengths[i : i + 2], "little") for i in (0, 2))
+            places += range(member.header_offset, member.header_offset + 30 + name + extra)
+    return places
+
+
+@pytest.mark.parametrize("precision", ["float32", "uint8"])  # stored and deflated
+def test_a_changed_byte_in_the_directory(tmp_path, network, precision):
+    """Loads as before or is refused in one line, whichever byte it is: method, flags, sizes, names, checksums."""
+    path = tmp_path / "net.npz"
+    network.params = {"conv1_1": network.params["conv1_1"]}  # may end early; few entries, all of them looked at
+    weights.save_compact(network, path, precision)
+    whole, want = path.read_bytes(), weights.load(path)
+    said = set()
+    for place in directory_bytes(whole):
+        for change in (1, 14, 64):  # 1: encrypted; 14: stored to LZMA
+            data = bytearray(whole)
+            data[place] ^= change
+            path.write_bytes(data)
+            try:
+                got = weights.load(path)
+            except weights.WeightsError as error:
+                assert "\n" not in str(error) and str(path) in str(error)
+                said.add(str(error))
+            else:
+                assert (got.name, got.arch, got.sha256) == (want.name, want.arch, want.sha256)
+                assert all(np.array_equal(a, b) for a, b in zip(got.params["conv1_1"], want.params["conv1_1"]))
+    for reason in ("compression method is not supported", "is encrypted", "Bad CRC-32"):
+        assert any(reason in s for s in said), reason
+
+
+def test_a_changed_byte_in_an_array_header(tmp_path, network):
+    """It is parsed before the checksum is known."""
+    path = tmp_path / "net.npz"
+    network.params = {"conv1_1": network.params["conv1_1"]}
+    weights.save_compact(network, path)
+    whole = path.read_bytes()
+    start = whole.index(b"\x93NUMPY")
+    for place in range(start, start + 128):
+        for change in (1, 14, 64):
+            data = bytearray(whole)
+            data[place] ^= change
+            path.write_bytes(data)
+            refused(path)
+
+
 def change(path, new=None, **metadata):
     """Rewrite a compact file with other metadata and entries (None takes one away)."""
     with np.load(path) as archive:

@@ -1,5 +1,8 @@
 """`python -m weights`: what it prints, its exit codes, and that no traceback comes out of it."""
 
+import errno
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +13,7 @@ import pytest
 
 import weights
 from weights import __main__ as cli
-from weights import cache
+from weights import cache, store
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -129,13 +132,17 @@ def test_path(run, mat, folder):
     assert code == 1 and "did you mean vgg19" in err
 
 
-def test_interrupted(run, monkeypatch):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_interrupted(run, monkeypatch, name, code):
+    number = getattr(signal, name)
 
-    monkeypatch.setattr(cli, "fetch", interrupted)
-    code, out, err = run("fetch", "vgg19")
-    assert code == 130 and not out and "goes on" in err
+    def fetch(*_, **__):
+        assert signal.getsignal(number) is not signal.SIG_DFL  # which would end the tests
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(cli, "fetch", fetch)
+    got, out, err = run("fetch", "vgg19")
+    assert got == code and not out and "interrupted" in err and "goes on" in err
 
 
 def test_fetch_without_a_network(run):
@@ -146,3 +153,124 @@ def test_fetch_without_a_network(run):
 def test_as_a_program():
     process = subprocess.run([sys.executable, "-m", "weights", "list"], cwd=ROOT, capture_output=True, text=True)
     assert process.returncode == 0 and "vgg19" in process.stdout and not process.stderr
+
+
+# --- names and folders that the system refuses --------------------------------------------------------------
+
+LONG = "x" * 300  # no file system takes it: ENAMETOOLONG
+
+
+def one_line(code, out, err):
+    assert code == 1 and not out and err.startswith("weights: ") and err.count("\n") == 1
+    return err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", LONG),
+        ("verify", f"{LONG}.npz"),
+        ("path", f"/{LONG}"),
+        ("convert", f"{LONG}.mat"),
+        ("path", "~no-such-user/net.npz"),
+        ("path", "a\0b.npz"),
+        ("path", "."),
+    ],
+)
+def test_names_that_no_file_can_have(run, arguments):
+    assert arguments[1] in one_line(*run(*arguments)).replace("\\0", "\0")
+
+
+def test_a_file_that_cannot_be_read_says_why(run, tmp_path):
+    for command in ("path", "verify"):
+        assert "File name too long" in one_line(*run(command, tmp_path / LONG))
+        assert "is a folder" in one_line(*run(command, tmp_path))
+        assert "no such file" in one_line(*run(command, tmp_path / "no.npz"))
+
+
+def test_a_target_whose_name_is_too_long(run, mat, tmp_path):
+    for option in (("--name", LONG), ("-o", tmp_path / LONG)):
+        assert "cannot be written (File name too long)" in one_line(*run("convert", mat, *option))
+
+
+@pytest.fixture(params=["no permission", "too long"])
+def closed(request, tmp_path, monkeypatch):
+    """A cache folder into which nobody can look."""
+    if request.param == "too long":
+        folder = tmp_path / LONG
+    else:  # os.stat as it answers those who are not root
+        folder, stat = tmp_path / "closed", os.stat
+        folder.mkdir()
+
+        def refuse(path, *args, **kwargs):
+            if isinstance(path, str | os.PathLike) and Path(path).parent == folder:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return stat(path, *args, **kwargs)
+
+        monkeypatch.setattr(os, "stat", refuse)
+    monkeypatch.setenv("MINIVGG_CACHE", str(folder))
+    return folder
+
+
+def test_a_cache_folder_that_may_not_be_entered(run, mat, closed):
+    """The embedded network works all the same."""
+    store.save_compact(weights.load(mat), cache.EMBEDDED)
+    code, out, err = run("list")
+    assert code == 0 and not err and f"{cache.EMBEDDED}   <- used" in out
+    assert run("path") == (0, f"{closed}\n", "")
+    assert run("path", "mini") == run("path", "best") == (0, f"{cache.EMBEDDED}\n", "")
+    assert weights.load("mini").path == weights.load().path == cache.EMBEDDED
+    assert "vgg19 is not in the cache" in one_line(*run("path", "vgg19"))
+
+
+def test_an_error_that_nobody_expected_is_one_line(run, monkeypatch):
+    def fails(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "/somewhere")
+
+    monkeypatch.setattr(cli, "present", fails)
+    err = one_line(*run("list"))
+    assert "Input/output error" in err and "/somewhere" in err
+
+
+# --- standard output is the result --------------------------------------------------------------------------
+
+
+def buffered():
+    """An environment without PYTHONUNBUFFERED, which leaves nothing for the flush at exit: that must not fail too."""
+    return {**os.environ, "PYTHONUNBUFFERED": ""}
+
+
+def program(command):
+    """Run a shell's line in which WEIGHTS stands for the program."""
+    line = command.replace("WEIGHTS", f"{sys.executable} -m weights")
+    options = {"cwd": ROOT, "env": buffered(), "capture_output": True, "text": True, "timeout": 60}
+    return subprocess.run(["sh", "-c", line], **options)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, a device that is always full")
+@pytest.mark.parametrize("command", ["list", "path"])
+def test_a_full_disk(command):
+    process = program(f"WEIGHTS {command} >/dev/full")
+    assert process.returncode == 1
+    assert process.stderr == "weights: standard output: cannot be written (No space left on device)\n"
+    assert program(f"WEIGHTS {command} >/dev/full 2>/dev/full").returncode == 1
+    process = program("WEIGHTS path vgg99 2>/dev/full")
+    assert (process.returncode, process.stdout, process.stderr) == (1, "", "")
+
+
+def test_a_reader_that_has_gone():
+    read, write = os.pipe()
+    os.close(read)  # before the first line, so that it cannot slip through
+    command = [sys.executable, "-m", "weights", "list"]
+    options = {"cwd": ROOT, "env": buffered(), "text": True, "timeout": 60}
+    process = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, **options)
+    os.close(write)
+    assert process.returncode == 1 and not process.stderr
+
+
+def test_closed_streams():
+    for command, code in [("list >&-", 0), ("list 2>&-", 0), ("path vgg99 >&-", 1), ("path vgg99 >&- 2>&-", 1)]:
+        process = program(f"WEIGHTS {command}")
+        assert process.returncode == code, command
+        assert "Traceback" not in process.stderr and "Exception" not in process.stderr, process.stderr
+    assert program("WEIGHTS fly 2>&-").returncode == 2

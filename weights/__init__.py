@@ -35,12 +35,12 @@ def locate(spec=None):
         return entry(there[0])
     text = os.fspath(spec)
     if isinstance(spec, Path) or text not in names():
-        looks_like_path = os.sep in text or "/" in text or Path(text).suffix or Path(text).exists()
+        looks_like_path = os.sep in text or "/" in text or Path(text).suffix or os.path.exists(text)
         if isinstance(spec, Path) or looks_like_path:
-            return Path(text).expanduser()
+            return Path(os.path.expanduser(text))  # Path's own raises when there is no such user
         raise _unknown_name(text)
     path = entry(text)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise WeightsError(_how_to_get(text, path))
     return path
 

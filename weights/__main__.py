@@ -7,13 +7,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from minivgg import console
+
 from . import WeightsError, load_file, locate
 from .cache import cache_dir, entry, names, present
 from .fetch import SOURCES, Progress, fetch
 from .known import file_hash, identify, kind_of, read_head
 from .store import PRECISIONS, Network, check_name, save_compact
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED = 0, 1  # argparse has 2, a signal 128 and its number
 
 
 class TerminalProgress(Progress):
@@ -22,7 +24,7 @@ class TerminalProgress(Progress):
     bar = None
 
     def message(self, text):
-        print(text, file=sys.stderr, flush=True)
+        console.say(text, sys.stderr)
 
     def start(self, done, total):
         self.bar = tqdm(total=total, initial=done, unit="B", unit_scale=True, unit_divisor=1024, mininterval=0.5)
@@ -36,19 +38,32 @@ class TerminalProgress(Progress):
 
 def main(argv=None):
     """Run one command; returns the exit code."""
+    console.ready()
     options = build_parser().parse_args(argv)
+    signals = console.Signals()
     try:
-        return options.command(options)
-    except WeightsError as error:
-        print(f"weights: {error}", file=sys.stderr)
+        with signals:
+            return options.command(options)
+    except BrokenPipeError:  # `list | head`
+        return FAILED
+    except (WeightsError, OSError) as error:  # OSError: a disk that fails, a file that goes away meanwhile
+        console.say(f"weights: {error}", sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         more = "; what was received is kept, the same command goes on" if options.command is _fetch else ""
-        print(f"\nweights: interrupted{more}", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # `list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        console.say(f"\nweights: interrupted{more}", sys.stderr)
+        return signals.code
+
+
+def _result(text):
+    """Print a line of what the program was run for: where it cannot be written, the program has failed."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        console.give_up(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise WeightsError(f"standard output: cannot be written ({error.strerror})") from None
 
 
 def build_parser():
@@ -87,21 +102,21 @@ def build_parser():
 
 def _fetch(options):
     path = fetch(options.name, url=options.url, keep=options.keep, progress=TerminalProgress())
-    print(path)
+    _result(path)
     return OK
 
 
 def _list(options):
     there = present()
-    print(f"cache: {cache_dir()}")
+    _result(f"cache: {cache_dir()}")
     for name in names():
         path = entry(name)
         if name not in there:
             how = f"python -m weights fetch {name}" if name in SOURCES else "not part of this installation"
-            print(f"  {name:<8} -          ({how})")
+            _result(f"  {name:<8} -          ({how})")
             continue
         best = "   <- used when no weights are named" if name == there[0] else ""
-        print(f"  {name:<8} {path.stat().st_size / 2**20:6.1f} MB  {path}{best}")
+        _result(f"  {name:<8} {path.stat().st_size / 2**20:6.1f} MB  {path}{best}")
     return OK
 
 
@@ -112,10 +127,12 @@ def _verify(options):
     failed = False
     for path in paths:
         try:
-            print(f"{path}: {_verdict(path)}")
+            verdict = _verdict(path)
         except WeightsError as error:
-            print(f"weights: {error}", file=sys.stderr)
+            console.say(f"weights: {error}", sys.stderr)
             failed = True
+        else:
+            _result(f"{path}: {verdict}")
     return FAILED if failed else OK
 
 
@@ -142,22 +159,21 @@ def _convert(options):
     name = got.name if options.name is None else options.name
     check_name(name, got.arch)
     target = options.output or entry(name)
-    if target.exists() and not options.overwrite:
+    if os.path.exists(target) and not options.overwrite:
         raise WeightsError(f"{target}: is there already; --overwrite replaces it")
     network = Network(name, got.arch, got.params, got.mean, got.order, got.sha256, options.file, got.about)
     save_compact(network, target, options.precision)
-    print(target)
+    _result(target)
     return OK
 
 
 def _path(options):
     if options.name is None:
-        print(cache_dir())
+        _result(cache_dir())
         return OK
     path = locate(options.name)
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file")
-    print(path)
+    read_head(path)  # which says why it cannot be read
+    _result(path)
     return OK
 
 

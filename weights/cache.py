@@ -36,7 +36,8 @@ def names():
 
 def present():
     """Names whose file is there, best first."""
-    return [name for name in names() if entry(name).is_file()]
+    # os.path answers False where pathlib raises: a folder that may not be entered, a name that is too long.
+    return [name for name in names() if os.path.isfile(entry(name))]
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ same seed gives the same network; a run that was killed goes on from its checkpo
 
 import argparse
 import json
+import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -265,7 +266,7 @@ def load_checkpoint(path, settings):
 def run(training, checkpoint, *, minutes=None, every=50, log=print):
     """Start or resume, and go on to the last step or until `minutes` are over. Returns the State."""
     settings, begun = training.settings, time.perf_counter()
-    if checkpoint.exists():
+    if os.path.exists(checkpoint):
         state = load_checkpoint(checkpoint, settings)
         log(f"resumed at step {state.step} from {checkpoint}")
     else:

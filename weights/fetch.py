@@ -119,7 +119,7 @@ def fetch(name, *, url=None, keep=False, progress=None):
 
 def _is_there(target, progress):
     """Whether the entry is there and sound; one that is not gets replaced."""
-    if not target.is_file():
+    if not os.path.isfile(target):
         return False
     try:
         load_compact(target)

@@ -1,6 +1,7 @@
 """What a file is: by its first bytes, and by its hash when it is one of those in circulation."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def kind_of(head):
 def read_head(path):
     """First 512 bytes of a file; WeightsError when it cannot be opened."""
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise WeightsError(f"{path}: is a folder; expected a weights file (.mat or .npz)")
     try:
         with open(path, "rb") as file:
@@ -116,5 +117,6 @@ def read_head(path):
             f"{path}: no such file; give a MatConvNet .mat, a compact .npz or a name "
             "(`python -m weights list` shows the names)"
         ) from None
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise WeightsError(f"{path}: cannot be read ({reason}); expected a weights file (.mat or .npz)") from None

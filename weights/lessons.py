@@ -1,5 +1,7 @@
 """What a student is trained on: crops of pictures, crops with noise, and pictures that it made itself."""
 
+import os
+
 import numpy as np
 
 from minivgg.vgg import VGG
@@ -20,7 +22,7 @@ def read_folders(folders):
     """[[(H, W, 3) uint8, …], …]: the pictures of each folder in the order of their names."""
     out = []
     for folder in folders:
-        files = sorted(p for p in folder.glob("*") if p.suffix.lower() in KINDS) if folder.is_dir() else []
+        files = sorted(p for p in folder.glob("*") if p.suffix.lower() in KINDS) if os.path.isdir(folder) else []
         if not files:
             raise WeightsError(f"{folder}: no pictures found; expected a folder with {', '.join(KINDS)}")
         pictures = []

@@ -1,0 +1,153 @@
+"""Words that cannot be said cost nothing, and a signal ends a run in order and says which it was."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from conftest import ROOT
+
+from minivgg import console
+
+BUFFERED = {**os.environ, "PYTHONUNBUFFERED": ""}  # or nothing is left for the flush at exit, which may fail too
+HAS_FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, a device that is always full")
+
+
+def run(code, *, shell="", **environment):
+    """A program that has the console, with what a shell's line does to its streams."""
+    command = ["bash", "-c", f'exec "$@" {shell}', "-", sys.executable, "-c", f"import sys, os, signal\n{code}"]
+    settings = {"cwd": ROOT, "env": {**BUFFERED, **environment}, "timeout": 60}
+    return subprocess.run(command, capture_output=True, **settings)
+
+
+IMPORT = "from minivgg import console\nconsole.ready()\n"
+
+
+# --- streams ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_characters_that_the_stream_has_not(stream):
+    process = run(IMPORT + f"print('§ Möwe \\udcff', file=sys.{stream})", PYTHONIOENCODING="ascii:strict")
+    assert process.returncode == 0
+    assert getattr(process, stream) == b"\\xa7 M\\xf6we \\udcff\n"
+
+
+def test_closed_streams_take_everything():
+    code = IMPORT + "sys.stdout.write('a'); sys.stderr.write('b'); console.say('c'); console.say('d', sys.stderr)"
+    assert run("sys.exit(7 * (sys.stdout is None and sys.stderr is None))", shell=">&- 2>&-").returncode == 7
+    process = run(code, shell=">&- 2>&-")
+    assert (process.returncode, process.stdout, process.stderr) == (0, b"", b"")
+
+
+def test_ready_leaves_other_objects_alone(monkeypatch):
+    plain = io.StringIO()  # as contextlib.redirect_stdout puts there; it cannot be reconfigured
+    monkeypatch.setattr(sys, "stdout", plain)
+    console.ready()
+    assert sys.stdout is plain
+
+
+def test_say(capsys):
+    console.say("to the one")
+    console.say("to the other", sys.stderr)
+    assert capsys.readouterr() == ("to the one\n", "to the other\n")
+
+
+@HAS_FULL
+@pytest.mark.parametrize("shell, stream", [(">/dev/full", "stdout"), ("2>/dev/full", "stderr")])
+def test_the_run_goes_on_when_a_stream_is_full(shell, stream):
+    other = "stderr" if stream == "stdout" else "stdout"
+    code = IMPORT + f"for i in range(3): console.say('lost', sys.{stream})\nconsole.say('said', sys.{other})"
+    process = run(code, shell=shell)
+    assert process.returncode == 0  # 120 if the flush at exit had failed
+    assert getattr(process, other) == b"said\n"
+
+
+def test_the_run_goes_on_when_the_reader_has_gone():
+    code = "r, w = os.pipe(); os.close(r); os.dup2(w, 1)\n" + IMPORT
+    process = run(code + "for i in range(3): console.say('lost')\nconsole.say('said', sys.stderr)")
+    assert process.returncode == 0 and process.stderr == b"said\n"
+
+
+def test_say_to_a_closed_stream():
+    stream = io.StringIO()
+    stream.close()
+    console.say("lost", stream)
+
+
+def test_give_up_is_for_one_stream(tmp_path):
+    with open(tmp_path / "a", "w") as a, open(tmp_path / "b", "w") as b:
+        print("before", file=a, flush=True)
+        console.give_up(a)
+        print("after", file=a, flush=True)
+        print("other", file=b)
+    assert (tmp_path / "a").read_text() == "before\n" and (tmp_path / "b").read_text() == "other\n"
+
+
+# --- signals ------------------------------------------------------------------------------------------------
+
+SIGNALS = [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)]
+
+
+@pytest.mark.parametrize("name, code", SIGNALS)
+def test_a_signal_is_an_interrupt_and_its_code_says_which(name, code):
+    number = getattr(signal, name)
+    former = signal.getsignal(number)
+    signals = console.Signals()
+    with pytest.raises(KeyboardInterrupt), signals:
+        assert signal.getsignal(number) is not signal.SIG_DFL  # which would end the tests
+        signal.raise_signal(number)
+    assert signals.code == code
+    assert signal.getsignal(number) is former
+
+
+def test_without_a_signal_nothing_has_changed():
+    former = {name: signal.getsignal(getattr(signal, name)) for name, _ in SIGNALS}
+    with console.Signals() as signals:
+        assert all(signal.getsignal(getattr(signal, name)) is not former[name] for name in former)
+    assert {name: signal.getsignal(getattr(signal, name)) for name in former} == former
+    assert signals.code == console.INTERRUPTED  # a KeyboardInterrupt that came some other way
+
+
+def test_what_is_ignored_stays_ignored():
+    """nohup: a terminal that closes is no reason to stop."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with console.Signals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, former)
+
+
+def test_in_another_thread_signals_are_left_alone():
+    former, errors = signal.getsignal(signal.SIGTERM), []
+
+    def body():
+        try:
+            with console.Signals():
+                assert signal.getsignal(signal.SIGTERM) is former
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert not errors
+
+
+def test_a_terminated_program_tidies_up():
+    code = IMPORT + (
+        "signals = console.Signals()\n"
+        "try:\n"
+        "    with signals:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
+        "except KeyboardInterrupt:\n"
+        "    console.say('tidied')\n"
+        "    sys.exit(signals.code)\n"
+    )
+    process = run(code)
+    assert (process.returncode, process.stdout, process.stderr) == (143, b"tidied\n", b"")
