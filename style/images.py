@@ -205,8 +205,7 @@ def fit(size, h, w, *, side="longest"):
     published numbers were made.
     """
     if side == "shortest":
-        scale = size / min(h, w)
-        return (size, max(1, int(w * scale))) if h <= w else (max(1, int(h * scale)), size)
+        return (size, int(size * w / h)) if h <= w else (int(size * h / w), size)
     scale = size / max(h, w)
     return (max(1, round(h * scale)), size) if w >= h else (size, max(1, round(w * scale)))
 

@@ -65,7 +65,7 @@ class LBFGS:
         if not slope < 0:  # the pairs contradict the gradient (rounding, or a bound): start afresh
             slope = self._afresh(evaluate)
             if not slope < 0:
-                return "the gradient is zero"
+                return "the gradient is zero" if slope == 0 else "the gradient is not finite"
         fresh = not self.pairs.order and not self.moved  # now: the search takes a pair's place and may evaluate x
         found = self._search(evaluate, slope)
         if found is None and not fresh:
@@ -126,7 +126,7 @@ class LBFGS:
             loss, gradient, end = self._measure(evaluate, t)
             here = (t, loss, end)
             noise = 4 * np.finfo(self.trial.dtype).eps * abs(self.loss)
-            if not loss <= max(self.recent) + ARMIJO * promised + noise:
+            if not (loss <= max(self.recent) + ARMIJO * promised + noise and np.isfinite(end)):
                 high = here
             elif end < WOLFE * slope and self.bounds is None:
                 low, best = here, here
@@ -139,6 +139,7 @@ class LBFGS:
                 if not slope < 0:
                     return None
                 low = (0.0, self.loss, slope)
+            del gradient  # it would lie beside the next one
             t = next_step(low, high)
         if best is None:
             return None

@@ -192,6 +192,7 @@ def adam(tracker, image, iterations, *, learning_rate=10.0, betas=(0.9, 0.999), 
         x -= step * m / (xp.sqrt(v / (1 - betas[1] ** t)) + eps)
         if bounds is not None:
             xp.clip(x, *bounds, out=x)
+        del g  # it would lie beside the next one
         tracker.iterations += 1
     return "done", f"all {tracker.evaluations} evaluations done"
 

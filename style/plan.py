@@ -171,6 +171,8 @@ class _Job:
 
     def _plan(self, H, W, edges=EDGES):
         kept, passing = optimiser_bytes(self.optimizer, self.history, self.bounds)
+        if self.on_gpu and self.optimizer == "l-bfgs-b":  # SciPy's vectors are the host's: the picture, the best one
+            kept, passing = 8, 4
         values = 3 * H * W
         size = self.net.dtype.itemsize
         # a run holds its start and the content picture as network inputs; a single evaluation the picture alone
@@ -216,7 +218,7 @@ class _Job:
         each lies in its own passes, with all that is kept between them."""
         names, layers = self.net.names, self.terms.layers
         deepest = max(names.index(n) for n in layers)
-        if any(names.index(c) >= deepest for c in cuts):
+        if any(c not in names[:deepest] for c in cuts):  # the network may end above it
             return None
         cores, peaks = [], []
         for index in range(len(cuts) + 1):

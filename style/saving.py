@@ -55,13 +55,13 @@ def check_output(path, overwrite=False, *, size_hw=None):
             raise ImageError(f"{path}: write-protected; give another name")
     if size_hw is not None:
         _check_limits(path, fmt, *size_hw)
-    temporary = _temporary(path)
+    temporary = _temporary(folder / path.name)
     try:
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     except OSError as error:
         raise ImageError(f"{path}: cannot write to {folder} ({one_line(error)}); choose another folder") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    else:
+        temporary.unlink()
     if size_hw is not None:
         needed = 2**20 + 4 * size_hw[0] * size_hw[1]  # the picture uncompressed, and some
         free = shutil.disk_usage(folder).free
@@ -163,7 +163,8 @@ def _check_limits(path, fmt, h, w):
 
 
 def _temporary(path):
-    return path.with_name(f".{path.name[:80]}.{secrets.token_hex(6)}.tmp")
+    start = os.fsencode(path.name)[:80].decode(errors="ignore")  # names end at 255 bytes
+    return path.with_name(f".{start}.{secrets.token_hex(6)}.tmp")
 
 
 def _plain(value):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,15 @@ from minivgg import VGG, gradcheck
 from minivgg.backend import BackendError, Device, get_xp, resolve_device, to_device, to_numpy
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Under nohup, or in a script's background, these are ignored, here and in the programs that the tests start.
+for _name, _handler in (
+    ("SIGINT", signal.default_int_handler),
+    ("SIGHUP", signal.SIG_DFL),
+    ("SIGTERM", signal.SIG_DFL),
+):
+    if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, _name), _handler)
 
 
 @dataclass(frozen=True)

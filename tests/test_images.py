@@ -517,6 +517,7 @@ def test_fit():
     assert images.fit(512, 768, 1024, side="shortest") == (512, 682)  # the sizes of the published curve
     assert images.fit(512, 768, 970, side="shortest") == (512, 646)
     assert images.fit(512, 970, 768, side="shortest") == (646, 512)
+    assert images.fit(256, 103, 206, side="shortest") == (256, 512)  # 206 · (256 / 103) would be rounded to below 512
 
 
 def test_resize_keeps_flat_pictures_means_and_ranges():
@@ -744,3 +745,24 @@ def test_check_output(tmp_path, monkeypatch):
         saving.check_output(tmp_path / "b.png")
     with pytest.raises(ImageError, match="Permission denied"):
         saving.save(tmp_path / "b.png", smooth())
+
+
+def test_an_output_behind_a_link_is_tried_where_it_will_be_written(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "here" / "out.png"
+    link.symlink_to(tmp_path / "there" / "target.png")
+    opened, real = [], os.open
+    monkeypatch.setattr(os, "open", lambda path, *args: (opened.append(path.parent.name), real(path, *args))[1])
+    saving.check_output(link)
+    saving.save(link, np.zeros((4, 5, 3)))
+    assert opened == ["there", "there"]
+    assert link.is_symlink()
+
+
+@pytest.mark.parametrize("character, count", [("画", 80), ("é", 120), ("🙂", 60)])
+def test_names_as_long_as_the_file_system_takes(tmp_path, character, count):
+    path = tmp_path / f"{character * count}.png"
+    saving.check_output(path)
+    saving.save(path, np.zeros((20, 30, 3)))
+    assert images.read(path).rgb.shape == (20, 30, 3)

@@ -242,3 +242,72 @@ def test_where_it_cannot_be_used():
     with pytest.raises(SettingsError, match="--lag 0"):
         settings_from(optimizer="l-bfgs", lag=0)
     assert settings_from("fast").lag > 1
+
+
+def judged(steps):
+    """interval after (since, error, loss) …"""
+    term = lagged.Expansion("style", "relu5_1", "relu4_1")
+    for since, error, loss in steps:
+        term.since, term.interval = since, max(since, 1)
+        term.judge(error, loss, 10**6)
+    return term.interval
+
+
+def test_an_interval_by_rate_and_errors():
+    # intervals of 8, the loss falls by 10 an evaluation, in the last by 1: the last one's rate
+    long = [(8, 0.05 * 64, 1000.0 - 80 * k) for k in range(5)] + [(8, 0.05 * 64, 1000.0 - 320 - 8)]
+    assert judged(long) == int(0.1 * 1 / 0.05) == 2
+    # short ones: that of all four
+    short = [(1, 0.05, 1000.0 - 10 * k) for k in range(5)] + [(1, 0.05, 1000.0 - 40 - 1)]
+    assert judged(short) == min(2, int(0.1 * 31 / 4 / 0.05))
+    short = [(2, 0.2, 1000.0 - 20 * k) for k in range(5)] + [(2, 0.2, 1000.0 - 80 - 2)]
+    assert judged(short) == min(4, int(0.1 * 62 / 8 / 0.05))
+    # the error before the window does not count any more
+    old = [(2, 1e9, 1000.0)] + [(2, 0.05 * 4, 1000.0 - 20 * k) for k in range(1, 5)]
+    assert judged(old) == 4
+
+
+def test_the_first_layer_is_not_put_off_where_it_is_content():
+    names = make_case(16, 16)[0].names
+    terms = Terms({"relu1_1": 1.0}, {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0})
+    assert put_off(terms, names) == [("style", "relu3_1", "relu2_1")]
+    *parts, image = make_case(40, 50, terms=terms)
+    assert_same(LaggedObjective(*parts, lag=3).evaluate(image), Objective(*parts).evaluate(image), 1e-12)
+
+
+def test_a_picture_that_is_changed_in_place():
+    (_, one, image), (_, other, _) = make_pair(4), make_pair(4)
+    trial = image.copy()
+    for k in range(4):
+        trial[...] = image + k
+        one.evaluate(trial)
+        other.evaluate(image + k)
+    for e, f in zip(one.expansions, other.expansions, strict=True):
+        assert e.bend == pytest.approx(f.bend, rel=1e-9)
+    assert any(e.base is None and e.bend > 0 for e in one.expansions)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_moves_within_rounding_say_nothing_of_the_bend(dtype):
+    slope, phi = (RNG.standard_normal((1, 4, 5, 6)).astype(dtype) for _ in range(2))
+    e, bend = lagged.Expansion("content", "relu4_2", "relu4_1"), dtype(3)
+
+    def make(phi):
+        square = (phi * phi).sum(dtype=np.float64)
+        return e.make((slope * phi).sum(dtype=np.float64) + bend / 2 * square, slope + bend * phi, phi, square)
+
+    make(phi)
+    make(phi + 1)
+    found = float(e.bend)
+    for k in range(20):
+        make(phi + 1 + dtype(3 if dtype == np.float32 else 1e-8) * np.finfo(dtype).eps * k)
+    assert float(e.bend) == pytest.approx(found, rel=1e-6)
+
+
+def test_errors_are_judged_by_the_whole_loss():
+    _, lag, image = make_pair(4)
+    seen = []
+    for e in lag.expansions:
+        e.judge = lambda error, loss, most, judge=e.judge: (seen.append(loss), judge(error, loss, most))
+    found = lag.evaluate(image)
+    assert seen == pytest.approx([found.loss] * 3)

@@ -494,6 +494,187 @@ def test_a_gradient_that_is_not_finite_spoils_no_later_trial(value, dtype, monke
     assert np.abs(optimiser.x.ravel() - c).max() < 0.1
 
 
+@pytest.mark.parametrize("first_step", [0.01, 3.0, 10.0])
+def test_the_line_search_goes_where_the_cubic_says(first_step, monkeypatch):
+    """Trials of one search, on Σ (u - 1)⁴ along the diagonal, against the rules applied by hand."""
+    monkeypatch.setattr(lbfgs, "FIRST_STEP", first_step)
+    seen = []
+
+    def evaluate(x):
+        seen.append(float(x.ravel()[0]))
+        return float(((x - 1) ** 4).sum()), 4 * (x - 1) ** 3
+
+    def at(t):
+        u = t * first_step - 1
+        return t, 6 * u**4, 6 * first_step * 4 * u**3
+
+    optimiser = LBFGS(image_of(np.zeros(6)), history=3)
+    assert optimiser.step(evaluate) == ""
+    low, high, t, expected = at(0.0), None, 1.0, [0.0]
+    start, slope = low[1], low[2]
+    while True:
+        expected.append(t * first_step)
+        here = at(t)
+        if here[1] > start + 1e-4 * t * slope:
+            high = here
+        elif here[2] < 0.9 * slope:
+            low = here
+        else:
+            break
+        t = next_step(low, high)
+    assert seen == pytest.approx(expected, rel=1e-9)
+    assert len(seen) >= 3
+
+
+@pytest.mark.parametrize("k, kept", [(0.5, False), (2.0, True)])
+def test_curvature_below_rounding(k, kept):
+    eps = np.finfo(float).eps
+    pairs = Pairs(np.zeros(2), 2)
+    pairs.look(np.array([-1.0, 0.0]))
+    gather(pairs, np.array([1.0, 0.0]), np.array([k * eps, 1.0]))
+    assert bool(pairs.order) == kept
+
+
+def test_a_y_whose_square_is_0_is_dropped():
+    pairs = Pairs(np.zeros(5), 2)
+    pairs.look(np.full(5, -1e-190))
+    gather(pairs, np.ones(5), np.full(5, 1e-200))
+    assert pairs.order == []
+
+
+def test_a_search_along_the_gradient_is_not_repeated():
+    outcome = minimize(
+        Function(lambda x: (float(np.abs(x).sum()), -np.sign(x))),
+        image_of(np.ones(30)),
+        method="l-bfgs",
+        iterations=1000,
+    )
+    assert outcome.evaluations == 1 + lbfgs.MAX_TRIALS
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("loss", [5.0, -5.0])
+@pytest.mark.parametrize("units, evaluations", [(2, 1), (20, 2)])
+def test_a_few_units_of_rounding_are_no_rise(units, evaluations, loss, dtype, monkeypatch):
+    monkeypatch.setattr(lbfgs, "RECENT", 1)
+    optimiser = LBFGS(image_of(np.full(3, 2.0), dtype), history=3)
+    optimiser.recent, optimiser.loss = [loss], loss
+    optimiser.pairs.look(np.full(3, 1e-13, dtype))  # promises nothing that could be told from rounding
+    losses, calls = iter([loss + units * np.finfo(dtype).eps * abs(loss), loss - 1]), []
+
+    def evaluate(x):
+        calls.append(1)
+        return next(losses), image_of(np.full(3, -1e-13), dtype)
+
+    assert optimiser.step(evaluate) == ""
+    assert len(calls) == evaluations
+
+
+def test_pixels_that_a_bound_holds_stay_out_of_the_direction():
+    x = np.array([-5.0, -1.0, -1.0, 0.0, 1.0, 1.0])  # the first is clipped
+    g = np.array([2.0, 2.0, -2.0, 2.0, 2.0, -2.0])
+    optimiser = LBFGS(image_of(x), history=3, bounds=(-1.0, 1.0))
+    assert optimiser.x.min() == -1
+    optimiser.pairs.look(g)
+    slope = optimiser._aim()
+    assert np.array_equal(optimiser.direction != 0, [False, False, True, True, True, False])
+    assert slope == pytest.approx(optimiser.direction @ g)
+
+
+def test_a_start_outside_the_bounds_is_brought_in():
+    seen = []
+    f = Function(lambda x: (float((x**2).sum()), 2 * x))
+    options = {"bounds": (-1.0, 1.0), "callback": lambda p: seen.append(p.image.max()) and False}
+    minimize(f, image_of(np.full(6, 3.0)), method="l-bfgs", iterations=5, **options)
+    assert max(seen) <= 1
+
+
+def test_afresh_from_a_moved_point_knows_it_first():
+    f, c = quadratic(30, condition=10)
+    seen = []
+
+    def evaluate(x):
+        seen.append(x.copy())
+        return plain(Function(f))(x)
+
+    optimiser = LBFGS(image_of(np.zeros(30)), history=3)
+    for _ in range(5):
+        optimiser.step(evaluate)
+    assert optimiser.moved
+    base = optimiser.x
+    for k in range(3):
+        optimiser.pairs.products[2 * k, k] *= -1
+    seen.clear()
+    assert optimiser.step(evaluate) == ""
+    assert np.array_equal(seen[0], base)
+    assert optimiser.recent == [f(base.ravel())[0], optimiser.loss]
+
+
+def test_losses_from_before_a_wall_are_forgotten():
+    f, _ = quadratic(30, condition=5)
+    function, seen = Function(f), []
+
+    def evaluate(x):
+        seen.append(x.copy())
+        result = function.evaluate(x)
+        return (1e9 if len(seen) == wall else result.loss), result.gradient
+
+    wall = 0
+    optimiser = LBFGS(image_of(np.zeros(30)), history=5)
+    for _ in range(5):
+        optimiser.step(evaluate)
+    assert optimiser.moved
+    base, wall = optimiser.x.copy(), len(seen) + 1
+    assert optimiser.step(evaluate) == ""
+    assert np.array_equal(seen[wall], base)
+    assert optimiser.recent == [f(base.ravel())[0], optimiser.loss]
+
+
+def test_a_loss_without_end_is_followed_as_far_as_the_trials_go():
+    optimiser = LBFGS(image_of(np.zeros(6)), history=3)
+    assert optimiser.step(lambda x: (-float(x.sum()), -np.ones_like(x))) == ""
+    assert optimiser.loss < -1e6
+
+
+def test_after_a_wall_the_search_goes_on_from_facts(monkeypatch):
+    monkeypatch.setattr(lbfgs, "RECENT", 1)
+    weights, results, seen, wall = np.linspace(1, 5, 6), [], [], None
+
+    def evaluate(x):
+        seen.append(x.ravel().copy())
+        loss, g = float((weights * (seen[-1] - 3) ** 4).sum()), 4 * weights * (seen[-1] - 3) ** 3
+        results.append(wall if wall and len(seen) == fails else (loss, g))
+        return results[-1][0], results[-1][1].reshape(x.shape)
+
+    optimiser = LBFGS(image_of(np.zeros(6)), history=3)
+    for _ in range(4):
+        optimiser.step(evaluate)
+    assert optimiser.moved
+    fails, wall = len(seen) + 1, (optimiser.loss - 0.2 * optimiser._aim(), -2 * optimiser.gradient.ravel())
+    assert optimiser.step(evaluate) == ""
+    base, d = seen[fails], seen[fails - 1] - seen[fails]
+    (high, g_high), (low, g_low) = results[fails - 1 : fails + 1]
+    t = next_step((0.0, low, g_low @ d), (1.0, high, g_high @ d))
+    assert 0.2 < t < 0.8
+    np.testing.assert_allclose(seen[fails + 1], base + t * d, rtol=1e-9)
+
+
+def test_the_state_knows_what_was_moved_and_the_last_losses():
+    f, _ = quadratic(30, condition=50)
+    optimiser = LBFGS(image_of(np.zeros(30)), history=3)
+    for _ in range(4):
+        optimiser.step(plain(Function(f)))
+    assert optimiser.moved and len(optimiser.recent) == 5
+    other = LBFGS(image_of(np.zeros(30)), history=3)
+    other.restore(optimiser.state())
+    assert (other.moved, other.recent) == (optimiser.moved, optimiser.recent)
+
+
+def test_next_step_keeps_off_both_ends():
+    assert next_step((0.0, 0.0, -1.0), (1.0, -0.5, -0.5)) == pytest.approx(0.9)
+    assert next_step((0.0, 0.0, -1.0), (1.0, 1e6, 1e7)) >= 0.1
+
+
 def test_a_long_line_search_ends():
     """A loss that grows wherever one goes: no endless search, and a plain word."""
     outcome = minimize(
@@ -505,3 +686,19 @@ def test_a_long_line_search_ends():
     assert outcome.status == "converged"
     assert "rounding" in outcome.message
     assert outcome.evaluations <= 1 + 2 * lbfgs.MAX_TRIALS + 1
+
+
+def test_a_gradient_that_is_not_a_number_is_no_minimum():
+    """With a loss that is finite: the trial is shortened, and at the start the message says what is wrong."""
+
+    def evaluate(x):
+        calls.append(1)
+        return float((x**2).sum()), np.full_like(x, np.nan) if len(calls) in bad else 2 * x
+
+    calls, bad = [], (3,)
+    optimiser = LBFGS(image_of(np.full(6, 0.8)), history=3, bounds=(-1.0, 1.0))
+    for _ in range(8):
+        optimiser.step(evaluate)
+    assert optimiser.loss < 1e-6
+    calls, bad = [], (1,)
+    assert LBFGS(image_of(np.full(6, 0.8)), history=3).step(evaluate) == "the gradient is not finite"

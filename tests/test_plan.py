@@ -1,18 +1,33 @@
 """The memory plan: what it chooses, what it predicts, and what it says when nothing fits."""
 
+import contextlib
 import json
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_tiles import TERMS, assert_same, make_net
+from test_tiles import TERMS, assert_same, make_net, make_params
 
+from minivgg.vgg import VGG
 from style import plan as planning
-from style.objective import Objective, Terms, content_targets, style_targets
-from style.plan import MemoryBudgetError, format_memory, make_plan, objective_for, parse_memory
+from style.footprint import network_bytes
+from style.objective import Evaluation, Objective, Terms, content_targets, style_targets
+from style.optimize import minimize
+from style.plan import (
+    MemoryBudgetError,
+    format_memory,
+    make_plan,
+    objective_for,
+    optimiser_bytes,
+    parse_memory,
+    segment_peak,
+)
 from style.tiles import TiledObjective
+from style.tiling import Tiling
 
 GB = 10**9
 
@@ -200,3 +215,113 @@ def test_the_predicted_peak_is_right_within_15_per_cent(size, memory, optimizer,
     was_tiled, predicted, measured = json.loads(run.stdout)
     assert was_tiled == tiled
     assert 0.85 * measured <= predicted <= 1.15 * measured, f"predicted {predicted:,}, measured {measured:,}"
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+@pytest.mark.parametrize(
+    "method, history", [("l-bfgs", 4), ("l-bfgs", 10), ("l-bfgs-b", 4), ("l-bfgs-b", 10), ("adam", 10)]
+)
+def test_the_optimisers_memory_is_what_is_counted(method, history, bounded):
+    shape = (1, 3, 128, 128)
+    rng = np.random.default_rng(0)
+    bend, target = (rng.uniform(1, 50, shape).astype(np.float32) for _ in range(2))
+    during, between, base = [], [], 0
+
+    class Bowl:
+        def evaluate(self, x):
+            now, peak = tracemalloc.get_traced_memory()
+            during.append(now - base)
+            between.append(peak - base)
+            g = bend * (x - target)
+            loss = float(((x - target) * g).sum(dtype=np.float64) / 2)
+            tracemalloc.reset_peak()
+            return Evaluation({}, {"f": loss}, 0.0, g)
+
+    options = {} if method == "adam" else {"history": history}
+    if bounded:
+        options["bounds"] = (np.float32(-30), np.float32(30))
+    start = np.zeros(shape, np.float32)
+    tracemalloc.start()
+    try:
+        base = tracemalloc.get_traced_memory()[0]
+        minimize(Bowl(), start, method=method, iterations=2 * history + 4, **options)
+    finally:
+        tracemalloc.stop()
+    kept, passing = optimiser_bytes(method, history, bounded)
+    assert 0.98 * kept <= during[-1] / start.size <= kept + 4.5  # a gradient more, of the evaluation before
+    assert 0.85 * (kept + 4 + passing) <= max(between) / start.size <= 1.01 * (kept + 4 + passing)
+
+
+@pytest.mark.parametrize("optimizer", ["l-bfgs", "l-bfgs-b"])
+def test_bounds_are_counted(optimizer):
+    net = make_net(np.float32, kernels="fast")
+    options = {"memory": 10**9, "optimizer": optimizer}
+    free, bound = (make_plan(net, TERMS, 64, 64, bounds=b, **options).peak for b in (False, True))
+    more = optimiser_bytes(optimizer, 10, True)[0] - optimiser_bytes(optimizer, 10)[0]
+    assert bound - free == more * 3 * 64 * 64
+
+
+ALL_CUTS = ((), ("pool3",), ("pool2", "pool3"), ("pool2", "pool4"), ("pool2", "pool3", "pool4"))
+
+
+@pytest.mark.parametrize("memory", [2.8, 2.1])
+def test_the_fastest_division_is_chosen(memory, monkeypatch):
+    net = make_net(np.float32, widths=(64, 128, 256, 512, 512), kernels="fast")
+    options = {"memory": int(memory * GB), "optimizer": "adam"}
+    plan, times = make_plan(net, TERMS, 2000, 3000, **options), []
+    for cuts in ALL_CUTS:
+        monkeypatch.setattr(planning, "CUTS", (cuts,))
+        with contextlib.suppress(MemoryBudgetError):
+            times.append(make_plan(net, TERMS, 2000, 3000, **options).time)
+    assert len(times) > 1
+    assert plan.time == min(times) < max(times)
+
+
+def test_what_is_whole_between_the_segments_is_counted():
+    """Of twice the height with the same tiles: the picture's and pool3's gradients, pool3, the content targets."""
+    net = make_net(np.float32, widths=(64, 128, 256, 512, 512), kernels="fast")
+    tiling = Tiling(("pool3",), ((256, 256), (256, 256)))
+    for index, whole in enumerate((3 * 64 + 256, 256 + 256)):
+        one, two = (segment_peak(net, TERMS, H, 1024, tiling, index) for H in (1024, 2048))
+        targets = 512 + 128 * 16
+        assert (two - one) / planning.EXCESS / 4 / (128 * 128) == pytest.approx(targets + whole)
+
+
+@pytest.mark.parametrize("deepest", ["relu1_1", "relu2_1", "relu3_1", "relu4_2"])
+def test_a_network_that_ends_above_a_cut(deepest):
+    params = make_params(np.float32, widths=(64, 128, 256, 512, 512))
+    names = list(params)
+    params = {n: params[n] for n in names[: names.index(deepest.replace("relu", "conv")) + 1]}
+    net = VGG(params, kernels="fast")
+    plan = make_plan(net, Terms({}, {deepest: 1.0}), 2000, 2000, memory=9 * 10**8, optimizer="adam")
+    assert plan.tiling is not None
+
+
+@pytest.mark.parametrize("memory", [2_800_000_000, 2_100_000_000])
+def test_the_largest_tiles_that_fit_and_their_peak(memory):
+    H, W = 2000, 3000
+    net = make_net(np.float32, widths=(64, 128, 256, 512, 512), kernels="fast")
+    plan = make_plan(net, TERMS, H, W, memory=memory, optimizer="adam")
+    base = planning.BASE + network_bytes(net) + 3 * H * W * (2 * 4 + 16)
+    cuts, cores = plan.tiling.cuts, plan.tiling.cores
+    peaks = [segment_peak(net, TERMS, H, W, plan.tiling, i) for i in range(len(cores))]
+    assert plan.peak == base + max(peaks)
+    for i, core in enumerate(cores):
+        larger = [e for e in planning.EDGES if e > max(core)][-1:]
+        if larger:
+            grown = (*cores[:i], (min(larger[0], H), min(larger[0], W)), *cores[i + 1 :])
+            assert base + segment_peak(net, TERMS, H, W, Tiling(cuts, grown), i) > memory
+
+
+def test_free_memory_exactly(monkeypatch):
+    net = make_net(np.float32, widths=(64, 128, 256, 512, 512), kernels="fast")
+    monkeypatch.setattr(planning, "free_memory", lambda device: 3 * 10**9)
+    assert make_plan(net, TERMS, 256, 256, held=10**6).memory == int(2.7e9) + planning.BASE + network_bytes(net) + 10**6
+
+
+def test_on_a_card_scipys_vectors_do_not_count(net):
+    """They are the host's: on the card lie the picture that is evaluated, and the best one."""
+    card = SimpleNamespace(kind="gpu")
+    options = {"memory": 64 * GB, "device": card}
+    peaks = {m: make_plan(net, TERMS, 512, 512, optimizer=m, **options).peak for m in ("l-bfgs-b", "l-bfgs", "adam")}
+    assert peaks["l-bfgs-b"] < peaks["adam"] < peaks["l-bfgs"]

@@ -68,3 +68,10 @@ def test_where_it_cannot_be_used():
         settings_from(precondition=0.5)
     with pytest.raises(SettingsError, match="--precondition"):
         settings_from(optimizer="l-bfgs", bounds=True, precondition=0.5)
+
+
+def test_broad_waves_are_alike_and_the_mean_square_is_1():
+    weights = Spectrum(np.zeros((1, 3, 4, 960)), 0.5).weights
+    assert (weights[0, :11] == weights[0, 0]).all()
+    assert weights[0, 11] < weights[0, 10]
+    assert (weights**2).mean() == pytest.approx(1)

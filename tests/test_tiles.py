@@ -216,3 +216,43 @@ def test_errors_say_what_was_found():
         tiled.evaluate(np.zeros((1, 3, 48, 64)))
     with pytest.raises(ValueError, match="1 cuts make 2 segments, found 1 cores"):
         Tiling(("pool3",), (WHOLE,))
+
+
+@pytest.mark.parametrize("grid", ["cut, both tiled"])
+def test_a_loss_that_ends_at_a_cut(grid):
+    case = make_case(75, 90, terms=Terms(style={"pool3": 1.0}, content={"pool3": 2.0}))
+    expected = Objective(*case[:4]).evaluate(case[4])
+    assert_same(TiledObjective(*case[:4], tiling=GRIDS[grid]).evaluate(case[4]), expected, 1e-12)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_cores_are_as_large_as_asked_for(grid):
+    net = make_net()
+    for segment, core in zip(tiling.segments(net.names, TERMS.layers, 400, 560, GRIDS[grid]), GRIDS[grid].cores):
+        base = tiling.level(segment.start)
+        windows = 1 << max(segment.depths.values())
+        end = tiling.level(segment.end or "relu5_1")
+        align = 4 << max(tiling.level(n) - base for n in net.names if n.startswith("conv") and tiling.level(n) <= end)
+        for tile in segment.tiles:
+            t, b, l, r = tile.core
+            assert b - t <= max(core[0] >> base, windows) + align
+            assert r - l <= max(core[1] >> base, windows) + align
+            T, B, L, R = tile.region
+            assert t - T <= segment.halo and B - b <= segment.halo and l - L <= segment.halo and R - r <= segment.halo
+
+
+def test_gram_sums_in_bands_of_one_row(monkeypatch):
+    monkeypatch.setattr(tiles, "BAND", 1)
+    case = make_case(64, 72)
+    expected = Objective(*case[:4]).evaluate(case[4])
+    assert_same(TiledObjective(*case[:4], tiling=GRIDS["no cut"]).evaluate(case[4]), expected, 1e-12)
+
+
+def test_each_tile_goes_forward_twice_but_the_last(monkeypatch):
+    case = make_case(97, 131)
+    net, forward, calls = case[0], case[0].forward, []
+    monkeypatch.setattr(net, "forward", lambda *a, **k: (calls.append(k.get("start")), forward(*a, **k))[1])
+    grid = GRIDS["cut, both tiled"]
+    parts = tiling.segments(net.names, TERMS.layers, 97, 131, grid)
+    TiledObjective(*case[:4], tiling=grid).evaluate(case[4])
+    assert len(calls) == 2 * sum(len(p.tiles) for p in parts) - 1
