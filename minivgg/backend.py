@@ -72,7 +72,7 @@ def resolve_device(spec="auto"):
     if isinstance(spec, Device):
         return spec
     kind, _, index = str(spec).lower().partition(":")
-    if kind not in ("auto", "cpu", "gpu") or (index and (kind != "gpu" or not _is_number(index))):
+    if kind not in ("auto", "cpu", "gpu") or (index and (kind != "gpu" or not is_number(index))):
         raise BackendError(f"device {spec!r} is not known: use auto, cpu, gpu or gpu:N")
     if kind == "cpu":
         return Device("cpu")
@@ -118,11 +118,12 @@ def cores():
     """Number of workers: OMP_NUM_THREADS where it is a positive number, at most the cores this process may use."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return min(int(asked), allowed) if _is_number(asked) and int(asked) > 0 else allowed
+    return min(int(asked), allowed) if is_number(asked) and int(asked) > 0 else allowed
 
 
-def _is_number(text):
-    return text.isascii() and text.isdecimal()  # isdigit alone takes "²" as well, which int refuses
+def is_number(text):
+    """Whether a string is digits that int() takes; isdigit() alone takes "²" as well."""
+    return text.isascii() and text.isdecimal()
 
 
 def _cupy():

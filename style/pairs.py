@@ -95,8 +95,9 @@ class Pairs:
         return float(with_new[s])
 
     def keep(self, x_new, g_new, factor=1.0):
-        """Keep the pair that was measured; x is now x + factor · s, its gradient that of x + factor · y.
+        """Keep the pair that was measured; x is now x + factor · s, the gradient what it was + factor · y.
 
+        x_new (nblocks, BLOCK), g_new (size,)  as for measure
         factor  1: x_new and g_new themselves, which are those that were measured. Else the pair that is kept is
                 (factor · s, factor · y): BFGS's update is the same for a pair of any length
         Curvature condition (Nocedal & Wright, eq. 6.7): without sᵀy > 0 the matrix would no longer be positive

@@ -207,7 +207,8 @@ class _Job:
             notes.append(f"L-BFGS keeps {self.history} of {self.asked} pairs")
         if lag > 1 and (tiling is not None or not put_off(self.terms, self.net.names)):
             lag = 1
-            notes.append("every evaluation exact (" + ("tiles)" if tiling is not None else "no term to put off)"))
+            why = "no term to put off" if tiling is None else "tiles"
+            notes.append(f"every evaluation exact ({why})")
         # the file's filters and the prepared ones are both there for a moment while the network is loaded
         return Plan(
             H, W, tiling, self.history, int(peak), self.memory, time, counts, keep_transforms, lag, tuple(notes)

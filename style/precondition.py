@@ -13,9 +13,7 @@ import numpy as np
 from minivgg.backend import get_fft, get_xp
 from minivgg.fast_cpu.runtime import cores
 
-BROADEST = (
-    1 / 96
-)  # of the highest frequency: waves of 192 pixels, a little more than relu5_1 sees (156); all broader ones alike
+BROADEST = 1 / 96  # of the highest frequency: waves of 192 pixels (relu5_1 sees 156); all broader ones alike
 
 
 class Spectrum:

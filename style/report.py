@@ -199,8 +199,9 @@ def open_log(path, overwrite):
     """The log, or None. An existing file is replaced only with --overwrite; a device or a pipe is written to."""
     if path is None:
         return None
+    device = os.path.exists(path) and not os.path.isfile(path)
     try:
-        return open(path, "x" if os.path.isfile(path) and not overwrite else "w", encoding="utf-8")
+        return open(path, "w" if overwrite or device else "x", encoding="utf-8")
     except FileExistsError:
         raise SettingsError(f"--log {path}: exists already; give another name or --overwrite") from None
     except OSError as e:

@@ -9,6 +9,8 @@ factors hold at every size.
 
 from dataclasses import dataclass
 
+from minivgg.backend import is_number
+
 from . import images
 from .settings import DEFAULT_SIZE, SettingsError
 
@@ -55,20 +57,15 @@ def fitted(size, hw, side):
 
 def _sizes(scales):
     """[(size, evaluations or None)] from "256:300,512"; None when sizes are not what `scales` says."""
-    if isinstance(scales, int) or scales == "auto" or _whole(scales):
+    if isinstance(scales, int) or scales == "auto" or is_number(scales):
         return None
     sizes = []
     for part in scales.split(","):
         size, colon, iterations = part.strip().partition(":")
-        if not _whole(size) or int(size) < SMALLEST or (colon and not (_whole(iterations) and int(iterations))):
+        if not is_number(size) or int(size) < SMALLEST or (colon and not (is_number(iterations) and int(iterations))):
             raise SettingsError(f"--scales {scales}: {part!r} is neither a size nor size:evaluations")
         sizes.append((int(size), int(iterations) if colon else None))
     return sizes
-
-
-def _whole(text):
-    """Whether int() takes it; isdigit() alone would let ² through."""
-    return text.isascii() and text.isdecimal()
 
 
 def _ratios(scales, given, size, final):

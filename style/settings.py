@@ -193,7 +193,7 @@ def settings_from(preset=None, **options):
 def _refuse_idle(s, given):
     """Refuse what was asked for and would do nothing."""
     init = s.init if isinstance(s.init, str) else "a picture"
-    sizes = [part for part in str(s.scales).split(",") if ":" in part] if "," in str(s.scales) else []
+    own_iterations = all(":" in part for part in str(s.scales).split(","))
     needs = {
         "learning_rate": (s.optimizer == "adam", "--optimizer adam"),
         "adam_betas": (s.optimizer == "adam", "--optimizer adam"),
@@ -203,10 +203,7 @@ def _refuse_idle(s, given):
         "noise_level": (init in ("noise", "blend"), "--init noise or blend"),
         "noise_ratio": (init == "blend", "--init blend"),
         "tv_beta": (s.tv_weight > 0, "--tv-weight above 0"),
-        "iterations": (
-            not sizes or len(sizes) < len(str(s.scales).split(",")),
-            f"sizes without evaluations of their own, unlike --scales {s.scales}",
-        ),
+        "iterations": (not own_iterations, f"sizes without evaluations of their own, unlike --scales {s.scales}"),
     }
     for name, (works, what) in needs.items():
         if name in given and not works:

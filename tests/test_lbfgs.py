@@ -450,6 +450,7 @@ def test_a_guessed_gradient_is_not_searched_from():
     base, wall = optimiser.x.copy(), len(seen) + 1
     assert optimiser.step(evaluate) == ""
     assert np.array_equal(seen[wall], base)
+    assert optimiser.recent == [f(base.ravel())[0], optimiser.loss]  # those from before are forgotten
 
 
 @pytest.mark.parametrize("history", [1, 5])
@@ -542,16 +543,6 @@ def test_a_y_whose_square_is_0_is_dropped():
     assert pairs.order == []
 
 
-def test_a_search_along_the_gradient_is_not_repeated():
-    outcome = minimize(
-        Function(lambda x: (float(np.abs(x).sum()), -np.sign(x))),
-        image_of(np.ones(30)),
-        method="l-bfgs",
-        iterations=1000,
-    )
-    assert outcome.evaluations == 1 + lbfgs.MAX_TRIALS
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("loss", [5.0, -5.0])
 @pytest.mark.parametrize("units, evaluations", [(2, 1), (20, 2)])
@@ -610,26 +601,6 @@ def test_afresh_from_a_moved_point_knows_it_first():
     assert optimiser.recent == [f(base.ravel())[0], optimiser.loss]
 
 
-def test_losses_from_before_a_wall_are_forgotten():
-    f, _ = quadratic(30, condition=5)
-    function, seen = Function(f), []
-
-    def evaluate(x):
-        seen.append(x.copy())
-        result = function.evaluate(x)
-        return (1e9 if len(seen) == wall else result.loss), result.gradient
-
-    wall = 0
-    optimiser = LBFGS(image_of(np.zeros(30)), history=5)
-    for _ in range(5):
-        optimiser.step(evaluate)
-    assert optimiser.moved
-    base, wall = optimiser.x.copy(), len(seen) + 1
-    assert optimiser.step(evaluate) == ""
-    assert np.array_equal(seen[wall], base)
-    assert optimiser.recent == [f(base.ravel())[0], optimiser.loss]
-
-
 def test_a_loss_without_end_is_followed_as_far_as_the_trials_go():
     optimiser = LBFGS(image_of(np.zeros(6)), history=3)
     assert optimiser.step(lambda x: (-float(x.sum()), -np.ones_like(x))) == ""
@@ -685,7 +656,7 @@ def test_a_long_line_search_ends():
     )
     assert outcome.status == "converged"
     assert "rounding" in outcome.message
-    assert outcome.evaluations <= 1 + 2 * lbfgs.MAX_TRIALS + 1
+    assert outcome.evaluations == 1 + lbfgs.MAX_TRIALS  # a search along the gradient is not repeated
 
 
 def test_a_gradient_that_is_not_a_number_is_no_minimum():

@@ -214,13 +214,13 @@ def test_an_interrupt_outside_the_optimiser_keeps_what_there_is(pictures, networ
     settings = style.settings_from(size=96, scales=2, iterations=6, weights=str(network_file), device="cpu")
     job = style.Job(*pictures, settings)
 
-    def once(*args, times=[]):  # noqa: B006 (one list for all calls is what is meant)
+    def once(*args):
         times.append(1)
         if len(times) == 1:
             raise KeyboardInterrupt
         return real(*args)
 
-    real = getattr(job, where, None)
+    times, real = [], getattr(job, where, None)
     if real is not None:
         monkeypatch.setattr(job, where, once)
     result = job.run(on_stage=once if where == "on_stage" else None)
