@@ -18,10 +18,10 @@ import numpy as np
 
 import weights
 from minivgg.vgg import VGG
-from style import images, saving
 from style.objective import Objective, Terms, content_targets, style_targets
 from style.optimize import minimize
-from weights import student
+from style.pictures import images, saving
+from weights.distill import student
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 TERMS = Terms(content={"relu4_2": 1.0}, style=dict.fromkeys(STYLE_LAYERS, 1000.0))  # Gatys' notebook, in our units

@@ -19,9 +19,9 @@ import numpy as np
 
 import weights
 from minivgg import VGG
-from style import images
 from style.objective import Objective, Terms, content_targets, style_targets
 from style.optimize import minimize
+from style.pictures import images
 
 PAIRS = (
     ("content/tuebingen.jpg", "style/starry_night.jpg"),

@@ -22,11 +22,11 @@ import numpy as np
 import weights
 from minivgg import VGG
 from style import objective
+from style.large.plan import format_memory, make_plan, objective_for, parse_memory
+from style.large.tiles import TiledObjective
+from style.large.tiling import Tiling
 from style.objective import Objective, Terms
 from style.optimize import minimize
-from style.plan import format_memory, make_plan, objective_for, parse_memory
-from style.tiles import TiledObjective
-from style.tiling import Tiling
 
 TERMS = Terms({"relu4_2": 1.0}, {f"relu{k}_1": 1000.0 for k in range(1, 6)}, tv=1.0)
 LAST = "conv5_1"

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 import style
-from style import images
+from style.pictures import images
 
 # name → (preset, options). The first sets the mark; --evaluations is its number, and a bound for the others.
 WAYS = {

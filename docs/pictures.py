@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 
 import style
-from style import images, samples
+from style import samples
+from style.pictures import images
 
 SIZE, GAP = 480, 8
 

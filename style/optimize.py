@@ -15,7 +15,7 @@ from scipy import optimize as scipy_optimize
 
 from minivgg.backend import get_xp, to_numpy
 
-from .lbfgs import FIRST_STEP, lbfgs
+from .faster.lbfgs import FIRST_STEP, lbfgs
 
 METHODS = ("l-bfgs-b", "l-bfgs", "adam")
 

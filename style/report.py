@@ -10,9 +10,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from minivgg.backend import describe_device
-from minivgg.console import give_up, say
+from minivgg.program import give_up, say
 
-from . import images, saving
+from .pictures import images, saving
 from .settings import SettingsError
 
 FAILURE = 1

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import weights
 from minivgg.backend import BackendError
-from minivgg.console import Signals, ready
+from minivgg.program import Signals, ready
 
-from . import images, saving
-from .plan import MemoryBudgetError
+from .large.plan import MemoryBudgetError
+from .pictures import images, saving
 from .report import FAILURE, Report, fail, names_on_the_way
 from .settings import Settings, SettingsError, presets, settings_from
 from .transfer import Job

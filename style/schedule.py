@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from minivgg.backend import is_number
 
-from . import images
+from .pictures import images
 from .settings import DEFAULT_SIZE, SettingsError
 
 COARSEST = 400  # automatic: no scale is added below a longest side of this many pixels

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from .large.plan import parse_memory
 from .optimize import METHODS
-from .plan import parse_memory
 
 INITS = ("content", "style", "noise", "blend")
 SIDES = ("longest", "shortest")

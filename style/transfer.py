@@ -23,10 +23,10 @@ from minivgg import VGG
 from minivgg.backend import resolve_device, to_device, to_numpy
 from minivgg.vgg import activation_size, check_layer_name, reached_layers
 
-from . import images, saving
+from .large.plan import make_plan, objective_for, parse_memory
 from .objective import Terms
 from .optimize import minimize
-from .plan import make_plan, objective_for, parse_memory
+from .pictures import images, saving
 from .schedule import stages
 from .settings import INITS, SettingsError, settings_from
 

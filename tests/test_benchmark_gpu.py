@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py without a card: the dry run, and its GPU branches on the stand-in device."""
+"""benchmarks/gpu/ without a card: the dry run, and its GPU branches on the stand-in device."""
 
 import argparse
 import json
@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from strict_device import StrictModule
 
-from benchmarks import gpu, gpu_speed, gpu_tools
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu import speed as gpu_speed
+from benchmarks.gpu import tools as gpu_tools
 from minivgg import backend, fast_gpu
 
 QUICK = [name for name in gpu.SECTIONS if name != "gradients"]  # whose table has its own test

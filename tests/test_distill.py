@@ -7,7 +7,8 @@ from PIL import Image
 import weights
 from minivgg import layers
 from minivgg.vgg import VGG
-from weights import distill, lessons, student
+from weights.distill import __main__ as distill
+from weights.distill import lessons, student
 
 MEAN = np.array([123.68, 116.779, 103.939])
 CONVS = ("conv1_1", "conv1_2", "conv2_1")

@@ -8,7 +8,8 @@ import threadpoolctl
 from conftest import assert_close
 
 from minivgg import fast_cpu, layers
-from minivgg.fast_cpu import direct, rows, runtime, winograd
+from minivgg.fast_cpu import direct, rows, winograd
+from minivgg.fast_cpu import memory as runtime
 
 # N, C, F, H, W: Winograd and direct, whole and cut tiles, one tile and many strips, C below and above F
 SHAPES = [

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from style import decode, images, saving
-from style.images import ImageError
+from style.pictures import decode, images, saving
+from style.pictures.images import ImageError
 
 RNG = np.random.default_rng(7)
 

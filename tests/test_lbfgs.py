@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from test_tiles import make_case
 
-from style import lbfgs
-from style.lbfgs import LBFGS, LONGEST, SHORTEST, next_step, zero_slope
+from style.faster import lbfgs
+from style.faster.lbfgs import LBFGS, LONGEST, SHORTEST, next_step, zero_slope
+from style.faster.pairs import BLOCK, CHUNK, Pairs, dot
 from style.objective import Evaluation, Objective
 from style.optimize import minimize
-from style.pairs import BLOCK, CHUNK, Pairs, dot
 
 
 class Function:

@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 from test_tiles import TERMS, assert_same, make_net, make_params
 
+from minivgg.footprint import network_bytes
 from minivgg.vgg import VGG
-from style import plan as planning
-from style.footprint import network_bytes
-from style.objective import Evaluation, Objective, Terms, content_targets, style_targets
-from style.optimize import minimize
-from style.plan import (
+from style.large import plan as planning
+from style.large.plan import (
     MemoryBudgetError,
     format_memory,
     make_plan,
@@ -26,8 +24,10 @@ from style.plan import (
     parse_memory,
     segment_peak,
 )
-from style.tiles import TiledObjective
-from style.tiling import Tiling
+from style.large.tiles import TiledObjective
+from style.large.tiling import Tiling
+from style.objective import Evaluation, Objective, Terms, content_targets, style_targets
+from style.optimize import minimize
 
 GB = 10**9
 
@@ -172,7 +172,7 @@ sys.path[:0] = {paths!r}
 import numpy as np
 from PIL import Image
 from style.optimize import minimize
-from style.plan import make_plan, objective_for
+from style.large.plan import make_plan, objective_for
 from minivgg import VGG
 from test_tiles import TERMS, make_params
 

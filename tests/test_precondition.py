@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from style import SettingsError, settings_from
+from style.faster.precondition import Spectrum
 from style.objective import Evaluation
 from style.optimize import minimize
-from style.precondition import Spectrum
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((2, 1, 3, 13, 18))

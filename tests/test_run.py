@@ -16,9 +16,10 @@ import pytest
 
 import weights
 from benchmarks import autodiff
-from style import images, report, run, saving
+from style import report, run
 from style.objective import Objective
 from style.optimize import Progress
+from style.pictures import images, saving
 
 ROOT = Path(__file__).resolve().parent.parent
 

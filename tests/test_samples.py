@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from style import drawing, images
-from style.samples import SAMPLES
+from style.pictures import images
+from style.samples import SAMPLES, drawing
 
 
 def grey(rgb):

@@ -23,11 +23,11 @@ from minivgg import backend, gradcheck
 from minivgg.backend import get_xp, to_numpy
 from minivgg.vgg import VGG
 from style import losses
-from style.lagged import LaggedObjective
+from style.faster.deferred import LaggedObjective
+from style.large.tiles import TiledObjective
+from style.large.tiling import Tiling
 from style.objective import Objective, Terms, content_targets, style_targets
 from style.optimize import minimize
-from style.tiles import TiledObjective
-from style.tiling import Tiling
 
 ROOT = Path(__file__).resolve().parent.parent
 STYLE = ("relu1_1", "relu2_1", "relu3_1")

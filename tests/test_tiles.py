@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from minivgg.vgg import VGG, layer_names
-from style import objective, tiles, tiling
+from style import objective
+from style.large import tiles, tiling
+from style.large.tiles import TiledObjective
+from style.large.tiling import Tiling
 from style.objective import Objective, Terms
-from style.tiles import TiledObjective
-from style.tiling import Tiling
 
 WIDTHS = (4, 5, 6, 7, 8)
 TERMS = Terms(

@@ -10,7 +10,8 @@ from strict_device import StrictModule
 import style
 import weights
 from benchmarks import autodiff
-from style import SettingsError, images, saving, schedule
+from style import SettingsError, schedule
+from style.pictures import images, saving
 from style.transfer import _versions
 
 

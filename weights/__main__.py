@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from minivgg import console
+from minivgg import program as console
 
 from . import WeightsError, load_file, locate
 from .cache import cache_dir, entry, names, present

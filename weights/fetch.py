@@ -18,16 +18,7 @@ from dataclasses import dataclass
 
 from . import matconvnet
 from .cache import cache_dir, entry, lock
-from .known import (
-    VGG16_NEWER,
-    VGG19_NEWER,
-    VGG19_OLDER,
-    WeightsError,
-    file_hash,
-    identify,
-    kind_of,
-    published_md5,
-)
+from .known import VGG16_NEWER, VGG19_NEWER, VGG19_OLDER, WeightsError, file_hash, identify, kind_of, published_md5
 from .store import Network, load_compact, save_compact
 
 VLFEAT = "www.vlfeat.org/matconvnet/models"

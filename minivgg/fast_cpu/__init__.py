@@ -11,8 +11,8 @@ import numpy as np
 from .. import layers
 from . import direct, winograd
 from .direct import gram, gram_backward
+from .memory import Arena, Workspace, cores, one_blas_thread, parallel
 from .rows import MaskedRows, Rows, Store, StorePool, StoreRelu, UnpooledRows, pool_avg, pool_max, unpool
-from .runtime import Arena, Workspace, cores, one_blas_thread, parallel
 
 __all__ = [
     "Filters",

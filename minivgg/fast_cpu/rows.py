@@ -7,7 +7,7 @@ gradient goes: bit 2i+j is set where row i, column j of the 2×2 window takes pa
 
 import numpy as np
 
-from .runtime import Arena
+from .memory import Arena
 
 WINDOW = [(i, j) for i in range(2) for j in range(2)]
 

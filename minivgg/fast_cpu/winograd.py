@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .runtime import Arena, cores, one_blas_thread, parallel
+from .memory import Arena, cores, one_blas_thread, parallel
 
 M, K = 4, 3  # tile of the output, kernel
 N = M + K - 1  # tile of the input = number of points

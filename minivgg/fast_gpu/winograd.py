@@ -13,7 +13,7 @@ from ..fast_cpu.winograd import matrices
 from .runtime import NULL, blocks, launch, pointer, vectors
 
 PRECISIONS = ("float32", "tf32", "float16")
-WORKSPACE = 256 << 20  # bytes that a strip's transforms may take; benchmarks/gpu.py tries others
+WORKSPACE = 256 << 20  # bytes that a strip's transforms may take; benchmarks/gpu/ tries others
 TILE = 4
 GROUPS = 4  # shares of the filters in the first layer's backward
 HALF_MAX = 60000.0  # just under the largest half-precision number

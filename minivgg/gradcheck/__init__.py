@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import console
-from .backend import BackendError, Device, get_xp, resolve_device, to_device, to_numpy
-from .vgg import VGG, layer_names, load_kernels
+from .. import program as console
+from ..backend import BackendError, Device, get_xp, resolve_device, to_device, to_numpy
+from ..vgg import VGG, layer_names, load_kernels
 
 BOUND_CENTRAL = 1e-7  # float64; what is left is rounding: about 1e-16 · |L| / (step · |gradient|)
 BOUND_COMPLEX = 1e-12  # no subtraction, so a few units in the last place, times the depth of the sum
@@ -412,7 +412,3 @@ def main(argv=None):
         console.say(f"gradcheck: interrupted after {len(done)} checks", sys.stderr)
         return signals.code
     return 0 if all(row.passed for row in done) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

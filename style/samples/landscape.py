@@ -1,13 +1,9 @@
-"""Sample pictures by the project's own code: a scene to stylise, and two paintings to take a style from.
-
-Each is a function of size (the width in pixels; the height is 3/4 of it) and seed → (H, W, 3) float32, RGB 0..255.
-"""
+"""A lake at sunset, drawn by arithmetic."""
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from style.drawing import ASPECT, Pen, blend, finish, grid, noise, noise_line, ramp, rough_line, step
-from style.paintings import mosaic, strokes
+from style.samples.drawing import ASPECT, Pen, blend, finish, grid, noise, noise_line, ramp, rough_line, step
 
 HORIZON = 0.60
 SUN = (0.50, 0.475)
@@ -225,6 +221,3 @@ def _grass(rng, pen, x, bank):
             turn, shade = 2 * np.pi * a / 5, rng.uniform(0.85, 1)
             pen.disc(cx + r * np.cos(turn), cy + 0.8 * r * np.sin(turn), 0.62 * r, colour * shade)
         pen.disc(cx, cy, 0.45 * r, (120, 70, 40))
-
-
-SAMPLES = {"scene": scene, "strokes": strokes, "mosaic": mosaic}

@@ -5,7 +5,7 @@ alive. Buffers of the fast path on the CPU are counted as its Workspace hands th
 is held all the same.
 """
 
-from minivgg.fast_cpu.runtime import cores
+from minivgg.fast_cpu.memory import cores
 from minivgg.fast_cpu.winograd import FEW_TILES, tile_rows
 from minivgg.fast_gpu.winograd import WORKSPACE
 from minivgg.vgg import SMALL_PICTURE, level

@@ -8,8 +8,8 @@ back. Derived in MATH.md 11.
 from minivgg.backend import get_xp
 from minivgg.vgg import activation_size
 
-from . import losses
-from .objective import Evaluating, both
+from .. import losses
+from ..objective import Evaluating, both
 from .tiling import segments
 
 TV_STRIP = 1 << 18  # values of the picture in a strip of the TV term

@@ -5,12 +5,12 @@ import os
 import numpy as np
 
 from minivgg.vgg import VGG
-from style import images
 from style.objective import Objective, Terms, content_targets, style_targets
 from style.optimize import minimize
+from style.pictures import images
 
+from ..known import WeightsError
 from . import student
-from .known import WeightsError
 
 KINDS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 LONGEST = 640  # pixels: pictures are kept in memory at this size

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from minivgg import backend
-from style.decode import ImageError, composite, decode, one_line
+from style.pictures.decode import ImageError, composite, decode, one_line
 
 MIN_SIDE = 16  # VGG halves a picture four times before conv5_1: below 16 pixels nothing is left
 

@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py's checks: gradients, every layer and the whole objective against the processor."""
+"""benchmarks/gpu/'s checks: gradients, every layer and the whole objective against the processor."""
 
 import itertools
 import math
@@ -9,7 +9,7 @@ from minivgg import gradcheck, layers
 from minivgg.backend import Device
 from minivgg.vgg import load_kernels
 
-from .gpu_tools import guarded, pictures, relative, torch_peer
+from .tools import guarded, pictures, relative, torch_peer
 
 CPU = Device("cpu")
 # Gradient of the whole objective, relative. With 10 bits some places fall on the other side of a ReLU: 2e-2 to 9e-2.

@@ -1,10 +1,10 @@
-"""benchmarks/gpu.py's full run: our optimisers beside neural-style-pt's scheme, with their curves."""
+"""benchmarks/gpu/'s full run: our optimisers beside neural-style-pt's scheme, with their curves."""
 
 import time
 
 from style.optimize import minimize
 
-from .gpu_tools import guarded, pictures, torch_peer
+from .tools import guarded, pictures, torch_peer
 
 SHARE = "optimiser's share"
 

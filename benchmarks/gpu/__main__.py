@@ -23,9 +23,11 @@ from minivgg import VGG, layer_names
 from minivgg.backend import BackendError, describe_device, get_xp, resolve_device, synchronize, to_device
 from style.objective import Objective, content_targets, style_targets
 
-from . import gpu_checks, gpu_run, gpu_speed
-from .gpu_tools import TERMS
-from .peer import CONTENT, STYLE
+from ..peer import CONTENT, STYLE
+from . import checks as gpu_checks
+from . import run as gpu_run
+from . import speed as gpu_speed
+from .tools import TERMS
 
 WIDTHS = (64, 128, 256, 512, 512)  # of VGG-19's blocks
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from test_tiles import TERMS, assert_same, make_case, worst
 
-from style import SettingsError, lagged, settings_from
-from style.lagged import LaggedObjective, put_off
+from style import SettingsError, settings_from
+from style.faster import deferred as lagged
+from style.faster.deferred import LaggedObjective, put_off
+from style.large.plan import make_plan, objective_for
 from style.objective import Objective, Terms, content_targets, style_targets
 from style.optimize import minimize
-from style.plan import make_plan, objective_for
 
 RNG = np.random.default_rng(2)
 

@@ -20,12 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from minivgg.vgg import VGG
-from style.images import ImageError
+from style.pictures.images import ImageError
 
-from . import lessons, load, student
-from .cache import atomic_file
-from .known import WeightsError
-from .store import PRECISIONS, Network, save_compact
+from .. import load
+from ..cache import atomic_file
+from ..known import WeightsError
+from ..store import PRECISIONS, Network, save_compact
+from . import lessons, student
 
 # ω: the layers that recipes take their losses from. With one weight for all style layers, as most recipes have it,
 # relu4_1 makes up 95 % of VGG-19's style loss: its activations are the largest.

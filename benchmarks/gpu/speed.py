@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py's times: evaluations beside PyTorch, each layer, large pictures, the processor."""
+"""benchmarks/gpu/'s times: evaluations beside PyTorch, each layer, large pictures, the processor."""
 
 import functools
 import itertools
@@ -11,11 +11,11 @@ import numpy as np
 from minivgg.backend import Device, to_numpy
 from minivgg.fast_gpu import winograd
 from minivgg.vgg import load_kernels
-from style import tiles
-from style.tiling import Tiling
+from style.large import tiles
+from style.large.tiling import Tiling
 
-from .gpu_tools import TERMS, ReplayedObjective, guarded, milliseconds, pictures, relative, torch_peer
-from .peer import CONTENT, STYLE
+from ..peer import CONTENT, STYLE
+from .tools import TERMS, ReplayedObjective, guarded, milliseconds, pictures, relative, torch_peer
 
 MEGABYTES = (32, 64, 128, 256, 512, 1024)  # workspaces tried
 

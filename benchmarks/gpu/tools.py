@@ -1,4 +1,4 @@
-"""What the sections of benchmarks/gpu.py share: pictures, errors, times, and a failure that stays where it happened."""
+"""What the sections of benchmarks/gpu/ share: pictures, errors, times, and a failure that stays where it happened."""
 
 import statistics
 import time
@@ -9,7 +9,7 @@ from minivgg.backend import to_numpy
 from minivgg.fast_gpu.replay import Replay
 from style.objective import Terms, fetch
 
-from .peer import CONTENT, STYLE, TorchObjective
+from ..peer import CONTENT, STYLE, TorchObjective
 
 TERMS = Terms({CONTENT: 1.0}, dict.fromkeys(STYLE, 1000.0))  # as peer.TorchObjective has them
 

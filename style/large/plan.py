@@ -10,11 +10,12 @@ import re
 from dataclasses import dataclass, replace
 
 from minivgg.backend import free_memory
+from minivgg.footprint import Walk, network_bytes
 from minivgg.vgg import activation_size
 
-from . import objective, tiles
-from .footprint import Walk, network_bytes
-from .lagged import LaggedObjective, put_off
+from .. import objective
+from ..faster.deferred import LaggedObjective, put_off
+from . import tiles
 from .tiles import TiledObjective
 from .tiling import Tiling, segments
 

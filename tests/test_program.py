@@ -10,7 +10,7 @@ import threading
 import pytest
 from conftest import ROOT
 
-from minivgg import console
+from minivgg import program as console
 
 BUFFERED = {**os.environ, "PYTHONUNBUFFERED": ""}  # or nothing is left for the flush at exit, which may fail too
 HAS_FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, a device that is always full")
@@ -23,7 +23,7 @@ def run(code, *, shell="", **environment):
     return subprocess.run(command, capture_output=True, **settings)
 
 
-IMPORT = "from minivgg import console\nconsole.ready()\n"
+IMPORT = "from minivgg import program as console\nconsole.ready()\n"
 
 
 # --- streams ------------------------------------------------------------------------------------------------

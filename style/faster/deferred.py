@@ -10,7 +10,7 @@ import numpy as np
 
 from minivgg.backend import get_xp, to_numpy
 
-from .objective import Objective, both
+from ..objective import Objective, both
 
 TRUSTED = 0.1  # how far the approximation may be off, in parts of what the loss has changed by
 WINDOW = 4  # intervals that the next one is taken from: one small error may be chance

@@ -5,7 +5,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-from style.drawing import ASPECT, blend, finish, grid, noise, ramp, step
+from style.samples.drawing import ASPECT, blend, finish, grid, noise, ramp, step
 
 # --------------------------------------------------------------------------------------------- brush strokes
 

@@ -1,0 +1,7 @@
+"""`python -m minivgg.gradcheck`"""
+
+import sys
+
+from . import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""What makes `--preset fast` fast: our own L-BFGS, the weighted spectrum, deferred terms."""
