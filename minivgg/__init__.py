@@ -1,5 +1,6 @@
 """VGG-16 and VGG-19 by hand: every layer's forward beside its backward, on NumPy or CuPy arrays."""
 
-from .vgg import ARCHS, VGG, layer_names
+from .table import ARCHS, layer_names
+from .vgg import VGG
 
 __all__ = ["ARCHS", "VGG", "layer_names"]

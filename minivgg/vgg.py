@@ -6,51 +6,15 @@ network of the same topology is the same code.
 """
 
 import contextlib
-import difflib
 from dataclasses import dataclass
 
 import numpy as np
 
 from . import fast_cpu, layers
 from .backend import get_xp
+from .table import channels_of, check_layer_name, check_params, infer_arch, level, reached_layers
 
 SMALL_PICTURE = 300 * 300  # pixels: up to there the fast CPU kernels keep the transforms of the deep layers' filters
-ARCHS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions in each of the five blocks
-
-
-def layer_names(arch):
-    """All layer names of an architecture in the order of computation: conv1_1, relu1_1, …, pool5."""
-    names = []
-    for block, convs in enumerate(ARCHS[arch], 1):
-        for k in range(1, convs + 1):
-            names += [f"conv{block}_{k}", f"relu{block}_{k}"]
-        names.append(f"pool{block}")
-    return names
-
-
-def reached_layers(arch, params):
-    """The layers that filters reach: up to the last convolution, its ReLU, and the pooling if a block ends there."""
-    names = layer_names(arch)
-    end = max(names.index(name) for name in params) + 2
-    return names[:end] + [name for name in names[end : end + 1] if name.startswith("pool")]
-
-
-def check_layer_name(name, names):
-    """Raise ValueError with a suggestion when `name` is not among `names`."""
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"layer {name!r} is not in this network ({names[0]} … {names[-1]}){hint}")
-
-
-def level(name):
-    """Poolings between the picture and the activation at `name`; None is the picture."""
-    return 0 if name is None else int(name[4]) - (not name.startswith("pool"))
-
-
-def activation_size(name, H, W):
-    """(H, W) of layer `name`'s output for a picture of H×W; pooling drops an odd last row or column."""
-    return H >> level(name), W >> level(name)
 
 
 @dataclass(frozen=True)
@@ -82,8 +46,8 @@ class VGG:
         self.arch = infer_arch(params)
         self.pooling, self.precision = pooling, precision
         self.names = reached_layers(self.arch, params)
-        check_params(params, [n for n in self.names if n.startswith("conv")])
-        self.channels = _channels(params, self.names)
+        check_params(params, self.arch)
+        self.channels = channels_of(params, self.names)
         w = params["conv1_1"][0]
         self.xp, self.dtype = get_xp(w), w.dtype
         self.kernels = load_kernels(kernels, self.xp)
@@ -258,35 +222,3 @@ def load_kernels(kernels, xp):
     from . import fast_gpu
 
     return fast_gpu
-
-
-def infer_arch(params):
-    """ "vgg19" or "vgg16" from the names of the filters; a beginning that both share counts as VGG-19."""
-    for arch in ("vgg19", "vgg16"):
-        convs = [n for n in layer_names(arch) if n.startswith("conv")]
-        if set(params) == set(convs[: len(params)]) and params:
-            return arch
-    raise ValueError(f"filters {', '.join(sorted(params)) or '(none)'} are not the beginning of VGG-16 or VGG-19")
-
-
-def check_params(params, convs):
-    """Raise ValueError unless the filters chain: 3 channels in, then each layer's out is the next one's in; all 3×3."""
-    channels = 3
-    for name in convs:
-        w, b = params[name]
-        if w.ndim != 4 or w.shape[1:] != (channels, 3, 3) or b.shape != w.shape[:1]:
-            raise ValueError(
-                f"{name}: found filters {tuple(w.shape)} and bias {tuple(b.shape)}, "
-                f"expected (F, {channels}, 3, 3) and (F,)"
-            )
-        channels = w.shape[0]
-
-
-def _channels(params, names):
-    """{layer name: channels of its activation}"""
-    channels = {}
-    for name in names:
-        if name.startswith("conv"):
-            width = params[name][0].shape[0]
-        channels[name] = width
-    return channels

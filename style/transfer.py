@@ -21,7 +21,7 @@ import numpy as np
 import weights
 from minivgg import VGG
 from minivgg.backend import resolve_device, to_device, to_numpy
-from minivgg.vgg import activation_size, check_layer_name, reached_layers
+from minivgg.table import activation_size, check_layer_name, reached_layers
 
 from .large.plan import make_plan, objective_for, parse_memory
 from .objective import Terms

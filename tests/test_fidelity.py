@@ -6,7 +6,7 @@ from PIL import Image
 
 import weights
 from benchmarks import fidelity
-from minivgg.vgg import layer_names
+from minivgg.table import layer_names
 
 MEAN = np.array([123.68, 116.779, 103.939])
 

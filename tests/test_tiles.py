@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from minivgg.vgg import VGG, layer_names
+from minivgg.table import layer_names
+from minivgg.vgg import VGG
 from style import objective
 from style.large import tiles, tiling
 from style.large.tiles import TiledObjective

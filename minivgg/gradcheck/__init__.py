@@ -18,7 +18,8 @@ import numpy as np
 
 from .. import program as console
 from ..backend import BackendError, Device, get_xp, resolve_device, to_device, to_numpy
-from ..vgg import VGG, layer_names, load_kernels
+from ..table import layer_names
+from ..vgg import VGG, load_kernels
 
 BOUND_CENTRAL = 1e-7  # float64; what is left is rounding: about 1e-16 · |L| / (step · |gradient|)
 BOUND_COMPLEX = 1e-12  # no subtraction, so a few units in the last place, times the depth of the sum

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from minivgg.backend import free_memory
 from minivgg.footprint import Walk, network_bytes
-from minivgg.vgg import activation_size
+from minivgg.table import activation_size
 
 from .. import objective
 from ..faster.deferred import LaggedObjective, put_off

@@ -6,7 +6,7 @@ back. Derived in MATH.md 11.
 """
 
 from minivgg.backend import get_xp
-from minivgg.vgg import activation_size
+from minivgg.table import activation_size
 
 from .. import losses
 from ..objective import Evaluating, both

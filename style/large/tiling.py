@@ -10,7 +10,7 @@ has fewer layers, so a smaller halo, and fewer of them must be computed a second
 import itertools
 from dataclasses import dataclass
 
-from minivgg.vgg import activation_size, level
+from minivgg.table import activation_size, level
 
 
 @dataclass(frozen=True)
