@@ -19,9 +19,8 @@ import time
 import numpy as np
 
 from minivgg import fast_cpu, layers
-from minivgg.vgg import ARCHS
-
-WIDTHS = (64, 128, 256, 512, 512)
+from minivgg.table import ARCHS, WIDTHS
+from minivgg.threads import cores
 
 
 def convolutions(size):
@@ -146,9 +145,7 @@ def main():
     if paths != args.paths:
         print("torch is not installed: left out", file=sys.stderr)
     rate = matrix_product_rate()
-    print(
-        f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores, {fast_cpu.cores()} workers, float32;"
-    )
+    print(f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores, {cores()} workers, float32;")
     print(f"matrix product {rate:.0f} GFLOP/s. Milliseconds (effective GFLOP/s), the least of {args.repeats}.\n")
     print("| layer | shape | pass |", " | ".join(paths), "|")
     print("| --- | --- | --- |", " | ".join(["---:"] * len(paths)), "|")

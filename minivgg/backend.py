@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .threads import cores, is_number
+
 
 class BackendError(RuntimeError):
     """A device that was asked for cannot be used; the message says why and what to do, in one line."""
@@ -112,18 +114,6 @@ def synchronize(device):
     """Wait until everything enqueued on `device` has run (nothing to do on the CPU)."""
     if device.kind == "gpu":
         _cupy().cuda.Device(device.index).synchronize()
-
-
-def cores():
-    """Number of workers: OMP_NUM_THREADS where it is a positive number, at most the cores this process may use."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return min(int(asked), allowed) if is_number(asked) and int(asked) > 0 else allowed
-
-
-def is_number(text):
-    """Whether a string is digits that int() takes; isdigit() alone takes "²" as well."""
-    return text.isascii() and text.isdecimal()
 
 
 def _cupy():

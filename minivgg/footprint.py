@@ -5,10 +5,11 @@ alive. Buffers of the fast path on the CPU are counted as its Workspace hands th
 is held all the same.
 """
 
-from minivgg.fast_cpu.memory import cores
 from minivgg.fast_cpu.winograd import FEW_TILES, tile_rows
 from minivgg.fast_gpu.winograd import WORKSPACE
-from minivgg.vgg import SMALL_PICTURE, level
+from minivgg.table import level
+from minivgg.threads import cores
+from minivgg.vgg import SMALL_PICTURE
 
 ELEMENT_COST = 60  # multiplications that take as long as an activation's one way through memory (measured)
 

@@ -9,7 +9,7 @@ factors hold at every size.
 
 from dataclasses import dataclass
 
-from minivgg.backend import is_number
+from minivgg.threads import is_number
 
 from .pictures import images
 from .settings import DEFAULT_SIZE, SettingsError

@@ -7,9 +7,8 @@ import pytest
 import threadpoolctl
 from conftest import assert_close
 
-from minivgg import fast_cpu, layers
-from minivgg.fast_cpu import direct, rows, winograd
-from minivgg.fast_cpu import memory as runtime
+from minivgg import fast_cpu, layers, threads
+from minivgg.fast_cpu import direct, memory, rows, winograd
 
 # N, C, F, H, W: Winograd and direct, whole and cut tiles, one tile and many strips, C below and above F
 SHAPES = [
@@ -142,7 +141,7 @@ def test_fused_pooling_on_ties_and_zeros(rng, pool):
     expected, pool_cache = getattr(layers, f"{pool}pool2d_forward")(relu)
     assert_close(out, expected * 4)
     code = np.empty(expected.transpose(0, 2, 3, 1).shape[1:], np.uint8)
-    strip, arena = x[0].transpose(1, 2, 0)[:, :8].copy(), runtime.Arena(np.empty(1 << 16, np.uint8))
+    strip, arena = x[0].transpose(1, 2, 0)[:, :8].copy(), memory.Arena(np.empty(1 << 16, np.uint8))
     pooled = np.empty(code.shape)
     (rows.pool_max if pool == "max" else rows.pool_avg)(strip, pooled, code, arena, relu=True)
     assert_close(pooled, expected[0].transpose(1, 2, 0))
@@ -297,12 +296,12 @@ def test_cache_keeps_no_activation(rng):
 
 def test_cores_follow_the_environment(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert runtime.cores() == 1
+    assert threads.cores() == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "100000")
-    everything = runtime.cores()
+    everything = threads.cores()
     for nonsense in ("", "0", "all", "-3"):
         monkeypatch.setenv("OMP_NUM_THREADS", nonsense)
-        assert runtime.cores() == everything
+        assert threads.cores() == everything
 
 
 def test_parallel_does_every_item_once_and_raises():
@@ -314,10 +313,38 @@ def test_parallel_does_every_item_once_and_raises():
         with lock:
             done.append(item)
 
-    runtime.parallel(task, range(50), 4)
+    threads.parallel(task, range(50), 4)
     assert sorted(done) == list(range(50))
     with pytest.raises(ArithmeticError, match="77"):
-        runtime.parallel(task, range(100), 4)
+        threads.parallel(task, range(100), 4)
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_parallel_within_parallel_ends(workers):
+    """The inner call does its items where it is; or a thread of the pool would wait for itself."""
+    done, lock = [], threading.Lock()
+
+    def outer(_, item):
+        def inner(worker, part):
+            with lock:
+                done.append((item, part, worker, threading.get_ident() == thread))
+
+        thread = threading.get_ident()
+        threads.parallel(inner, range(6), workers)
+
+    runner = threading.Thread(target=threads.parallel, args=(outer, range(10), workers), daemon=True)
+    runner.start()
+    runner.join(30)
+    assert not runner.is_alive()
+    assert sorted(done) == [(item, part, 0, True) for item in range(10) for part in range(6)]
+
+
+def test_after_a_task_the_thread_may_share_again():
+    """Also after one that failed: the next call, not nested, has several workers."""
+    with pytest.raises(ZeroDivisionError):
+        threads.parallel(lambda _, i: 1 // i, range(4), 4)
+    barrier = threading.Barrier(3)
+    threads.parallel(lambda *_: barrier.wait(10), range(3), 3)  # three at once, or it breaks
 
 
 def test_blas_threads_are_restored(rng):
@@ -334,10 +361,10 @@ def test_blas_threads_are_restored(rng):
             if not np.array_equal(out, expected):
                 wrong.append(out)
 
-    threads = [threading.Thread(target=compute) for _ in range(3)]
-    for thread in threads:
+    running = [threading.Thread(target=compute) for _ in range(3)]
+    for thread in running:
         thread.start()
-    for thread in threads:
+    for thread in running:
         thread.join()
     assert not wrong
     assert [i["num_threads"] for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"] == limits
@@ -353,15 +380,15 @@ def test_the_limit_stands_until_the_last_has_left():
     entered, leave = threading.Event(), threading.Event()
 
     def compute():
-        with fast_cpu.one_blas_thread():
+        with threads.one_blas_thread():
             entered.set()
             leave.wait(10)
 
     other = threading.Thread(target=compute)
-    with fast_cpu.one_blas_thread():
+    with threads.one_blas_thread():
         other.start()
         assert entered.wait(10)
-        with fast_cpu.one_blas_thread():
+        with threads.one_blas_thread():
             pass
         assert set(limits()) == {1}
     assert set(limits()) == {1}

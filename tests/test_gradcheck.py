@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from minivgg import backend, gradcheck, layers
+from minivgg import backend, gradcheck, layers, threads
 from minivgg.gradcheck import (
     BOUND_ADJOINT,
     BOUND_CENTRAL,
@@ -197,9 +197,9 @@ def test_a_number_is_made_of_the_digits_that_int_takes(monkeypatch):
         with pytest.raises(backend.BackendError, match="is not known"):
             gradcheck.devices(spec)
     monkeypatch.setenv("OMP_NUM_THREADS", "²")
-    everything = backend.cores()
+    everything = threads.cores()
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert everything == backend.cores()
+    assert everything == threads.cores()
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])

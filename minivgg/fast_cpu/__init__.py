@@ -2,16 +2,17 @@
 
 Same signatures and results as layers.py, arrays (N, C, H, W). Inside, memory is channels last: what these functions
 return are (N, C, H, W) views of (N, H, W, C) arrays, and such views go in without a copy; any other array is copied
-once. Every function takes a `workspace` (runtime.Workspace) whose buffers the results lie in; a buffer is used again
+once. Every function takes a `workspace` (memory.Workspace) whose buffers the results lie in; a buffer is used again
 only when nobody holds its array. `conv_relu_forward` and its backward fuse convolution, ReLU and pooling.
 """
 
 import numpy as np
 
 from .. import layers
+from ..threads import cores, parallel
 from . import direct, winograd
 from .direct import gram, gram_backward
-from .memory import Arena, Workspace, cores, one_blas_thread, parallel
+from .memory import Arena, Workspace
 from .rows import MaskedRows, Rows, Store, StorePool, StoreRelu, UnpooledRows, pool_avg, pool_max, unpool
 
 __all__ = [
@@ -23,12 +24,10 @@ __all__ = [
     "conv2d_forward",
     "conv_relu_backward",
     "conv_relu_forward",
-    "cores",
     "gram",
     "gram_backward",
     "maxpool2d_backward",
     "maxpool2d_forward",
-    "one_blas_thread",
     "prepare",
     "relu_backward",
     "relu_forward",

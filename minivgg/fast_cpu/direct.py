@@ -7,7 +7,8 @@ that filling them, or adding them up in backward, runs along whole picture rows.
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from .memory import Arena, cores, one_blas_thread, parallel
+from ..threads import cores, one_blas_thread, parallel
+from .memory import Arena
 
 STRIP_BYTES = 1 << 21  # of columns and activations in a strip: less makes the two rows of overlap and the calls count
 TAPS = [(i, j) for i in range(3) for j in range(3)]

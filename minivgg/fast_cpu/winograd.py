@@ -12,7 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from .memory import Arena, cores, one_blas_thread, parallel
+from ..threads import cores, one_blas_thread, parallel
+from .memory import Arena
 
 M, K = 4, 3  # tile of the output, kernel
 N = M + K - 1  # tile of the input = number of points

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.linalg.blas import dtrsv
 
 from minivgg.backend import get_xp, to_numpy
-from minivgg.fast_cpu.memory import cores, one_blas_thread, parallel
+from minivgg.threads import cores, one_blas_thread, parallel
 
 BLOCK = 4096  # products are added up in the arrays' type within a block, in double precision over blocks
 CHUNK = {"numpy": 1 << 22, "cupy": 1 << 26}  # values of the pairs handled at a time: with fewer, the calls count

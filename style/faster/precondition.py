@@ -11,7 +11,7 @@ in place of the first guess of the inverse Hessian (Nocedal & Wright 2006, secti
 import numpy as np
 
 from minivgg.backend import get_fft, get_xp
-from minivgg.fast_cpu.memory import cores
+from minivgg.threads import cores
 
 BROADEST = 1 / 96  # of the highest frequency: waves of 192 pixels (relu5_1 sees 156); all broader ones alike
 
