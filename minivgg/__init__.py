@@ -1,6 +1,7 @@
 """VGG-16 and VGG-19 by hand: every layer's forward beside its backward, on NumPy or CuPy arrays."""
 
+from .given import Given
 from .table import ARCHS, layer_names
 from .vgg import VGG
 
-__all__ = ["ARCHS", "VGG", "layer_names"]
+__all__ = ["ARCHS", "VGG", "Given", "layer_names"]

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import fast_cpu, layers
 from .backend import get_xp
+from .given import Given
 from .table import channels_of, check_layer_name, check_params, infer_arch, level, reached_layers
 
 SMALL_PICTURE = 300 * 300  # pixels: up to there the fast CPU kernels keep the transforms of the deep layers' filters
@@ -110,10 +111,10 @@ class VGG:
     def backward(self, dfeats, cache):
         """Gradient by the input, from gradients at any set of the layers that forward returned.
 
-        dfeats  {name: array, or a function without arguments that gives it when backward arrives at the layer}; a
-                function with a method rows(n, y0, y1) -> (y1-y0, W, C) may be asked for rows of picture n instead, and
-                one with a method release() is told when it is not needed any more
+        dfeats  {name: array or Given}, each of the activation's shape
         dx      like forward's x
+
+        Raises ValueError when a gradient is at another layer or of another shape, or the cache has been used.
         """
         return self._backward(dfeats, cache, None)
 
@@ -126,29 +127,18 @@ class VGG:
         steps, caches, shapes = cache
         if len(caches) != len(steps):
             raise ValueError("backward: this cache has been used; run forward again")
-        if not dfeats or not shapes.keys() >= dfeats.keys():
-            found = ", ".join(dfeats) or "none"
-            raise ValueError(
-                f"backward: gradients at {found}; expected some of {', '.join(shapes)}, as forward was asked"
-            )
-        dx = None
+        given, dx = _checked(dfeats, shapes), None
         for step in reversed(steps):
-            given = extra = dfeats.get(step.output)
             own = caches.pop()  # let each layer's memory go as soon as it is used
-            by_rows = None
-            if extra is not None:
-                if dx is not None and step.kind == "conv_relu" and hasattr(extra, "rows"):
-                    by_rows = extra
-                else:
-                    extra = extra() if callable(extra) else extra
-                    if extra.shape != shapes[step.output]:  # or it would be broadcast
-                        expected = shapes[step.output]
-                        raise ValueError(f"backward: gradient {extra.shape} at {step.output}, expected {expected}")
-                    dx = extra if dx is None else dx + extra
+            here, by_rows = given.pop(step.output, None), None
+            if here is not None and dx is not None and step.kind == "conv_relu":
+                by_rows = here  # the kernel adds it on the way in
+            elif here is not None:
+                dx = here.whole() if dx is None else dx + here.whole()
             if dx is not None:
                 dx = self._backward_step(step, dx, own, grads, by_rows)
-            if hasattr(given, "release"):
-                given.release()
+            if here is not None:
+                here.done()
         return dx
 
     def _steps(self, names, start):
@@ -207,6 +197,18 @@ class VGG:
         if param_grads:
             grads[step.conv] = (dw, db)
         return dx
+
+
+def _checked(dfeats, shapes):
+    """{name: Given} of what backward was handed; ValueError unless forward has returned activations of these shapes."""
+    if not dfeats or not shapes.keys() >= dfeats.keys():
+        found = ", ".join(dfeats) or "none"
+        raise ValueError(f"backward: gradients at {found}; expected some of {', '.join(shapes)}, as forward was asked")
+    given = {name: Given.of(gradient) for name, gradient in dfeats.items()}
+    for name, gradient in given.items():
+        if gradient.shape != shapes[name]:  # or it would be broadcast
+            raise ValueError(f"backward: gradient {gradient.shape} at {name}, expected {shapes[name]}")
+    return given
 
 
 def load_kernels(kernels, xp):

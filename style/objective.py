@@ -7,6 +7,7 @@ input (1, 3, H, W): grey levels less the average colour, in the network's channe
 import contextlib
 from dataclasses import dataclass, field
 
+from minivgg import Given
 from minivgg.backend import get_xp, to_numpy
 
 from . import losses
@@ -102,7 +103,7 @@ class Objective(Evaluating):
         if layers:
             feats, cache = self.net.forward(image, layers)
             dfeats = self._add_up(feats, content, style)
-            del feats  # what backward needs lives in the gradients' closures until it has been used
+            del feats  # what backward needs lives in the gradients until it has been used
             gradient = self.net.backward(dfeats, cache)
         tv = None
         if terms.tv:
@@ -112,7 +113,7 @@ class Objective(Evaluating):
         return content, style, tv, gradient
 
     def _add_up(self, feats, content, style):
-        """Put each term's value into `content` or `style`; returns {layer: function that gives the gradient}."""
+        """Put each term's value into `content` or `style`; returns {layer: Given}."""
         dfeats = {}
         for name, feat in feats.items():
             if name in self.terms.content:
@@ -123,17 +124,17 @@ class Objective(Evaluating):
         return dfeats
 
     def _content(self, name, feat):
-        """α · content loss at one layer, and a function that gives its gradient by the activation."""
+        """α · content loss at one layer, and its gradient by the activation, a Given."""
         target = self.content[name]
         if target.shape != feat.shape:
             raise ValueError(f"{name}: the picture gives {feat.shape}, the content target has {target.shape}")
         loss, dfeat = losses.content_loss(feat, target)
         factor = self.terms.content[name]
         dfeat *= factor
-        return factor * loss, lambda: dfeat
+        return factor * loss, Given.of(dfeat)
 
     def _style(self, name, feat):
-        """β · style loss at one layer, and a function that gives its gradient when backward arrives there."""
+        """β · style loss at one layer, and its gradient, a Given: computed when backward arrives there."""
         F = losses.features(feat)
         M = F.shape[1]
         factor = self.terms.style[name]
@@ -142,21 +143,20 @@ class Objective(Evaluating):
         return factor * loss, StyleGradient(dG, feat)
 
 
-class StyleGradient:
-    """Gradient of a style loss by the activation, when it is asked for: whole by a call, or rows of it.
+class StyleGradient(Given):
+    """Gradient of a style loss by the activation, when it is asked for: whole, or rows of it.
 
     dG    (C, C)
     feat  (1, C, H, W)
     """
 
     def __init__(self, dG, feat):
-        self.dG, self.feat = dG, feat
+        self.dG, self.feat, self.shape = dG, feat, feat.shape
 
-    def __call__(self):
+    def whole(self):
         return losses.gram_backward(self.dG, losses.features(self.feat)).reshape(self.feat.shape)
 
-    def release(self):
-        """Let go of the activation: backward has used it."""
+    def done(self):
         self.feat = None
 
     def rows(self, n, y0, y1):
@@ -167,7 +167,8 @@ class StyleGradient:
 
 
 def both(first, second):
-    return second if first is None else lambda: first() + second()
+    """The sum of two Givens, of which the first may not be there (None)."""
+    return second if first is None else first + second
 
 
 def fetch(content, style, tv, gradient):

@@ -7,7 +7,7 @@ import pytest
 import threadpoolctl
 from conftest import assert_close
 
-from minivgg import fast_cpu, layers, threads
+from minivgg import Given, fast_cpu, layers, threads
 from minivgg.fast_cpu import direct, memory, rows, winograd
 
 # N, C, F, H, W: Winograd and direct, whole and cut tiles, one tile and many strips, C below and above F
@@ -97,7 +97,7 @@ def test_fused_is_its_parts(rng, workers, small_strips, shape, pool):
     for keep in (False, True):
         found, cache = fast_cpu.conv_relu_forward(x, w, b, pool=pool, param_grads=True, keep=keep, workspace=workspace)
         assert_close(found, out, 1e-12)
-        for extra in (add, None if add is None else RowsOf(add)):
+        for extra in (None,) if add is None else (Given.of(add), RowsOf(add)):
             grads = fast_cpu.conv_relu_backward(dout, cache, param_grads=True, add=extra, workspace=workspace)
             for g, e in zip(grads, expected, strict=True):
                 assert_close(g, e, 1e-12)
@@ -106,11 +106,11 @@ def test_fused_is_its_parts(rng, workers, small_strips, shape, pool):
             assert dw is None and db is None
 
 
-class RowsOf:
+class RowsOf(Given):
     """A gradient that is made when its rows are asked for."""
 
     def __init__(self, array):
-        self.array = array
+        self.array, self.shape = array, array.shape
 
     def rows(self, n, y0, y1):
         return self.array[n].transpose(1, 2, 0)[y0:y1].copy()

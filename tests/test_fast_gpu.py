@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from strict_device import StrictModule
 
-from minivgg import fast_gpu, layers
+from minivgg import Given, fast_gpu, layers
 from minivgg.fast_gpu import runtime, winograd
 from minivgg.fast_gpu.replay import Replay
 from minivgg.vgg import VGG
@@ -90,10 +90,10 @@ def test_fused_layer_is_the_textbooks(xp, rng, shape, pool, dtype):
     dout, add = (rng.standard_normal(expected.shape).astype(dtype) for _ in range(2))
     dx, dw, db = textbook_backward(dout.astype(np.float64) + add, reference)
     device_dout, device_add = xp.asarray(dout), xp.asarray(add)
-    found = fast_gpu.conv_relu_backward(device_dout, cache, add=device_add)
+    found = fast_gpu.conv_relu_backward(device_dout, cache, add=Given.of(device_add))
     assert found[1:] == (None, None)
     assert error(found[0], dx) < ERRORS[dtype]
-    found = fast_gpu.conv_relu_backward(device_dout, cache, add=lambda: device_add, param_grads=True)
+    found = fast_gpu.conv_relu_backward(device_dout, cache, add=Given.of(device_add), param_grads=True)
     for got, want in zip(found, (dx, dw, db)):
         assert error(got, want) < ERRORS[dtype]
     found, _, _ = fast_gpu.conv_relu_backward(device_dout, cache)
@@ -204,7 +204,7 @@ def test_a_gradient_of_the_wrong_shape_is_refused(xp):
     w, b = xp.zeros((4, 3, 3, 3), dtype=np.float32), xp.zeros(4, dtype=np.float32)
     out, cache = fast_gpu.conv_relu_forward(x, w, b)
     with pytest.raises(ValueError, match=r"\(1, 4, 4, 4\), expected \(1, 4, 8, 8\)"):
-        fast_gpu.conv_relu_backward(out, cache, add=xp.zeros((1, 4, 4, 4), dtype=np.float32))
+        fast_gpu.conv_relu_backward(out, cache, add=Given.of(xp.zeros((1, 4, 4, 4), dtype=np.float32)))
     with pytest.raises(ValueError, match="precision 'fp8': use float32, tf32, float16"):
         fast_gpu.prepare(w, precision="fp8")
 

@@ -139,8 +139,7 @@ def conv_relu_backward(dout, cache, *, param_grads=False, add=None, workspace=No
     """Gradients of conv_relu_forward.
 
     dout  like out
-    add   a further gradient at the ReLU's output, where pool is None: an array like out, or an object whose
-          .rows(n, y0, y1) gives rows y0 to y1 of picture n as (y1-y0, W, F)
+    add   a further gradient by out, where pool is None: a Given, or None
     dx    (N, C, H, W); dw, db as conv2d_backward
     """
     workspace = workspace or Workspace()
@@ -150,8 +149,7 @@ def conv_relu_backward(dout, cache, *, param_grads=False, add=None, workspace=No
     N, C, H, W = x_shape
     dout = _nhwc(dout, workspace)
     if pool is None:
-        extra = [None] * N if add is None else _extra_rows(add, N, workspace)
-        sources = [MaskedRows(d, k, e) for d, k, e in zip(dout, kept, extra)]
+        sources = [MaskedRows(d, k, add, n) for n, (d, k) in enumerate(zip(dout, kept))]
     else:
         scale = 1 if pool == "max" else 0.25
         sources = [UnpooledRows(d, k, (H, W), scale) for d, k in zip(dout, kept)]
@@ -296,27 +294,8 @@ def _unfused_backward(dout, cache, param_grads, add):
     if pool is not None:
         dout = getattr(layers, f"{pool}pool2d_backward")(dout, pooled)
     if add is not None:
-        H = dout.shape[2]
-        rows = [add.rows(n, 0, H).transpose(2, 0, 1) for n in range(len(dout))] if hasattr(add, "rows") else add
-        dout = dout + np.asarray(rows)
+        dout = dout + add.whole()
     return layers.conv2d_backward(layers.relu_backward(dout, relu), conv, param_grads=param_grads)
-
-
-class _PictureRows:
-    """One picture of an object that gives a gradient by rows."""
-
-    def __init__(self, add, n):
-        self._add, self._n = add, n
-
-    def rows(self, y0, y1):
-        return self._add.rows(self._n, y0, y1)
-
-
-def _extra_rows(add, N, workspace):
-    """Per picture what MaskedRows adds."""
-    if hasattr(add, "rows"):
-        return [_PictureRows(add, n) for n in range(N)]
-    return list(_nhwc(add, workspace))
 
 
 def _nhwc_shape(x):

@@ -8,6 +8,7 @@ expansion for some steps at a time: its value, its slope, and one number for its
 
 import numpy as np
 
+from minivgg import Given
 from minivgg.backend import get_xp, to_numpy
 
 from ..objective import Objective, both
@@ -135,7 +136,7 @@ class LaggedObjective(Objective):
     def _add_up(self, feats, content, style):
         dfeats = super()._add_up(feats, content, style)
         slope = self._carry_on(self.base, feats[self.base], content, style)
-        dfeats[self.base] = both(dfeats[self.base], lambda: slope)
+        dfeats[self.base] = both(dfeats[self.base], Given.of(slope))
         return dfeats
 
     def _carry_on(self, base, phi, content, style):

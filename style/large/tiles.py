@@ -5,6 +5,7 @@ the Gram matrices of the whole picture; a second goes through each tile again an
 back. Derived in MATH.md 11.
 """
 
+from minivgg import Given
 from minivgg.backend import get_xp
 from minivgg.table import activation_size
 
@@ -147,29 +148,29 @@ class TiledObjective(Evaluating):
         """Gradient by a tile's region of x. What the tile has needed is gone when this returns."""
         names = segment.names(self.terms.layers)
         feats, cache = last or self.net.forward(x[tile.place].copy(order="K"), names, start=segment.start)
-        last, dfeats, deeper = None, {}, None
+        last, dfeats = None, {}
         for name in reversed(names):
             feat, depth = feats.pop(name), segment.depths[name]
             core = tile.within(depth)
             if name in self.terms.style:
-                dfeats[name] = deeper = CoreStyleGradient(dgrams[name], feat, core, deeper)
+                dfeats[name] = CoreStyleGradient(dgrams[name], feat, core)
             if name in self.terms.content:
                 loss, dcontent = self._content(name, feat, core, tile.in_whole(depth))
                 content[name] = content.get(name, 0.0) + loss
                 dfeats[name] = both(dfeats.get(name), dcontent)
             if name == segment.end:
-                dfeats[name] = both(dfeats.get(name), _embedded(dend[tile.in_whole(depth)], feat, core))
+                dfeats[name] = both(dfeats.get(name), Embedded(dend[tile.in_whole(depth)], feat, core))
         del feat
         return self.net.backward(dfeats, cache)
 
     def _content(self, name, feat, core, in_whole):
-        """α · a tile's share of the content loss, and a function that gives its gradient by the tile's activation."""
+        """α · a tile's share of the content loss, and its gradient by the tile's activation, a Given."""
         target = self.content[name]
         part = feat[core]
         loss, dpart = losses.content_loss(part, target[in_whole])
         factor = self.terms.content[name] * (part.size / target.size)  # the mean is over the whole picture
         dpart *= factor
-        return factor * loss, _embedded(dpart, feat, core)
+        return factor * loss, Embedded(dpart, feat, core)
 
 
 def add_tv(image, gradient, factor, beta):
@@ -216,27 +217,18 @@ def gram_of_core(feat, core):
     return total
 
 
-class CoreStyleGradient:
-    """Gradient of the style loss by a tile's activation: 0 in the halo. Whole by a call, or rows of it.
-
-    Computed when backward asks for it, and by then backward is done with the layers below: `deeper`, their gradient,
-    may let go of its activation.
+class CoreStyleGradient(Given):
+    """Gradient of the style loss by a tile's activation: 0 in the halo.
 
     dG    (C, C), of the whole picture
     feat  (1, C, h, w)
     """
 
-    def __init__(self, dG, feat, core, deeper):
+    def __init__(self, dG, feat, core):
         self.factor = dG + dG.T
-        self.feat, self.core, self.deeper = feat, core, deeper
+        self.feat, self.core, self.shape = feat, core, feat.shape
 
-    def _begin(self):
-        deeper, self.deeper = self.deeper, None
-        if deeper is not None:
-            deeper.feat = None
-
-    def __call__(self):
-        self._begin()
+    def whole(self):
         F = losses.features(self.feat)
         xp = get_xp(F)
         dF = xp.empty_like(F)
@@ -250,10 +242,8 @@ class CoreStyleGradient:
         return dfeat
 
     def rows(self, n, y0, y1):
-        """Rows y0 to y1, channels last: (y1-y0, w, C)."""
-        self._begin()
         _, _, rows, cols = self.core
-        _, C, h, w = self.feat.shape
+        _, C, h, w = self.shape
         out = get_xp(self.feat).zeros((y1 - y0, w, C), dtype=self.feat.dtype)
         top, bottom = max(y0, rows.start), min(y1, rows.stop)
         if top < bottom:
@@ -261,15 +251,31 @@ class CoreStyleGradient:
             out[top - y0 : bottom - y0, cols] = part @ self.factor
         return out
 
+    def done(self):
+        self.feat = None
 
-def _embedded(dcore, like, core):
-    """A function that gives an array like `like` (of which it keeps nothing) with dcore in its core and 0 around."""
-    xp = get_xp(like)
-    shape, order = like.shape, xp.empty_like(like, shape=(1, *like.shape[1:2], 1, 1))
 
-    def gradient():
-        dfeat = xp.zeros_like(order, shape=shape)
-        dfeat[core] = dcore
+class Embedded(Given):
+    """A core's gradient, 0 in the halo around it; in the memory order of `like`, of which it keeps nothing."""
+
+    def __init__(self, dcore, like, core):
+        self.dcore, self.core, self.shape = dcore, core, like.shape
+        self.order = get_xp(like).empty_like(like, shape=(1, *like.shape[1:2], 1, 1))
+
+    def whole(self):
+        dfeat = get_xp(self.order).zeros_like(self.order, shape=self.shape)
+        dfeat[self.core] = self.dcore
         return dfeat
 
-    return gradient
+    def rows(self, n, y0, y1):
+        _, _, rows, cols = self.core
+        _, C, h, w = self.shape
+        out = get_xp(self.order).zeros((y1 - y0, w, C), dtype=self.order.dtype)
+        top, bottom = max(y0, rows.start), min(y1, rows.stop)
+        if top < bottom:
+            part = self.dcore[n, :, top - rows.start : bottom - rows.start]
+            out[top - y0 : bottom - y0, cols] = part.transpose(1, 2, 0)
+        return out
+
+    def done(self):
+        self.dcore = None
