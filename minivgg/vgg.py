@@ -5,17 +5,13 @@ after each block. Layers are called conv1_1, relu1_1, …, pool5; the widths com
 network of the same topology is the same code.
 """
 
-import contextlib
+import copy
 from dataclasses import dataclass
 
-import numpy as np
-
-from . import fast_cpu, layers
 from .backend import get_xp
 from .given import Given
+from .kernels import load_kernels
 from .table import channels_of, check_layer_name, check_params, infer_arch, level, reached_layers
-
-SMALL_PICTURE = 300 * 300  # pixels: up to there the fast CPU kernels keep the transforms of the deep layers' filters
 
 
 @dataclass(frozen=True)
@@ -33,29 +29,44 @@ class VGG:
     params   {"conv1_1": (w, b), …}: w (F, C, 3, 3), b (F,); their type and device are those of every computation.
              It may end early (say after conv5_1); what it has must be the beginning of VGG-16 or VGG-19.
     pooling  "max" as trained, or "avg", which Gatys et al. recommend for smoother pictures
-    kernels  "fast": Winograd and fused layers (fast_cpu, fast_gpu), or "textbook": layers.py
-    keep_transforms  an attribute, True: for pictures up to SMALL_PICTURE the fast kernels on the CPU keep the
-             transforms of the deep layers' filters, some 400 MB of VGG-19's, which saves a tenth of the time or more
-    precision  of the fast kernels' products on a GPU: "float32", "tf32" or "float16" (storage); elsewhere float32
+    kernels  "fast": Winograd and fused layers (fast_cpu, fast_gpu), or "textbook": layers.py. The attribute `kernels`
+             is the set itself, a Kernels
+    precision  of the fast kernels' products on a GPU: "float32", "tf32" or "float16" (storage)
+    keep_transforms  for small pictures the fast kernels on the CPU keep the transforms of the deep layers' filters
+             from call to call, some 400 MB of VGG-19's, which saves a tenth of the time or more
 
-    Raises ValueError when the filters do not chain from 3 channels, or a name does not belong.
+    Raises ValueError when the filters do not chain from 3 channels, a name does not belong, or the kernels do not have
+    the precision.
     """
 
-    def __init__(self, params, *, pooling="max", kernels="fast", precision="float32"):
+    def __init__(self, params, *, pooling="max", kernels="fast", precision="float32", keep_transforms=True):
         if pooling not in ("max", "avg"):
             raise ValueError(f"pooling {pooling!r}: use max or avg")
         self.arch = infer_arch(params)
-        self.pooling, self.precision = pooling, precision
+        self.pooling, self.precision, self.keep_transforms = pooling, precision, keep_transforms
         self.names = reached_layers(self.arch, params)
         check_params(params, self.arch)
         self.channels = channels_of(params, self.names)
         w = params["conv1_1"][0]
         self.xp, self.dtype = get_xp(w), w.dtype
         self.kernels = load_kernels(kernels, self.xp)
-        # the fast kernels' buffers are this network's own, and are used again by its next call
-        self._own = {"workspace": self.kernels.Workspace()} if hasattr(self.kernels, "Workspace") else {}
-        self.keep_transforms = True
+        if precision not in self.kernels.precisions:
+            known = ", ".join(self.kernels.precisions)
+            raise ValueError(f"precision {precision!r}: the {self.kernels.name} kernels have {known}")
+        self._workspace = self.kernels.workspace()  # this network's own, used again by its next call
+        self._own = {} if self._workspace is None else {"workspace": self._workspace}
         self._prepare(params)
+
+    def __repr__(self):
+        widths = self.channels.values()
+        width = f"{min(widths)}–{max(widths)}" if min(widths) < max(widths) else min(widths)
+        return f"VGG({self.arch} to {self.names[-1]}, {width} channels, {self.dtype}, {self.kernels.name})"
+
+    def keeping_transforms(self, keep):
+        """This network, its filters and buffers the same, as one that does or does not keep transforms."""
+        other = copy.copy(self)
+        other.keep_transforms = keep
+        return other
 
     def set_params(self, params):
         """Other filters of the same shapes, as training makes them at each step; the buffers are kept."""
@@ -64,28 +75,27 @@ class VGG:
         self._prepare(params)
 
     def _prepare(self, params):
-        prepare = getattr(self.kernels, "prepare", lambda w, b: w)
-        options = {"precision": self.precision} if hasattr(self.kernels, "PRECISIONS") else {}
-        self._params = {name: (prepare(w, b, **options), b) for name, (w, b) in params.items()}
+        self._params = {name: (self.kernels.prepare(w, b, self.precision), b) for name, (w, b) in params.items()}
 
     def forward(self, x, names, *, start=None, param_grads=False, cached=True):
         """Activations at `names`; computes up to the deepest of them and no further.
 
         x      (1 or N, 3, H, W), mean taken off; with start="pool3", say, the activation at that layer instead
+        names  layer names, or a single one
         feats  {name: (N, C, h, w)} in the order of the network; do not modify them before backward has run
         cache  for one call of backward; None with cached=False, which lets each layer's memory go at once
 
         With param_grads=True the cache keeps the layers' inputs, for backward_params.
         """
-        steps = self._steps(names, start)
+        names = (names,) if isinstance(names, str) else names
+        steps = self.steps(names, start)
         channels = 3 if start is None else self.channels[start]
         if x.ndim != 4 or x.shape[1] != channels:
             raise ValueError(f"forward: expected (N, {channels}, H, W) at {start or 'the input'}, found {x.shape}")
-        if "workspace" in self._own:
+        if self._workspace is not None:
             pixels = x.shape[2] * x.shape[3] << 2 * level(start)
-            self._own["workspace"].keep_transforms = (
-                self.keep_transforms and not param_grads and pixels <= SMALL_PICTURE
-            )
+            worth = not param_grads and self.kernels.keeps_transforms(pixels)
+            self._workspace.keep_transforms = self.keep_transforms and worth
         feats, caches = {}, []
         for step in steps:
             x, cache = self._forward_step(step, x, param_grads, step.output in names)
@@ -98,15 +108,11 @@ class VGG:
 
     def release(self):
         """Give back memory that is kept for the next call: worth it before one with pictures of another size."""
-        if "workspace" in self._own:
-            self._own["workspace"].release()
-            for filters, _ in self._params.values():
-                filters.drop()
+        self.kernels.release(self._workspace, (filters for filters, _ in self._params.values()))
 
     def computing(self):
-        """A context to hold while this network computes, a whole run long if may be: on the CPU's fast path BLAS keeps
-        to one thread meanwhile, so that its threads leave the cores to the kernels' own. Elsewhere it does nothing."""
-        return getattr(self.kernels, "one_blas_thread", contextlib.nullcontext)()
+        """A context to hold while this network computes, a whole run long if may be: Kernels.computing."""
+        return self.kernels.computing()
 
     def backward(self, dfeats, cache):
         """Gradient by the input, from gradients at any set of the layers that forward returned.
@@ -141,8 +147,8 @@ class VGG:
                 here.done()
         return dx
 
-    def _steps(self, names, start):
-        """The kernel calls from `start` to the deepest of `names`, fused where nobody asks for what lies between."""
+    def steps(self, names, start=None):
+        """[Step, …] from `start` to the deepest of `names`, fused where nobody asks for what lies between."""
         for name in names:
             check_layer_name(name, self.names)
         first = 0
@@ -155,13 +161,12 @@ class VGG:
         if min(positions) < first:
             raise ValueError(f"forward: {self.names[min(positions)]} lies before the start {start}")
         table = self.names[first : max(positions) + 1]
-        fuse = hasattr(self.kernels, "conv_relu_forward")
         steps = []
         while table:
             name = table[0]
             kind = name[:4]
             take = 1
-            if kind == "conv" and fuse and len(table) > 1 and name not in names:
+            if kind == "conv" and self.kernels.fused and len(table) > 1 and name not in names:
                 kind, take = "conv_relu", 2
                 if len(table) > 2 and table[2].startswith("pool") and table[1] not in names:
                     kind, take = "conv_relu_pool", 3
@@ -170,7 +175,7 @@ class VGG:
         return steps
 
     def _forward_step(self, step, x, param_grads, asked_for):
-        k = self.kernels
+        k = self.kernels.pairs
         if step.kind == "relu":
             return k.relu_forward(x, **self._own)
         if step.kind == "pool":
@@ -184,7 +189,7 @@ class VGG:
         return k.conv_relu_forward(x, w, b, pool=pool, param_grads=param_grads, keep=keep, **self._own)
 
     def _backward_step(self, step, dout, cache, grads, by_rows):
-        k = self.kernels
+        k = self.kernels.pairs
         if step.kind == "relu":
             return k.relu_backward(dout, cache, **self._own)
         if step.kind == "pool":
@@ -209,18 +214,3 @@ def _checked(dfeats, shapes):
         if gradient.shape != shapes[name]:  # or it would be broadcast
             raise ValueError(f"backward: gradient {gradient.shape} at {name}, expected {shapes[name]}")
     return given
-
-
-def load_kernels(kernels, xp):
-    """The module with the pairs: "textbook" is layers.py, "fast" the one for the arrays' device."""
-    if kernels == "textbook":
-        return layers
-    if kernels != "fast":
-        raise ValueError(f"kernels {kernels!r}: use fast or textbook")
-    if xp is np:
-        return fast_cpu
-    if getattr(xp, "__name__", "") != "cupy":  # a stand-in device array has no CUDA to compile kernels for
-        return layers
-    from . import fast_gpu
-
-    return fast_gpu

@@ -58,7 +58,7 @@ def style_targets(net, image, layers):
     grams = {}
     for name, feat in feats.items():
         F = losses.features(feat)
-        grams[name] = losses.gram_forward(F) / F.shape[1]
+        grams[name] = losses.gram_forward(F, matmul=net.kernels.matmul) / F.shape[1]
     return grams
 
 
@@ -138,23 +138,26 @@ class Objective(Evaluating):
         F = losses.features(feat)
         M = F.shape[1]
         factor = self.terms.style[name]
-        loss, dG = losses.style_loss(losses.gram_forward(F), self.style[name] * M, M)
+        matmul = self.net.kernels.matmul
+        loss, dG = losses.style_loss(losses.gram_forward(F, matmul=matmul), self.style[name] * M, M)
         dG *= factor
-        return factor * loss, StyleGradient(dG, feat)
+        return factor * loss, StyleGradient(dG, feat, matmul)
 
 
 class StyleGradient(Given):
     """Gradient of a style loss by the activation, when it is asked for: whole, or rows of it.
 
-    dG    (C, C)
-    feat  (1, C, H, W)
+    dG      (C, C)
+    feat    (1, C, H, W)
+    matmul  Kernels.matmul
     """
 
-    def __init__(self, dG, feat):
-        self.dG, self.feat, self.shape = dG, feat, feat.shape
+    def __init__(self, dG, feat, matmul):
+        self.dG, self.feat, self.matmul, self.shape = dG, feat, matmul, feat.shape
 
     def whole(self):
-        return losses.gram_backward(self.dG, losses.features(self.feat)).reshape(self.feat.shape)
+        dF = losses.gram_backward(self.dG, losses.features(self.feat), matmul=self.matmul)
+        return dF.reshape(self.shape)
 
     def done(self):
         self.feat = None

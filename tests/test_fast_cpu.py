@@ -8,7 +8,7 @@ import threadpoolctl
 from conftest import assert_close
 
 from minivgg import Given, fast_cpu, layers, threads
-from minivgg.fast_cpu import direct, memory, rows, winograd
+from minivgg.fast_cpu import direct, memory, product, rows, winograd
 
 # N, C, F, H, W: Winograd and direct, whole and cut tiles, one tile and many strips, C below and above F
 SHAPES = [
@@ -32,7 +32,7 @@ shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.fixture(params=[1, 2, 13], ids="{} workers".format)
 def workers(request, monkeypatch):
     """Any machine: fewer cores than strips, more cores than frequencies."""
-    for module in (winograd, direct, fast_cpu):
+    for module in (winograd, direct, product, fast_cpu):
         monkeypatch.setattr(module, "cores", lambda: request.param)
     return request.param
 
@@ -188,22 +188,22 @@ def test_any_layout_goes_in_and_nothing_is_modified(rng):
 
 @dtypes
 @pytest.mark.parametrize("shape", [(5, 3), (64, 5000), (300, 1750)], ids=str)
-def test_gram_is_a_product_with_itself(rng, workers, shape, dtype):
+def test_a_long_product_is_the_product(rng, workers, shape, dtype):
     F = rng.standard_normal(shape).astype(dtype)
     expected = F.astype(np.float64) @ F.T.astype(np.float64)
     for layout in (F, np.asfortranarray(F)):
-        found = fast_cpu.gram(layout)
+        found = product.matmul(layout, layout.T)
         assert found.dtype == dtype
         assert_close(found, expected, TOLERANCE[dtype])
 
 
 @dtypes
 @pytest.mark.parametrize("shape", [(5, 3), (64, 20001), (300, 1750)], ids=str)
-def test_gram_backward_is_a_product(rng, workers, shape, dtype):
-    F, dG = rng.standard_normal(shape).astype(dtype), rng.standard_normal((shape[0],) * 2).astype(dtype)
-    expected = (dG + dG.T).astype(np.float64) @ F.astype(np.float64)
+def test_a_wide_product_is_the_product(rng, workers, shape, dtype):
+    F, S = rng.standard_normal(shape).astype(dtype), rng.standard_normal((shape[0],) * 2).astype(dtype)
+    expected = S.astype(np.float64) @ F.astype(np.float64)
     for layout in (F, np.asfortranarray(F)):
-        found = fast_cpu.gram_backward(dG, layout)
+        found = product.matmul(S, layout)
         assert found.dtype == dtype
         assert found.strides == layout.strides
         assert_close(found, expected, TOLERANCE[dtype])
@@ -418,13 +418,42 @@ def test_kept_transforms_change_nothing(rng, workers, C, F):
     assert filters.forward._stored is None
 
 
-@pytest.mark.parametrize("product", [fast_cpu.gram, lambda F: fast_cpu.gram_backward(F[:, :7], F)])
-def test_gram_has_the_same_digits_on_any_number_of_cores(product, monkeypatch):
+@pytest.mark.parametrize("shape", [(4, 6, 6), (6, 9, 5), (1, 7, 3)], ids=str)
+@pytest.mark.parametrize("dtype", [np.complex128, np.float32, np.int64])
+def test_other_products_are_numpys_own(rng, shape, dtype):
+    """Other shapes, other types, two types, vectors and stacks."""
+    n, m, k = shape
+    A, B = ((10 * rng.standard_normal(s)).astype(dtype) for s in ((n, m), (m, k)))
+    for a, b in ((A, B), (A, B.astype(np.complex64)), (A, B[:, 0]), (A[0], B), (A[None], B), (A.astype(bool), A.T)):
+        assert_close(product.matmul(a, b), a @ b)
+    with pytest.raises(ValueError, match="mismatch"):
+        product.matmul(A, A[:, : m - 1])
+
+
+def test_products_within_a_worker(rng):
+    """As a tile that is a task of its own takes them: with the digits of the one outside, and an end."""
+    F = rng.standard_normal((24, 30000), dtype=np.float32)
+    S, found = rng.standard_normal((24, 24), dtype=np.float32), [None] * 6
+    expected = product.matmul(F, F.T), product.matmul(S, F)
+
+    def task(_, k):
+        found[k] = product.matmul(F, F.T), product.matmul(S, F)
+
+    runner = threading.Thread(target=threads.parallel, args=(task, range(6), 3), daemon=True)
+    runner.start()
+    runner.join(60)
+    assert not runner.is_alive()
+    for pair in found:
+        assert all(np.array_equal(a, b) for a, b in zip(pair, expected, strict=True))
+
+
+@pytest.mark.parametrize("matmul", [lambda F: product.matmul(F, F.T), lambda F: product.matmul(F[:, :7], F)])
+def test_products_have_the_same_digits_on_any_number_of_cores(matmul, monkeypatch):
     F = np.random.default_rng(0).standard_normal((7, 70001), dtype=np.float32)
     found = []
     for workers in (1, 2, 5):
         monkeypatch.setenv("OMP_NUM_THREADS", str(workers))
-        monkeypatch.setattr(direct, "cores", lambda workers=workers: workers)
-        found.append(product(F))
+        monkeypatch.setattr(product, "cores", lambda workers=workers: workers)
+        found.append(matmul(F))
     assert np.array_equal(found[0], found[1])
     assert np.array_equal(found[0], found[2])

@@ -7,7 +7,7 @@ import numpy as np
 
 from minivgg import gradcheck, layers
 from minivgg.backend import Device
-from minivgg.vgg import load_kernels
+from minivgg.kernels import load_kernels
 
 from .tools import guarded, pictures, relative, torch_peer
 
@@ -37,7 +37,7 @@ def gradients(setup):
 
 def agreement(setup):
     """Each layer of VGG-19 on the device against the textbook in double precision on the processor, both ways."""
-    kernels = load_kernels("fast", setup.xp)
+    kernels = load_kernels("fast", setup.xp).pairs
     rng = np.random.default_rng(1)
     rows = []
     for (name, (w, b)), pool in itertools.product(setup.params.items(), (None, "max", "avg")):

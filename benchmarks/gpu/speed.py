@@ -10,7 +10,7 @@ import numpy as np
 
 from minivgg.backend import Device, to_numpy
 from minivgg.fast_gpu import winograd
-from minivgg.vgg import load_kernels
+from minivgg.kernels import load_kernels
 from style.large import tiles
 from style.large.tiling import Tiling
 
@@ -134,7 +134,7 @@ def workspaces(setup):
 
 def by_layer(setup):
     """Milliseconds of each layer and pass at the first size, beside the bytes and operations that it cannot avoid."""
-    kernels, size = load_kernels("fast", setup.xp), setup.sizes[0]
+    kernels, size = load_kernels("fast", setup.xp).pairs, setup.sizes[0]
     rng, rows = np.random.default_rng(2), []
     for name, (w, b) in setup.params.items():
         F, C = w.shape[:2]

@@ -11,7 +11,6 @@ import numpy as np
 from .. import layers
 from ..threads import cores, parallel
 from . import direct, winograd
-from .direct import gram, gram_backward
 from .memory import Arena, Workspace
 from .rows import MaskedRows, Rows, Store, StorePool, StoreRelu, UnpooledRows, pool_avg, pool_max, unpool
 
@@ -24,8 +23,6 @@ __all__ = [
     "conv2d_forward",
     "conv_relu_backward",
     "conv_relu_forward",
-    "gram",
-    "gram_backward",
     "maxpool2d_backward",
     "maxpool2d_forward",
     "prepare",

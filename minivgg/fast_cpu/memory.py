@@ -20,35 +20,20 @@ class Workspace:
     keep_transforms  whether filters may keep their transforms from call to call (winograd.Taps.store)
     """
 
-    ROOM = 4  # a new slab's size by the request that it was made for: VGG's largest request is its first, conv1_1's
-
     def __init__(self):
-        self._slabs = []
+        self._slabs = Slabs(_Slab)
         self._arenas = {}
         self.keep_transforms = False
 
     def empty(self, shape, dtype):
         """An uninitialised C-contiguous array in reused memory."""
         nbytes = max(1, math.prod(shape) * np.dtype(dtype).itemsize)
-        return _carve(self._find(-(-nbytes // _ALIGN) * _ALIGN), 0, shape, dtype)
-
-    def _find(self, nbytes):
-        """A free block of nbytes, in a new slab if need be, which takes the place of smaller slabs that are free."""
-        for slab in self._slabs:
-            block = slab.take(nbytes)
-            if block is not None:
-                return block
-        self._slabs = [s for s in self._slabs if s.held() or len(s.memory) > nbytes]
-        try:
-            slab = _Slab(self.ROOM * nbytes)
-        except MemoryError:  # a system that counts what is reserved
-            slab = _Slab(nbytes)
-        self._slabs.append(slab)
-        return slab.take(nbytes)
+        _, block = self._slabs.take(-(-nbytes // _ALIGN) * _ALIGN)
+        return _carve(block, 0, shape, dtype)
 
     def release(self):
         """Give what is free, and the scratch memory, back to the system: what comes next has other sizes."""
-        self._slabs = [s for s in self._slabs if s.held()]
+        self._slabs.release()
         self._arenas.clear()
 
     def arena(self, worker, nbytes):
@@ -63,39 +48,94 @@ class Workspace:
     @property
     def nbytes(self):
         """Bytes that have been in use, handed out now or free."""
-        return sum(s.high for s in self._slabs) + sum(a.size for a in self._arenas.values())
+        return self._slabs.touched + sum(a.size for a in self._arenas.values())
 
 
-class _Slab:
-    """One piece of memory and the blocks handed out of it, in the order of their addresses."""
+class Slabs:
+    """Slabs of one kind, and the rule by which they come and go. With Places as their kind they only count."""
+
+    ROOM = 4  # a new slab's size by the request that it was made for: VGG's largest request is its first, conv1_1's
+
+    def __init__(self, kind):
+        self._kind, self._slabs = kind, []
+
+    def take(self, nbytes):
+        """(slab, what its take() gave): in a new slab if need be, in the place of smaller ones that are free."""
+        for slab in self._slabs:
+            found = slab.take(nbytes)
+            if found is not None:
+                return slab, found
+        self._slabs = [s for s in self._slabs if s.held() or s.size > nbytes]
+        try:
+            slab = self._kind(self.ROOM * nbytes)
+        except MemoryError:  # a system that counts what is reserved
+            slab = self._kind(nbytes)
+        self._slabs.append(slab)
+        return slab, slab.take(nbytes)
+
+    def release(self):
+        """Let go of the slabs that are free."""
+        self._slabs = [s for s in self._slabs if s.held()]
+
+    @property
+    def touched(self):
+        """Bytes that have been in use, taken now or free."""
+        return sum(s.high for s in self._slabs)
+
+
+class Places:
+    """The places taken in a slab of `size` bytes, in the order of their addresses; as such, without memory."""
+
+    def __init__(self, size):
+        self.size, self.high = size, 0  # high: the end of what has ever been taken
+        self._taken = []
+
+    def held(self):
+        """Whether anything is taken."""
+        return bool(self._taken)
+
+    def take(self, nbytes):
+        """(start, stop), the lowest free place of nbytes, from now on taken; None if there is none."""
+        start = 0
+        for i, (low, high) in enumerate([*self._taken, (self.size, None)]):
+            if low - start >= nbytes:
+                self._taken.insert(i, (start, start + nbytes))
+                self.high = max(self.high, start + nbytes)
+                return self._taken[i]
+            start = high
+        return None
+
+    def give(self, place):
+        """It is free again."""
+        self._taken.remove(place)
+
+
+class _Slab(Places):
+    """Places in one piece of memory. A place is free again when nobody holds the block that lies in it."""
 
     def __init__(self, nbytes):
+        super().__init__(nbytes)
         memory = np.empty(nbytes + _ALIGN, np.uint8)
         # The views of a memoryview's array refer to that array and no further: it is what `_references` counts.
-        self.memory = memoryview(_carve(memory, 0, (nbytes,), np.uint8))
-        self.high = 0  # the end of what has ever been handed out
-        self._places, self._blocks = [], []
+        self._memory = memoryview(_carve(memory, 0, (nbytes,), np.uint8))
+        self._blocks = []  # in the order of the places
 
     def held(self):
         """Forget the blocks that nobody else refers to, and say whether any are left."""
         held = [count != _UNHELD for count in _references(self._blocks)]
-        self._places = [p for p, h in zip(self._places, held) if h]
+        self._taken = [p for p, h in zip(self._taken, held) if h]
         self._blocks = [b for b, h in zip(self._blocks, held) if h]
         return bool(self._blocks)
 
     def take(self, nbytes):
         """The lowest free block of nbytes, or None."""
         self.held()
-        start = 0
-        for i, (low, high) in enumerate([*self._places, (len(self.memory), None)]):
-            if low - start >= nbytes:
-                block = np.frombuffer(self.memory[start : start + nbytes], np.uint8)
-                self._places.insert(i, (start, start + nbytes))
-                self._blocks.insert(i, block)
-                self.high = max(self.high, start + nbytes)
-                return block
-            start = high
-        return None
+        place = super().take(nbytes)
+        if place is None:
+            return None
+        block = np.frombuffer(self._memory[slice(*place)], np.uint8)
+        self._blocks.insert(self._taken.index(place), block)
+        return block
 
 
 def _references(objects):

@@ -29,6 +29,7 @@ STRIP_VALUES = 512 * 64  # tiles × channels
 UNPACKED = 1_000_000
 UNPACKED_TILES = 64  # measured with 512 channels: from 100 tiles on, packing pays
 FEW_TILES = 256  # in a whole picture: with no more than that, transforming the filters anew is felt (up to 40 %)
+SMALL_PICTURE = 300 * 300  # pixels: in larger ones it is felt in few layers, and kept transforms of VGG-19 are 400 MB
 
 
 @lru_cache
@@ -144,14 +145,46 @@ def convolve(sources, sinks, taps, bias, size, workspace):
     strips = [(n, r, min(r + R, ty)) for n in range(len(sources)) for r in range(0, ty, R)]
     workers = cores()
     with one_blas_thread():
-        if workspace.keep_transforms and ty * tx <= FEW_TILES:
+        if workspace.keep_transforms and has_few_tiles(H, W):
             taps.store(ty * tx)
         else:
             taps.drop()
-        if len(strips) >= 2 * workers or (len(strips) > 1 and len(strips) % workers == 0):
+        if _enough(len(strips), workers):
             _by_strips(sources, sinks, taps, bias, (H, W, tx, R), strips, workers, workspace)
         else:
             _by_frequencies(sources, sinks, taps, bias, (H, W, tx, R), strips, workers, workspace)
+
+
+def keeps_transforms(pixels):
+    """Whether filters' transforms are worth keeping for pictures of so many pixels, where layers have few tiles."""
+    return pixels <= SMALL_PICTURE
+
+
+def has_few_tiles(H, W):
+    """Whether an activation is so small that transforming the filters takes a part of the time that is felt."""
+    return -(-H // M) * -(-W // M) <= FEW_TILES
+
+
+def memory(C, F, size, workers, itemsize):
+    """(scratch of all workers, transformed filters) in bytes, for one picture of size (H, W), as a plan counts them.
+
+    From above: X and Z apart, which may share their place; rows in and out half as wide again, for masks and pooling.
+    """
+    H, W = size
+    ty, tx = -(-H // M), -(-W // M)
+    R = tile_rows(ty, tx, C, F)
+    strips = -(-ty // R)
+    own = N * (M * R + 2) * tx * C + (N + 1) * M * R * tx * F  # _Strip's X and Z
+    products = N * R * tx * (C + F)  # D and P
+    rows = (M * R + 4) * W * 3 * max(C, F) // 2
+    if _enough(strips, workers):
+        return itemsize * min(workers, strips) * (own + products + rows), itemsize * N * N * C * F
+    return itemsize * (own + workers * max(products + N * C * F, rows)), 0
+
+
+def _enough(strips, workers):
+    """Whether there are strips enough for every worker to take whole ones, and nobody to wait at the end."""
+    return strips >= 2 * workers or (strips > 1 and strips % workers == 0)
 
 
 def tile_rows(ty, tx, C, F):

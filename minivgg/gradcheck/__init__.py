@@ -18,8 +18,9 @@ import numpy as np
 
 from .. import program as console
 from ..backend import BackendError, Device, get_xp, resolve_device, to_device, to_numpy
+from ..kernels import load_kernels
 from ..table import layer_names
-from ..vgg import VGG, load_kernels
+from ..vgg import VGG
 
 BOUND_CENTRAL = 1e-7  # float64; what is left is rounding: about 1e-16 · |L| / (step · |gradient|)
 BOUND_COMPLEX = 1e-12  # no subtraction, so a few units in the last place, times the depth of the sum
@@ -333,7 +334,7 @@ def random_params(rng, arch="vgg19", width=4, *, last="conv5_1", dtype=np.float6
 
 def kernels_on(device, kernels):
     """The module of layer pairs that VGG(..., kernels=kernels) uses on a device."""
-    return load_kernels(kernels, get_xp(to_device(np.zeros(1), device)))
+    return load_kernels(kernels, get_xp(to_device(np.zeros(1), device))).pairs
 
 
 def label(device, kernels=""):

@@ -304,7 +304,7 @@ def whole_peak(net, terms, H, W, lag=1):
     """Bytes that Objective.evaluate takes at its worst moment, with the content targets; LaggedObjective's with lag."""
     size = net.dtype.itemsize
     targets = _content_bytes(net, terms, H, W)
-    peak = Walk(net, terms.layers, None, H, W).peak(backward=True, style=terms.style, whole=True)
+    peak = Walk(net, terms.layers, None, H, W).peak(backward=True, needed=terms.style)
     peak += 2 * targets  # the targets, their differences
     if lag > 1:
         bases = [base for _, _, base in put_off(terms, net.names)]
@@ -356,7 +356,7 @@ def _tile_peak(net, part, names, terms, *, backward):
     """Peak over the largest tile of a segment, with the copy of its input."""
     h, w = max((_region(t) for t in part.tiles), key=lambda s: s[0] * s[1])
     channels = 3 if part.start is None else net.channels[part.start]
-    return Walk(net, names, part.start, h, w).peak(backward=backward, style=terms.style) + (
+    return Walk(net, names, part.start, h, w).peak(backward=backward, needed=terms.style) + (
         channels * h * w * net.dtype.itemsize
     )
 
@@ -390,7 +390,7 @@ def objective_for(plan, net, terms, content_image, style_image):
     H, W = content_image.shape[2:]
     if (plan.height, plan.width) != (H, W):
         raise ValueError(f"the plan is for {plan.width}x{plan.height}, the content picture is {W}x{H}")
-    net.keep_transforms = plan.keep_transforms
+    net = net.keeping_transforms(plan.keep_transforms)
     tiling = plan.tiling or Tiling((), ((H, W),))
     style = style_image
     if not isinstance(style, dict):

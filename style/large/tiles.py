@@ -39,7 +39,7 @@ def forward_pass(net, image, segments, *, gram=(), store=(), last_names=None):
             for name in names:
                 depth = segment.depths[name]
                 if name in gram:
-                    grams[name] = grams.get(name, 0) + gram_of_core(feats[name], tile.within(depth))
+                    grams[name] = grams.get(name, 0) + gram_of_core(feats[name], tile.within(depth), net.kernels.matmul)
                 if name in store or name == segment.end:
                     if name not in stored:
                         size = tuple(s >> depth for s in segment.shape)
@@ -203,7 +203,7 @@ def _places(name, H, W):
     return h * w
 
 
-def gram_of_core(feat, core):
+def gram_of_core(feat, core, matmul):
     """Gram matrix of a core in double precision, a band of rows at a time: nothing of the core's size is copied."""
     xp = get_xp(feat)
     part = feat[core]
@@ -212,7 +212,7 @@ def gram_of_core(feat, core):
     total = 0
     for y in range(0, h, rows):
         band = part[:, :, y : y + rows].copy(order="K")  # in the same memory order, so that features() is a view
-        G = losses.gram_forward(losses.features(band))
+        G = losses.gram_forward(losses.features(band), matmul=matmul)
         total = total + G.astype(xp.result_type(G.dtype, xp.float64))
     return total
 
