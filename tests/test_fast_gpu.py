@@ -17,7 +17,6 @@ from strict_device import StrictModule
 
 from minivgg import Given, fast_gpu, layers
 from minivgg.fast_gpu import runtime, winograd
-from minivgg.fast_gpu.replay import Replay
 from minivgg.vgg import VGG
 
 ENGINES = {"twins": cuda_twins.engine, "compiled": cuda_on_cpu.engine}
@@ -254,18 +253,6 @@ def test_the_comparison_can_fail(rng):
 
     with pytest.raises(AssertionError):
         test_fused_layer_is_the_textbooks(StrictModule(wrong), rng, (2, 5, 7, 13, 10), None, "float32")
-
-
-def test_replay_records_without_a_word_to_the_host(rng):
-    """Recording runs the function once more, on memory of its own, and hands out copies."""
-    xp = StrictModule(cuda_twins.engine)
-    replay = Replay(lambda image: (image * 2, image.sum()), xp.asarray(rng.standard_normal((1, 3, 4, 4))))
-    first = replay(replay.image)
-    np.testing.assert_array_equal(first[0].get(), 2 * replay.image.get())
-    first[0][...] = 0
-    assert replay(replay.image)[0].get().any()
-    with pytest.raises(RuntimeError, match="stream is capturing"):
-        Replay(lambda image: (image * float(image.sum()),), replay.image)
 
 
 def test_a_write_beside_an_array_is_found(rng):

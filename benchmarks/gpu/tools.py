@@ -6,10 +6,10 @@ import time
 import numpy as np
 
 from minivgg.backend import to_numpy
-from minivgg.fast_gpu.replay import Replay
 from style.objective import Terms, fetch
 
 from ..peer import CONTENT, STYLE, TorchObjective
+from .replay import Replay
 
 TERMS = Terms({CONTENT: 1.0}, dict.fromkeys(STYLE, 1000.0))  # as peer.TorchObjective has them
 
@@ -59,7 +59,7 @@ def torch_peer(setup, device, precision, layout, autotune, content, style):
 
 
 class ReplayedObjective:
-    """An Objective whose evaluations are replayed from one recording, a CUDA graph (fast_gpu/replay.py)."""
+    """An Objective whose evaluations are replayed from one recording, a CUDA graph (replay.py)."""
 
     def __init__(self, objective, image):
         self._content, self._style = tuple(objective.terms.content), tuple(objective.terms.style)
