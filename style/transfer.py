@@ -86,6 +86,8 @@ class Job:
         self.device = resolve_device(settings.device)
         if self.device.kind == "cpu" and settings.precision != "float32":
             raise SettingsError(f"--precision {settings.precision}: on a GPU only; the processor has float32")
+        if settings.kernels == "textbook" and settings.precision != "float32":
+            raise SettingsError(f"--precision {settings.precision}: of the fast kernels only; the textbook has float32")
         self.content, self.style = images.as_picture(content), images.as_picture(style)
         self.start = images.as_picture(settings.init) if not _is_name(settings.init) else None
         self.network = weights.load(settings.weights)

@@ -119,6 +119,13 @@ def test_optimisers_keep_their_state_on_the_device(xp, method, bounded):
     assert found.totals["loss"] == pytest.approx(expected.totals["loss"], rel=1e-3)
 
 
+def test_the_textbook_has_one_precision(xp, monkeypatch):
+    monkeypatch.setattr(backend, "_cupy", lambda: xp)
+    pictures = [np.full((24, 24, 3), 90.0)] * 2
+    with pytest.raises(style.SettingsError, match="--precision tf32: of the fast kernels only"):
+        style.transfer(*pictures, device="gpu", kernels="textbook", precision="tf32")
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "l-bfgs", "l-bfgs-b"])
 def test_from_pictures_to_a_picture(xp, rng, optimizer, tmp_path, monkeypatch):
     """style.transfer(device="gpu") with the stand-in for CuPy: the same picture as on the processor."""

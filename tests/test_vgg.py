@@ -247,6 +247,53 @@ def test_filters_that_do_not_belong_are_refused():
         VGG(params, kernels="slow")
 
 
+def test_one_name_is_a_set_of_one(kernels, make_net, x):
+    """Not a set of letters."""
+    net = make_net()
+    feats, cache = net.forward(x, "relu4_1")
+    assert list(feats) == ["relu4_1"]
+    assert_close(feats["relu4_1"], net.forward(x, ["relu4_1"])[0]["relu4_1"])
+    assert net.backward(feats, cache).shape == x.shape
+    with pytest.raises(ValueError, match=r"'relu4-1' is not in this network .*did you mean relu4_1"):
+        net.forward(x, "relu4-1")
+
+
+def test_it_says_in_a_line_what_it_is(backend, kernels, make_net):
+    name = "textbook" if kernels == "textbook" else {"numpy": "fast_cpu", "cupy": "fast_gpu"}[backend.name]
+    assert repr(make_net()) == f"VGG(vgg19 to relu5_1, 4–8 channels, float64, {name})"
+    assert repr(make_net("vgg16", last="conv1_2", dtype=np.float32)) == (
+        f"VGG(vgg19 to pool1, 4 channels, float32, {name})"  # a beginning that both share
+    )
+
+
+def test_a_precision_that_the_kernels_do_not_have_is_refused(rng):
+    params = gradcheck.random_params(rng, last="conv1_2")
+    for kernels, name in (("fast", "fast_cpu"), ("textbook", "textbook")):
+        assert VGG(params, kernels=kernels, precision="float32").kernels.name == name
+        with pytest.raises(ValueError, match=f"precision 'tf32': the {name} kernels have float32"):
+            VGG(params, kernels=kernels, precision="tf32")
+
+
+def test_transforms_are_kept_by_the_network_that_is_to_keep_them(rng):
+    """One that is not shares filters and buffers with it; a pass of either does as it says itself."""
+    params = gradcheck.random_params(rng, width=16, last="conv2_1", dtype=np.float32)
+    keeping = VGG(params)
+    fresh = keeping.keeping_transforms(False)
+    assert (keeping.keep_transforms, fresh.keep_transforms) == (True, False)
+    assert not VGG(params, keep_transforms=False).keep_transforms
+    x = rng.standard_normal((1, 3, 40, 44)).astype(np.float32)
+    filters, found = keeping._params["conv2_1"][0], []
+    assert fresh._params["conv2_1"][0] is filters
+    for net in (fresh, keeping, fresh):
+        found.append(net.forward(x, "relu2_1", cached=False)[0]["relu2_1"].copy())
+        assert (filters.forward._stored is not None) == net.keep_transforms
+    assert_close(found[1], found[0], 1e-5)
+    assert_close(found[2], found[0])
+    keeping.forward(x, "relu2_1")
+    keeping.release()
+    assert filters.forward._stored is None
+
+
 # --- the real network ----------------------------------------------------------------------------------------------
 
 
