@@ -6,7 +6,7 @@ the kernels have their numbers written out, and NumPy's padding, where the kerne
 
 import numpy as np
 
-from minivgg.fast_cpu.winograd import matrices
+from minivgg.fast_cpu.taps import matrices
 
 CODE = np.arange(16)
 

@@ -8,7 +8,7 @@ import threadpoolctl
 from conftest import assert_close
 
 from minivgg import Given, fast_cpu, layers, threads
-from minivgg.fast_cpu import direct, memory, product, rows, winograd
+from minivgg.fast_cpu import direct, memory, product, rows, taps, winograd
 
 # N, C, F, H, W: Winograd and direct, whole and cut tiles, one tile and many strips, C below and above F
 SHAPES = [
@@ -32,7 +32,7 @@ shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.fixture(params=[1, 2, 13], ids="{} workers".format)
 def workers(request, monkeypatch):
     """Any machine: fewer cores than strips, more cores than frequencies."""
-    for module in (winograd, direct, product, fast_cpu):
+    for module in (taps, winograd, direct, product, fast_cpu):
         monkeypatch.setattr(module, "cores", lambda: request.param)
     return request.param
 
@@ -214,7 +214,7 @@ def test_a_wide_product_is_the_product(rng, workers, shape, dtype):
 
 def test_one_dimension_is_a_correlation(rng):
     """AT ((G g) * (BT d)) = Σ_j g[j] d[i+j]; with a wrong point it is not."""
-    G, BT, AT = winograd.matrices(np.dtype(np.float64))
+    G, BT, AT = taps.matrices(np.dtype(np.float64))
     g, d = rng.standard_normal(3), rng.standard_normal(6)
     expected = np.correlate(d, g, "valid")
     assert_close(AT @ ((G @ g) * (BT @ d)), expected, 1e-13)
@@ -226,20 +226,20 @@ def test_one_dimension_is_a_correlation(rng):
 def test_flipped_filters_are_the_transform_read_backwards(rng):
     """Whole and in columns, from the filters' own taps and from the flipped ones'; and the filters come back."""
     w = rng.standard_normal((5, 7, 3, 3))
-    taps = winograd.Taps.of(w)
-    mirrored = winograd.Taps(taps.taps, mirrored=True)
-    flipped = winograd.Taps.of(np.ascontiguousarray(w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)))
-    G = winograd.matrices(np.dtype(np.float64))[0]
+    straight = taps.Taps.of(w)
+    mirrored = taps.Taps(straight.taps, mirrored=True)
+    flipped = taps.Taps.of(np.ascontiguousarray(w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)))
+    G = taps.matrices(np.dtype(np.float64))[0]
     U = np.einsum("ui,vj,fcij->vucf", G, G, w)
-    assert mirrored.channels == flipped.channels == taps.channels[::-1] == (5, 7)
+    assert mirrored.channels == flipped.channels == straight.channels[::-1] == (5, 7)
     for lo, hi in ((0, 7), (2, 6)):
         space = np.empty(6 * 5 * (hi - lo))
         for v in range(6):
             expected = U[5 - v, ::-1, lo:hi].transpose(0, 2, 1)
             assert_close(mirrored.frequency(v, lo, hi, space)[:, 0], expected, 1e-14)
             assert_close(flipped.frequency(v, lo, hi, space)[:, 0], expected, 1e-14)
-    assert_close(taps.frequency(2, 0, 5, np.empty(6 * 7 * 5))[:, 0], U[2], 1e-14)
-    assert_close(taps.filters(), w)
+    assert_close(straight.frequency(2, 0, 5, np.empty(6 * 7 * 5))[:, 0], U[2], 1e-14)
+    assert_close(straight.filters(), w)
 
 
 def test_large_filters_are_kept_once(rng):

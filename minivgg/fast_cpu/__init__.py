@@ -13,6 +13,7 @@ from ..threads import cores, parallel
 from . import direct, winograd
 from .memory import Arena, Workspace
 from .rows import MaskedRows, Rows, Store, StorePool, StoreRelu, UnpooledRows, pool_avg, pool_max, unpool
+from .taps import Taps
 
 __all__ = [
     "Filters",
@@ -43,13 +44,13 @@ class Filters:
         if algorithm(self, 1, 1) != "winograd":
             self._w = np.ascontiguousarray(w)
             return
-        self.forward = winograd.Taps.of(w)
+        self.forward = Taps.of(w)
         # With long products BLAS loses 5 % or less to reading the filters transposed, so that backward shares
         # forward's where they are large; where they are small it loses up to half, and a copy costs little.
         if w.shape[0] * w.shape[1] > SHARE:
-            self.backward = winograd.Taps(self.forward.taps, mirrored=True)
+            self.backward = Taps(self.forward.taps, mirrored=True)
         else:
-            self.backward = winograd.Taps.of(w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
+            self.backward = Taps.of(w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
 
     def drop(self):
         """Let go of transforms that are kept from call to call."""

@@ -17,7 +17,7 @@ class Workspace:
     is reserved with room to spare: the system counts only what has been written to. `arena` is scratch memory for one
     worker, valid until the same worker's arena is asked for again. One thread at a time.
 
-    keep_transforms  whether filters may keep their transforms from call to call (winograd.Taps.store)
+    keep_transforms  whether filters may keep their transforms from call to call (taps.Taps.store)
     """
 
     def __init__(self):

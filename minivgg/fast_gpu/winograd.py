@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from ..backend import get_xp
-from ..fast_cpu.winograd import matrices
+from ..fast_cpu.taps import matrices
 from .runtime import NULL, blocks, launch, pointer, vectors
 
 PRECISIONS = ("float32", "tf32", "float16")
