@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
+from minivgg.program import first_line
+
 from .known import WeightsError, kind_of, read_head
 from .store import BLOCKS, Network, check_network, is_full_width
 
@@ -86,8 +88,7 @@ def _load_variables(path):
         variables = scipy.io.loadmat(path, variable_names=["layers", "meta", "normalization", "params"])
     except Exception as error:
         # SciPy's reader meets arbitrary bytes here and answers damage with nearly any exception there is.
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{path}: a damaged MAT-file ({first}); {HELP}") from None
+        raise WeightsError(f"{path}: a damaged MAT-file ({first_line(error)}); {HELP}") from None
     if "params" in variables and "layers" in variables:
         raise WeightsError(f"{path}: a MatConvNet network in DagNN layout; {HELP}")
     if "layers" not in variables:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .cache import atomic_file
+from minivgg.files import FileError, atomic_file
+from minivgg.program import first_line
+
 from .known import WeightsError, file_hash
 
 # Convolutions in each of the five blocks (Simonyan & Zisserman 2015, Table 1, columns D and E).
@@ -78,7 +80,8 @@ def check_network(network, where):
         for what, values in (("filters", w), ("biases", b)):
             if not np.isfinite(values).all():
                 bad = int(values.size - np.isfinite(values).sum())
-                raise WeightsError(f"{where}: {name} has {bad} {what} that are not finite; a damaged file, get it anew")
+                found = f"{name} has {bad} {what} that are not finite"
+                raise WeightsError(f"{where}: {found}; a damaged file, download it again")
         channels = w.shape[0]
     if network.mean.shape != (3,) or not np.isfinite(network.mean).all():
         raise WeightsError(f"{where}: the average colour is {network.mean.tolist()}; expected three numbers")
@@ -151,8 +154,11 @@ def save_compact(network, path, precision="float32"):
     }
     # Only 8-bit values shrink enough under deflate (a fifth) to be worth the time it takes to load them.
     save = np.savez_compressed if precision == "uint8" else np.savez
-    with atomic_file(path) as file:
-        save(file, metadata=np.array(json.dumps(metadata)), **arrays)
+    try:
+        with atomic_file(path, make_folder=True) as file:
+            save(file, metadata=np.array(json.dumps(metadata)), **arrays)
+    except FileError as error:
+        raise WeightsError(str(error)) from None
 
 
 def load_compact(path, dtype=np.float32):
@@ -176,11 +182,12 @@ def load_compact(path, dtype=np.float32):
     except WeightsError:
         raise
     except KeyError as error:
-        raise WeightsError(f"{path}: a compact weights file without its entry {error}; get it anew") from None
+        raise WeightsError(f"{path}: a compact weights file without its entry {error}; download it again") from None
     except Exception as error:
         # A changed byte in the zip's directory or in an array's header can raise nearly any exception there is.
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path}: a damaged or truncated .npz file ({first}); get it anew") from None
+        raise WeightsError(
+            f"{path}: a damaged or truncated .npz file ({first_line(error)}); download it again"
+        ) from None
     check_network(network, path)
     return network
 
