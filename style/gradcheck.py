@@ -1,4 +1,7 @@
-"""The losses' and the objective's rows for `python -m minivgg.gradcheck`, which finds them by this module's name."""
+"""The losses' and the objective's rows for `python -m minivgg.gradcheck`, which finds them by this module's name.
+
+It asks for check(weights), before any row, and for rows(device, weights).
+"""
 
 import functools
 
@@ -7,6 +10,9 @@ import numpy as np
 import weights as networks
 from minivgg import VGG, gradcheck
 from minivgg.backend import to_device
+from minivgg.gradcheck import deviation
+from minivgg.gradcheck import rows as table
+from minivgg.gradcheck.rows import Row
 
 from . import losses, objective
 
@@ -15,10 +21,23 @@ BOUND_REAL = 1e-5  # the whole objective along a line; see MATH.md of minivgg on
 STEP_REAL = 1e-6  # grey levels
 
 
+def check(weights):
+    """Raise SourceError, one line, unless a real network's file can be read."""
+    load(weights)
+
+
+def load(weights):
+    """The real network in double precision, or SourceError: minivgg's program does not know weights' own."""
+    try:
+        return networks.load(weights, dtype=np.float64)
+    except (networks.WeightsError, OSError) as e:
+        raise table.SourceError(str(e)) from e
+
+
 def rows(device, weights=None):
     """Every loss, the whole objective on a small random network and, given a file, on the real one."""
     yield from loss_rows(device)
-    for kernels in gradcheck.kernel_sets(device):
+    for kernels in table.kernel_sets(device):
         for pooling, beta in (("max", 2.0), ("avg", 2.5)):
             yield from objective_rows(device, kernels, pooling=pooling, tv_beta=beta)
         if weights is not None:
@@ -26,24 +45,25 @@ def rows(device, weights=None):
 
 
 def loss_rows(device):
-    """Content, Gram, style and total variation, each alone, with the methods of gradcheck.pair_rows."""
+    """Content, Gram, style and total variation, each alone, with the methods of pair_rows."""
     rng = np.random.default_rng(5)
     F, P, dG = rng.standard_normal((4, 15)), rng.standard_normal((4, 15)), rng.standard_normal((4, 4))
     G, A = F @ F.T + dG, P @ P.T
     image = gradcheck.off_kinks(rng, (1, 3, 7, 5), gap=1.0)  # neighbours differ by at least a grey level
     pairs = [
-        ("content_loss", losses.content_loss, (F, P), True),
-        ("gram", lambda F: (losses.gram_forward(F), F), (F,), True),
-        ("style_loss", functools.partial(losses.style_loss, M=15), (G, A), True),
-        ("tv_loss beta 2 (squared)", losses.tv_loss, (image,), True),
-        ("tv_loss beta 1 (absolute)", functools.partial(losses.tv_loss, beta=1.0), (image,), False),
-        ("tv_loss beta 2.5", functools.partial(losses.tv_loss, beta=2.5), (image,), True),
+        ("content_loss", losses.content_loss, (F, P), "dF", True),
+        ("gram", lambda F: (losses.gram_forward(F), F), (F,), "dF", True),
+        ("style_loss", functools.partial(losses.style_loss, M=15), (G, A), "dG", True),
+        ("tv_loss beta 2 (squared)", losses.tv_loss, (image,), "dimage", True),
+        ("tv_loss beta 1 (absolute)", functools.partial(losses.tv_loss, beta=1.0), (image,), "dimage", False),
+        ("tv_loss beta 2.5", functools.partial(losses.tv_loss, beta=2.5), (image,), "dimage", True),
     ]
-    where = device, gradcheck.label(device)
-    for name, forward, inputs, analytic in pairs:
+    where = device, table.label(device)
+    for name, forward, inputs, gradient, analytic in pairs:
         # A loss gives its gradient along with its value: the "cache" is the gradient, the backward a product.
         backward = _gram_backward if name == "gram" else _scale
-        yield from gradcheck.pair_rows(name, forward, backward, inputs, where, complex_ok=analytic)
+        options = {"gradients": (gradient,), "complex_ok": analytic}
+        yield from table.pair_rows(name, forward, backward, inputs, where, **options)
 
 
 def _scale(dloss, gradient):
@@ -59,7 +79,7 @@ def small_objective(device, kernels="textbook", *, pooling="max", tv_beta=2.0):
     rng = np.random.default_rng(6)
     params = {
         n: tuple(to_device(a, device) for a in p)
-        for n, p in gradcheck.random_params(rng, width=gradcheck.WIDTH[kernels]).items()
+        for n, p in table.random_params(rng, widths=table.WIDTH[kernels]).items()
     }
     net = VGG(params, pooling=pooling, kernels=kernels)
     content, style, x = (to_device(50 * rng.standard_normal((1, 3, 19, W)), device) for W in (22, 17, 22))
@@ -69,11 +89,16 @@ def small_objective(device, kernels="textbook", *, pooling="max", tv_beta=2.0):
         tv=0.1,
         tv_beta=tv_beta,
     )
+    return make_objective(net, terms, content, style), x
+
+
+def make_objective(net, terms, content, style):
+    """The Objective whose targets are those of two network inputs."""
     targets = (
         objective.content_targets(net, content, tuple(terms.content)),
-        objective.style_targets(net, style, STYLE_LAYERS),
+        objective.style_targets(net, style, tuple(terms.style)),
     )
-    return objective.Objective(net, terms, *targets), x
+    return objective.Objective(net, terms, *targets)
 
 
 def objective_rows(device, kernels="textbook", *, pooling="max", tv_beta=2.0, entries=40):
@@ -85,21 +110,19 @@ def objective_rows(device, kernels="textbook", *, pooling="max", tv_beta=2.0, en
     def loss(x):
         return whole.evaluate(x).loss
 
-    name, backend = f"objective, {pooling} pooling, tv beta {tv_beta:g}", gradcheck.label(device, kernels)
+    name, backend = f"objective, {pooling} pooling, tv beta {tv_beta:g}", table.label(device, kernels)
     central = gradcheck.central_difference(loss, x, step=50 * gradcheck.NETWORK_STEP, entries=picked)
-    error = gradcheck.entries_error(gradient, central, picked)
-    yield gradcheck.Row(name, backend, "float64", "central difference", error, gradcheck.BOUND_CENTRAL)
+    worst = deviation("dx", gradient, gradcheck.with_entries(gradient, central, picked))
+    yield Row(name, backend, "float64", "central difference", worst, gradcheck.BOUND_CENTRAL)
     if kernels == "textbook" and tv_beta != 1:  # an absolute value is not analytic
-        error = gradcheck.entries_error(gradient, gradcheck.complex_step(loss, x, entries=picked), picked)
-        yield gradcheck.Row(name, backend, "complex128", "complex step", error, gradcheck.BOUND_COMPLEX)
+        slopes = gradcheck.complex_step(loss, x, entries=picked)
+        worst = deviation("dx", gradient, gradcheck.with_entries(gradient, slopes, picked))
+        yield Row(name, backend, "complex128", "complex step", worst, gradcheck.BOUND_COMPLEX)
 
 
 def real_rows(device, kernels, path):
     """The whole objective through a real network's filters on a 64x48 picture: its slope along one direction."""
-    try:
-        network = networks.load(path, dtype=np.float64)
-    except networks.WeightsError as e:  # minivgg's program does not know weights; it prints a ValueError's line
-        raise ValueError(str(e)) from e
+    network = load(path)
     whole, x = real_case(network, device, kernels)
     gradient = whole.evaluate(x).gradient
     u = gradcheck.direction(gradient, np.random.default_rng(0))
@@ -107,12 +130,13 @@ def real_rows(device, kernels, path):
     def loss(x):
         return whole.evaluate(x).loss
 
-    name, backend = f"objective, {network.name}, 64x48", gradcheck.label(device, kernels)
-    error = gradcheck.directional_error(loss, x, gradient, u, step=STEP_REAL)
-    yield gradcheck.Row(name, backend, "float64", "directional derivative", error, BOUND_REAL)
+    name, backend = f"objective, {network.name}, 64x48", table.label(device, kernels)
+    along = gradcheck.inner(gradient, u)
+    worst = deviation("<dx, u>", along, gradcheck.slope(loss, x, u, step=STEP_REAL))
+    yield Row(name, backend, "float64", "directional derivative", worst, BOUND_REAL)
     if kernels == "textbook":
-        error = gradcheck.directional_complex_error(loss, x, gradient, u)
-        yield gradcheck.Row(name, backend, "complex128", "complex step", error, gradcheck.BOUND_COMPLEX)
+        worst = deviation("<dx, u>", along, gradcheck.complex_slope(loss, x, u))
+        yield Row(name, backend, "complex128", "complex step", worst, gradcheck.BOUND_COMPLEX)
 
 
 def real_case(network, device, kernels="textbook"):
@@ -134,9 +158,7 @@ def real_objective(network, content, style, x, *, device, kernels="textbook", po
     params = {n: tuple(to_device(a, device) for a in pair) for n, pair in network.params.items()}
     net = VGG(params, pooling=pooling, kernels=kernels)
     terms = objective.Terms(content={"relu4_2": 1.0}, style=dict.fromkeys(STYLE_LAYERS, 1000.0), tv=tv)
-    content = objective.content_targets(net, to_input(content), ("relu4_2",))
-    style = objective.style_targets(net, to_input(style), STYLE_LAYERS)
-    return objective.Objective(net, terms, content, style), to_input(x)
+    return make_objective(net, terms, to_input(content), to_input(style)), to_input(x)
 
 
 def _blocks(rng, W, H=48):

@@ -4,9 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
-from conftest import assert_close
+from conftest import assert_close, assert_passed
 
 from minivgg import gradcheck, naive
+from minivgg.gradcheck import rows
 from minivgg.layers import col2im, im2col
 
 PAIRS = ("relu", "maxpool2d", "avgpool2d")
@@ -26,7 +27,7 @@ def pair(layers, name):
 # --- against the definition ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", gradcheck.CONV_CASES, ids=str)
+@pytest.mark.parametrize("case", rows.CONV_CASES, ids=str)
 def test_conv2d_is_its_definition(backend, layers, kernels, rng, case):
     x, w, b, options = conv_inputs(rng, case)
     out, _ = layers.conv2d_forward(*map(backend.array, (x, w, b)), **options)
@@ -43,15 +44,14 @@ def test_relu_and_pooling_are_their_definitions(backend, layers, rng, name, shap
 
 def test_every_gradient(backend, kernels):
     """The table that `python -m minivgg.gradcheck` prints, for this backend and these kernels."""
-    rows = list(gradcheck.layer_rows(backend.device, kernels))
-    assert not [row for row in rows if not row.passed]
-    assert {row.method for row in rows} >= {"central difference", "adjoint identity", "against float64"}
+    table = assert_passed(rows.layer_rows(backend.device, kernels))
+    assert {row.method for row in table} >= {"central difference", "adjoint identity", "against float64"}
 
 
 # --- identities ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", gradcheck.CONV_CASES, ids=str)
+@pytest.mark.parametrize("case", rows.CONV_CASES, ids=str)
 def test_col2im_is_the_adjoint_of_im2col(backend, rng, case):
     """<cols, im2col(x)> = <col2im(cols), x>, exactly: on whole numbers nothing is rounded."""
     shape, (_, KH, KW), stride, pad = case

@@ -14,13 +14,15 @@ import cuda_twins
 import numpy as np
 import pytest
 import strict_device
+from conftest import assert_passed
 from strict_device import StrictArray, StrictModule
 
 import style
 import weights
 from benchmarks import autodiff
-from minivgg import backend, gradcheck
+from minivgg import backend
 from minivgg.backend import get_xp, to_numpy
+from minivgg.gradcheck import rows
 from minivgg.vgg import VGG
 from style import losses
 from style.faster.deferred import LaggedObjective
@@ -261,9 +263,7 @@ def test_every_array_function_is_one_that_cupy_has():
 def test_gradient_table_on_the_stand_in(xp, monkeypatch):
     """python -m minivgg.gradcheck --device gpu, each kernel set."""
     monkeypatch.setattr(backend, "_cupy", lambda: xp)
-    rows = list(gradcheck.all_rows(backend.resolve_device("gpu")))
-    assert len(rows) > 20
-    assert [r for r in rows if not r.passed] == []
+    assert len(assert_passed(rows.all_rows(backend.resolve_device("gpu")))) > 20
 
 
 @pytest.mark.slow

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from conftest import assert_close
+from conftest import assert_close, assert_passed
 
-from minivgg import ARCHS, VGG, gradcheck, layer_names, layers, vgg
+from minivgg import ARCHS, VGG, layer_names, layers, vgg
+from minivgg.gradcheck import rows
 
 EQUAL = {"textbook": 1e-13, "fast": 1e-10}  # float64, layers composed by hand against the network
 H, W = 35, 38
@@ -68,7 +69,7 @@ def test_activation_sizes_follow_the_floor_rule(make_net, x):
 @pytest.mark.parametrize("pooling", ["max", "avg"])
 def test_forward_is_one_layer_after_the_other(backend, kernels, make_net, x, pooling):
     """All names at once, before and after the ReLU; and any two of them, which may take fused kernels."""
-    params = gradcheck.random_params(np.random.default_rng(0), last="conv5_2")
+    params = rows.random_params(np.random.default_rng(0), last="conv5_2")
     expected = by_hand(params, backend.host(x), "relu5_2", pooling)
     net = make_net(pooling=pooling, last="conv5_2")
     for names in (list(expected), ["relu5_2"], ["conv5_2"], ["pool2", "conv4_2"], ["relu2_2", "pool2", "pool4"]):
@@ -125,8 +126,7 @@ def test_types_stay_and_the_input_is_not_modified(backend, make_net, x, rng, dty
 
 @pytest.mark.parametrize("pooling", ["max", "avg"])
 def test_gradients_by_picture_and_filters(backend, kernels, pooling):
-    rows = list(gradcheck.network_rows(backend.device, kernels, pooling=pooling))
-    assert rows and not [row for row in rows if not row.passed]
+    assert_passed(rows.network_rows(backend.device, kernels, pooling=pooling))
 
 
 def test_gradients_at_a_set_of_layers_add_up(backend, kernels, make_net, x, rng):
@@ -240,7 +240,7 @@ def test_backward_says_what_does_not_fit(make_net, x):
 
 
 def test_filters_that_do_not_belong_are_refused():
-    params = gradcheck.random_params(np.random.default_rng(0), last="conv2_1")
+    params = rows.random_params(np.random.default_rng(0), last="conv2_1")
     with pytest.raises(ValueError, match=r"conv1_2.*beginning"):
         VGG({name: pair for name, pair in params.items() if name != "conv1_1"})
     with pytest.raises(ValueError, match="beginning"):
