@@ -15,8 +15,12 @@ class OutputError(Exception):
     """Standard output cannot take what the program was run for; the message is one line."""
 
 
+class UsageError(Exception):
+    """An option that cannot be used, found where argparse no longer is there to say so; the message is one line."""
+
+
 # In every program: a disk that fails, a file that goes away meanwhile. MemoryError often comes without a word.
-CODES = {OutputError: FAILURE, OSError: FAILURE, MemoryError: FAILURE}
+CODES = {UsageError: USAGE, OutputError: FAILURE, OSError: FAILURE, MemoryError: FAILURE}
 
 
 # --- errors -------------------------------------------------------------------------------------------------

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from test_tiles import make_case
+from cases import make_case
 
 from style.faster import lbfgs
 from style.faster.lbfgs import LBFGS, LONGEST, SHORTEST, next_step, zero_slope
 from style.faster.pairs import BLOCK, CHUNK, Pairs, dot
-from style.objective import Evaluation, Objective
+from style.objective import Evaluation
 from style.optimize import minimize
 
 
@@ -88,8 +88,8 @@ def test_the_unit_of_the_loss_does_not_matter(scale, dtype, error):
 
 
 def test_a_small_style_objective_against_scipy():
-    net, terms, content, style, image = make_case(32, 40, np.float32)
-    objective = Objective(net, terms, content, style)
+    case = make_case(32, 40, np.float32)
+    objective, image = case.whole(), case.image
     for iterations in (30, 100):
         ours = minimize(objective, image, method="l-bfgs", iterations=iterations)
         scipys = minimize(objective, image, method="l-bfgs-b", iterations=iterations)
@@ -237,8 +237,8 @@ def run(optimiser, objective, steps):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("stop", [0, 1, 4, 11])
 def test_state_goes_on_to_the_bit(dtype, stop, tmp_path):
-    net, terms, content, style, image = make_case(20, 24, dtype)
-    objective = Objective(net, terms, content, style)
+    case = make_case(20, 24, dtype)
+    objective, image = case.whole(), case.image
     straight = LBFGS(image, history=3)
     whole = run(straight, objective, 15)
     first = LBFGS(image, history=3)
@@ -257,8 +257,8 @@ def test_state_goes_on_to_the_bit(dtype, stop, tmp_path):
 
 
 def test_state_through_minimize():
-    net, terms, content, style, image = make_case(20, 24, np.float32)
-    objective, states, count = Objective(net, terms, content, style), [], []
+    case = make_case(20, 24, np.float32)
+    objective, image, states, count = case.whole(), case.image, [], []
     straight = minimize(
         objective,
         image,

@@ -1,22 +1,19 @@
 """The objective: its terms by hand, its gradient along a direction, its input untouched."""
 
+import cases
 import numpy as np
 import pytest
 
-from benchmarks import autodiff
-from minivgg import VGG
 from style.losses import features
-from style.objective import Objective, Terms, content_targets, style_targets
+from style.objective import Terms
 
-CONTENT, STYLE, IMAGE = autodiff.pictures()
+CONTENT, IMAGE = cases.noise(45, 51, 2)
+(STYLE,) = cases.noise(39, 64, seed=2)
 TERMS = Terms({"relu4_2": 2.0}, {"relu1_1": 1000.0, "relu4_1": 500.0}, tv=3.0)
 
 
-def make(terms=TERMS, params=None):
-    net = VGG(params or autodiff.narrow_params())
-    return Objective(
-        net, terms, content_targets(net, CONTENT, tuple(terms.content)), style_targets(net, STYLE, tuple(terms.style))
-    )
+def make(terms=TERMS):
+    return cases.objective_of(cases.make_net(kernels="fast"), terms, CONTENT, STYLE)
 
 
 def test_terms_by_hand():
@@ -51,9 +48,7 @@ def test_content_loss_is_zero_at_the_content():
 
 
 def test_style_loss_is_zero_at_the_style_of_its_own_size():
-    net = VGG(autodiff.narrow_params())
-    terms = Terms(style={"relu1_1": 1.0, "relu3_1": 1.0})
-    result = Objective(net, terms, {}, style_targets(net, STYLE, tuple(terms.style))).evaluate(STYLE)
+    result = make(Terms(style={"relu1_1": 1.0, "relu3_1": 1.0})).evaluate(STYLE)
     assert result.loss < 1e-20
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_tiles import TERMS, assert_same, make_net, make_params
+from cases import TERMS, VGG_WIDTHS, Case, assert_same, make_net, make_params
 
 from minivgg.footprint import network_bytes
 from minivgg.vgg import VGG
@@ -26,7 +26,7 @@ from style.large.plan import (
 )
 from style.large.tiles import TiledObjective
 from style.large.tiling import Tiling
-from style.objective import Evaluation, Objective, Terms, content_targets, style_targets
+from style.objective import Evaluation, Objective, Terms, style_targets
 from style.optimize import minimize
 
 GB = 10**9
@@ -34,7 +34,7 @@ GB = 10**9
 
 @pytest.fixture
 def net():
-    return make_net(np.float32, widths=(64, 128, 256, 512, 512), kernels="fast")
+    return make_net(np.float32, widths=VGG_WIDTHS, kernels="fast")
 
 
 @pytest.mark.parametrize(
@@ -152,10 +152,10 @@ def test_the_planned_objective_is_the_objective(tiled):
     assert (plan.tiling is not None) == tiled
     found = objective_for(plan, net, TERMS, content, style)
     assert isinstance(found, TiledObjective if tiled else Objective)
-    targets = content_targets(net, content, tuple(TERMS.content)), style_targets(net, style, tuple(TERMS.style))
-    assert_same(found.evaluate(image), Objective(net, TERMS, *targets).evaluate(image), 1e-12)
-    ready = objective_for(plan, net, TERMS, content, targets[1])
-    assert_same(ready.evaluate(image), Objective(net, TERMS, *targets).evaluate(image), 1e-12)
+    expected = Case(net, TERMS, content, style, image).whole().evaluate(image)
+    assert_same(found.evaluate(image), expected, 1e-12)
+    ready = objective_for(plan, net, TERMS, content, style_targets(net, style, tuple(TERMS.style)))
+    assert_same(ready.evaluate(image), expected, 1e-12)
     with pytest.raises(ValueError, match="the plan is for 303x250, the content picture is 303x249"):
         objective_for(plan, net, TERMS, content[:, :, 1:], style)
 
@@ -174,10 +174,10 @@ from PIL import Image
 from style.optimize import minimize
 from style.large.plan import make_plan, objective_for
 from minivgg import VGG
-from test_tiles import TERMS, make_params
+from cases import TERMS, VGG_WIDTHS, make_params
 
 size, memory, optimizer, kernels = json.loads(sys.argv[1])
-params = make_params(np.float32, widths=(64, 128, 256, 512, 512))
+params = make_params(np.float32, widths=VGG_WIDTHS)
 net = VGG(params, kernels=kernels)
 held = 0 if kernels == "textbook" else sum(w.nbytes for w, b in params.values())
 plan = make_plan(net, TERMS, size, size, memory=memory, optimizer=optimizer, style_size=(size, size), held=held)
@@ -266,7 +266,7 @@ ALL_CUTS = ((), ("pool3",), ("pool2", "pool3"), ("pool2", "pool4"), ("pool2", "p
 
 @pytest.mark.parametrize("memory", [2.8, 2.1])
 def test_the_fastest_division_is_chosen(memory, monkeypatch):
-    net = make_net(np.float32, widths=(64, 128, 256, 512, 512), kernels="fast")
+    net = make_net(np.float32, widths=VGG_WIDTHS, kernels="fast")
     options = {"memory": int(memory * GB), "optimizer": "adam"}
     plan, times = make_plan(net, TERMS, 2000, 3000, **options), []
     for cuts in ALL_CUTS:
@@ -279,7 +279,7 @@ def test_the_fastest_division_is_chosen(memory, monkeypatch):
 
 def test_what_is_whole_between_the_segments_is_counted():
     """Of twice the height with the same tiles: the picture's and pool3's gradients, pool3, the content targets."""
-    net = make_net(np.float32, widths=(64, 128, 256, 512, 512), kernels="fast")
+    net = make_net(np.float32, widths=VGG_WIDTHS, kernels="fast")
     tiling = Tiling(("pool3",), ((256, 256), (256, 256)))
     for index, whole in enumerate((3 * 64 + 256, 256 + 256)):
         one, two = (segment_peak(net, TERMS, H, 1024, tiling, index) for H in (1024, 2048))
@@ -289,7 +289,7 @@ def test_what_is_whole_between_the_segments_is_counted():
 
 @pytest.mark.parametrize("deepest", ["relu1_1", "relu2_1", "relu3_1", "relu4_2"])
 def test_a_network_that_ends_above_a_cut(deepest):
-    params = make_params(np.float32, widths=(64, 128, 256, 512, 512))
+    params = make_params(np.float32, widths=VGG_WIDTHS)
     names = list(params)
     params = {n: params[n] for n in names[: names.index(deepest.replace("relu", "conv")) + 1]}
     net = VGG(params, kernels="fast")
@@ -300,7 +300,7 @@ def test_a_network_that_ends_above_a_cut(deepest):
 @pytest.mark.parametrize("memory", [2_800_000_000, 2_100_000_000])
 def test_the_largest_tiles_that_fit_and_their_peak(memory):
     H, W = 2000, 3000
-    net = make_net(np.float32, widths=(64, 128, 256, 512, 512), kernels="fast")
+    net = make_net(np.float32, widths=VGG_WIDTHS, kernels="fast")
     plan = make_plan(net, TERMS, H, W, memory=memory, optimizer="adam")
     base = planning.BASE + network_bytes(net) + 3 * H * W * (2 * 4 + 16)
     cuts, cores = plan.tiling.cuts, plan.tiling.cores
@@ -314,7 +314,7 @@ def test_the_largest_tiles_that_fit_and_their_peak(memory):
 
 
 def test_free_memory_exactly(monkeypatch):
-    net = make_net(np.float32, widths=(64, 128, 256, 512, 512), kernels="fast")
+    net = make_net(np.float32, widths=VGG_WIDTHS, kernels="fast")
     monkeypatch.setattr(planning, "free_memory", lambda device: 3 * 10**9)
     assert make_plan(net, TERMS, 256, 256, held=10**6).memory == int(2.7e9) + planning.BASE + network_bytes(net) + 10**6
 

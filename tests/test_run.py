@@ -11,11 +11,11 @@ import sys
 import time
 from pathlib import Path
 
+import cases
 import numpy as np
 import pytest
 
 import weights
-from benchmarks import autodiff
 from style import report, run
 from style.objective import Objective
 from style.optimize import Progress
@@ -31,8 +31,7 @@ def folder(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     for name, size in (("content", (40, 56)), ("style", (48, 32))):
         saving.save(f"{name}.png", np.repeat(rng.uniform(0, 255, (*size, 1)), 3, 2))
-    params = {n: tuple(a.astype(np.float32) for a in pair) for n, pair in autodiff.narrow_params().items()}
-    weights.save_compact(weights.Network("narrow", "vgg19", params, [123.7, 116.8, 103.9]), "narrow.npz")
+    weights.save_compact(cases.make_network(), "narrow.npz")
     return tmp_path
 
 

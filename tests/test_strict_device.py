@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cases
 import cuda_twins
 import numpy as np
 import pytest
@@ -19,16 +20,13 @@ from strict_device import StrictArray, StrictModule
 
 import style
 import weights
-from benchmarks import autodiff
 from minivgg import backend
 from minivgg.backend import get_xp, to_numpy
 from minivgg.gradcheck import rows
 from minivgg.vgg import VGG
 from style import losses
-from style.faster.deferred import LaggedObjective
-from style.large.tiles import TiledObjective
 from style.large.tiling import Tiling
-from style.objective import Objective, Terms, content_targets, style_targets
+from style.objective import Terms
 from style.optimize import minimize
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,24 +45,18 @@ def rng():
     return np.random.default_rng(3)
 
 
-def narrow_params(rng, dtype=np.float32):
-    """{name: (w, b)} of VGG-19's beginning up to conv3_1, 6 channels wide."""
-    params, channels = {}, 3
-    for name in ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1"):
-        w = rng.standard_normal((6, channels, 3, 3)) * (2 / (9 * channels)) ** 0.5
-        params[name], channels = (w.astype(dtype), rng.standard_normal(6).astype(dtype)), 6
-    return params
+def build(move, rng, *, kernels="textbook", terms=TERMS, pooling="max"):
+    """A Case with every array passed through `move`: VGG-19's beginning up to conv3_1, 6 channels wide."""
+    params = rows.random_params(rng, widths=(6, 6, 6), last="conv3_1", bias=1.0, dtype=np.float32)
+    net = VGG({n: tuple(move(a) for a in pair) for n, pair in params.items()}, kernels=kernels, pooling=pooling)
+    pictures = (move(rng.uniform(-100, 100, (1, 3, 18, 23)).astype(np.float32)) for _ in range(3))
+    return cases.Case(net, terms, *pictures)
 
 
-def build(move, rng, *, kernels="textbook", terms=TERMS, tiling=None, pooling="max"):
-    """(objective, start) with every array passed through `move`."""
-    net = VGG(
-        {n: tuple(move(a) for a in pair) for n, pair in narrow_params(rng).items()}, kernels=kernels, pooling=pooling
-    )
-    content, style, start = (move(rng.uniform(-100, 100, (1, 3, 18, 23)).astype(np.float32)) for _ in range(3))
-    targets = content_targets(net, content, tuple(terms.content)), style_targets(net, style, tuple(terms.style))
-    whole = Objective(net, terms, *targets)
-    return (whole if tiling is None else TiledObjective(net, terms, *targets, tiling=tiling)), start
+def objective(move, rng, **options):
+    """(whole objective, start)"""
+    case = build(move, rng, **options)
+    return case.whole(), case.image
 
 
 @pytest.mark.parametrize("kernels", ["textbook", "fast"])
@@ -72,8 +64,8 @@ def build(move, rng, *, kernels="textbook", terms=TERMS, tiling=None, pooling="m
 @pytest.mark.parametrize("beta", [1.0, 2.0, 2.5])
 def test_evaluation_fetches_its_losses_once(xp, kernels, pooling, beta):
     terms = Terms(TERMS.content, TERMS.style, TERMS.tv, beta)
-    there, image = build(xp.asarray, np.random.default_rng(3), kernels=kernels, terms=terms, pooling=pooling)
-    here, start = build(np.asarray, np.random.default_rng(3), terms=terms, pooling=pooling)
+    there, image = objective(xp.asarray, np.random.default_rng(3), kernels=kernels, terms=terms, pooling=pooling)
+    here, start = objective(np.asarray, np.random.default_rng(3), terms=terms, pooling=pooling)
     xp.crossings.reset()
     found = there.evaluate(image)
     assert xp.crossings.to_host == [8 * LOSSES]
@@ -87,8 +79,9 @@ def test_evaluation_fetches_its_losses_once(xp, kernels, pooling, beta):
 
 def test_tiles_fetch_their_losses_once(xp):
     tiling = Tiling(cuts=(), cores=((8, 12),))
-    there, image = build(xp.asarray, np.random.default_rng(3), tiling=tiling)
-    here, start = build(np.asarray, np.random.default_rng(3))
+    case = build(xp.asarray, np.random.default_rng(3))
+    there, image = case.tiled(tiling), case.image
+    here, start = objective(np.asarray, np.random.default_rng(3))
     xp.crossings.reset()
     found = there.evaluate(image)
     assert xp.crossings.to_host == [8 * LOSSES]
@@ -100,8 +93,8 @@ def test_tiles_fetch_their_losses_once(xp):
 @pytest.mark.parametrize("method", ["adam", "l-bfgs", "l-bfgs-b"])
 def test_optimisers_keep_their_state_on_the_device(xp, method, bounded):
     """Per evaluation the losses cross, with l-bfgs some scalar products, with SciPy's the picture and its gradient."""
-    there, image = build(xp.asarray, np.random.default_rng(3))
-    here, start = build(np.asarray, np.random.default_rng(3))
+    there, image = objective(xp.asarray, np.random.default_rng(3))
+    here, start = objective(np.asarray, np.random.default_rng(3))
     limits = (-120.0, 130.0)
     xp.crossings.reset()
     options = {"bounds": tuple(xp.asarray(np.float32(v)) for v in limits)} if bounded else {}
@@ -124,9 +117,8 @@ def test_optimisers_keep_their_state_on_the_device(xp, method, bounded):
 @pytest.mark.parametrize("optimizer", ["adam", "l-bfgs", "l-bfgs-b"])
 def test_from_pictures_to_a_picture(xp, rng, optimizer, tmp_path, monkeypatch):
     """style.transfer(device="gpu") with the stand-in for CuPy: the same picture as on the processor."""
-    params = {name: tuple(a.astype(np.float32) for a in pair) for name, pair in autodiff.narrow_params().items()}
-    weights.save_compact(weights.Network("narrow", "vgg19", params, [123.7, 116.8, 103.9]), tmp_path / "narrow.npz")
-    pictures = [np.kron(rng.uniform(0, 255, (h, w, 3)), np.ones((8, 8, 1))) for h, w in ((5, 6), (6, 4))]
+    weights.save_compact(cases.make_network(), tmp_path / "narrow.npz")
+    pictures = cases.blocks(((5, 6), (6, 4)))
     options = {"size": 40, "iterations": 3, "optimizer": optimizer, "weights": str(tmp_path / "narrow.npz")}
     expected = style.transfer(*pictures, device="cpu", **options)
     monkeypatch.setattr(backend, "_cupy", lambda: xp)
@@ -137,8 +129,8 @@ def test_from_pictures_to_a_picture(xp, rng, optimizer, tmp_path, monkeypatch):
 
 
 def test_preconditioned_search_stays_on_the_device(xp):
-    there, image = build(xp.asarray, np.random.default_rng(3))
-    here, start = build(np.asarray, np.random.default_rng(3))
+    there, image = objective(xp.asarray, np.random.default_rng(3))
+    here, start = objective(np.asarray, np.random.default_rng(3))
     xp.crossings.reset()
     found = minimize(there, image, method="l-bfgs", iterations=4, precondition=0.5)
     assert max(xp.crossings.to_host) < 8 * 256
@@ -147,9 +139,9 @@ def test_preconditioned_search_stays_on_the_device(xp):
 
 
 def test_a_term_put_off_stays_on_the_device(xp):
-    there, image = build(xp.asarray, np.random.default_rng(3))
-    here, start = build(np.asarray, np.random.default_rng(3))
-    there, here = (LaggedObjective(o.net, o.terms, o.content, o.style, lag=4) for o in (there, here))
+    built = [build(move, np.random.default_rng(3)) for move in (xp.asarray, np.asarray)]
+    there, here = (case.deferred(4) for case in built)
+    image, start = (case.image for case in built)
     for evaluation in range(9):
         xp.crossings.reset()
         found, expected = (o.evaluate(x + 0.01 * evaluation) for o, x in ((there, image), (here, start)))

@@ -2,6 +2,7 @@
 
 import json
 
+import cases
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,7 +10,6 @@ from strict_device import StrictModule
 
 import style
 import weights
-from benchmarks import autodiff
 from style import SettingsError, schedule
 from style.pictures import images, saving
 from style.transfer import _versions
@@ -19,15 +19,13 @@ from style.transfer import _versions
 def network_file(tmp_path_factory):
     """A narrow random VGG-19 as a compact file."""
     path = tmp_path_factory.mktemp("weights") / "narrow.npz"
-    params = {n: tuple(a.astype(np.float32) for a in pair) for n, pair in autodiff.narrow_params().items()}
-    weights.save_compact(weights.Network("narrow", "vgg19", params, [123.7, 116.8, 103.9]), path)
+    weights.save_compact(cases.make_network(), path)
     return path
 
 
 @pytest.fixture
 def pictures():
-    rng = np.random.default_rng(0)
-    return [np.repeat(np.repeat(rng.uniform(0, 255, (h, w, 3)), 8, 0), 8, 1) for h, w in ((5, 7), (6, 4))]
+    return cases.blocks(((5, 7), (6, 4)))
 
 
 def transfer(pictures, network_file, **options):
