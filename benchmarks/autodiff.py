@@ -13,9 +13,11 @@ import sys
 
 import numpy as np
 
-import weights
 from minivgg import VGG, layer_names
-from style.objective import Objective, Terms, content_targets, style_targets
+from minivgg.gradcheck.rows import random_params
+from style.objective import Terms
+
+from . import common
 
 BARS = {"float64": 1e-10, "float32": 1e-4}
 PROJECTIONS = 8
@@ -32,18 +34,8 @@ TV = 3.0
 
 
 def narrow_params(seed=0):
-    """A VGG-19 up to conv5_1 with 4 to 12 channels, its filters scaled so that activations keep their size."""
-    rng = np.random.default_rng(seed)
-    widths = {1: 4, 2: 6, 3: 8, 4: 12, 5: 12}
-    params, channels = {}, 3
-    for name in layer_names("vgg19"):
-        if name.startswith("conv"):
-            width = widths[int(name[4])]
-            w = rng.standard_normal((width, channels, 3, 3)) * np.sqrt(2 / (9 * channels))
-            params[name] = w, rng.standard_normal(width)
-            channels = width
-        if name == "conv5_1":
-            return params
+    """A VGG-19 down to conv5_1 with 4 to 12 channels, its filters scaled so that activations keep their size."""
+    return random_params(np.random.default_rng(seed), widths=(4, 6, 8, 12, 12), bias=1.0)
 
 
 def pictures(seed=1, sizes=((45, 51), (39, 64))):
@@ -55,7 +47,7 @@ def pictures(seed=1, sizes=((45, 51), (39, 64))):
 
 def torch_features(params, x, names, pooling):
     """{name: activation}: VGG-19 in PyTorch's own operations."""
-    import torch.nn.functional as tf  # here and below: the tests use this file's cases without PyTorch
+    import torch.nn.functional as tf  # here and below: test_golden.py uses this file without PyTorch
 
     feats = {}
     for name in layer_names("vgg19"):
@@ -114,8 +106,7 @@ def our_objective(params, content, style, image, *, pooling, tv_beta, dtype, ker
     content, style, image = (a.astype(dtype) for a in (content, style, image))
     net = VGG(params, pooling=pooling, kernels=kernels)
     terms = Terms(CONTENT, STYLE, TV, tv_beta)
-    targets = content_targets(net, content, tuple(CONTENT)), style_targets(net, style, tuple(STYLE))
-    result = Objective(net, terms, *targets).evaluate(image)
+    result = common.objective_of(net, terms, content, style).evaluate(image)
     return {k: float(v) for k, v in result.totals().items()}, result.gradient.astype(np.float64)
 
 
@@ -143,7 +134,7 @@ def main(argv=None):
     args = p.parse_args(argv)
     params = narrow_params()
     if args.weights:
-        params = {k: v for k, v in weights.load(args.weights, dtype=np.float64).params.items() if k <= "conv5_1"}
+        params = common.load_params(args.weights, np.float64)
     images = pictures()
     golden, failed = {}, False
     import torch

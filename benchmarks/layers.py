@@ -21,7 +21,7 @@ import numpy as np
 from minivgg import fast_cpu, layers
 from minivgg.vgg import ARCHS
 
-WIDTHS = (64, 128, 256, 512, 512)
+from .common import WIDTHS, matrix_product_rate
 
 
 def convolutions(size):
@@ -99,13 +99,6 @@ def least_times(pairs, repeats):
                 function()
                 best[name][k] = min(best[name][k], time.perf_counter() - start)
     return best
-
-
-def matrix_product_rate(n=2048):
-    """GFLOP/s of a float32 matrix product on all cores: what BLAS does at its best here."""
-    a = np.ones((n, n), np.float32)
-    seconds = least_times({"a @ a": (lambda: a @ a,)}, 10)["a @ a"][0]
-    return 2 * n**3 / seconds / 1e9
 
 
 def measure(size, repeats, paths, only):

@@ -19,17 +19,16 @@ import time
 
 import numpy as np
 
-import weights
 from minivgg import VGG
-from style import objective
 from style.large.plan import format_memory, make_plan, objective_for, parse_memory
 from style.large.tiles import TiledObjective
 from style.large.tiling import Tiling
-from style.objective import Objective, Terms
+from style.objective import Terms
 from style.optimize import minimize
 
-TERMS = Terms({"relu4_2": 1.0}, {f"relu{k}_1": 1000.0 for k in range(1, 6)}, tv=1.0)
-LAST = "conv5_1"
+from .common import CONTENT_LAYERS, STYLE_LAYERS, load_params, objective_of, pictures, targets_of
+
+TERMS = Terms(CONTENT_LAYERS, STYLE_LAYERS, tv=1.0)
 GRIDS = (
     Tiling((), ((256, 256),)),
     Tiling(("pool3",), ((256, 256), (10**6, 10**6))),
@@ -42,22 +41,7 @@ SIZES = ((97, 131), (256, 256), (389, 517), (768, 1024))
 
 def load_net(spec, dtype=np.float32):
     """The network down to the last layer of TERMS."""
-    params = weights.load(spec, dtype=dtype).params
-    names = list(params)
-    return VGG({name: params[name] for name in names[: names.index(LAST) + 1]})
-
-
-def pictures(H, W, count, dtype=np.float32):
-    """Smooth random pictures (1, 3, H, W), so that maxima are not all alike: noise at several scales."""
-    rng = np.random.default_rng(0)
-    made = []
-    for _ in range(count):
-        image = rng.standard_normal((1, 3, H, W), dtype=np.float32) * 15
-        for scale in (4, 32):
-            coarse = rng.standard_normal((1, 3, -(-H // scale), -(-W // scale)), dtype=np.float32) * 30
-            image += coarse.repeat(scale, axis=2).repeat(scale, axis=3)[:, :, :H, :W]
-        made.append(image.astype(dtype, copy=False))
-    return made
+    return VGG(load_params(spec, dtype))
 
 
 def exact(spec, sizes):
@@ -72,12 +56,9 @@ def exact(spec, sizes):
         net = load_net(spec, dtype)
         for H, W in sizes:
             image, content, style = pictures(H, W, 3, dtype)
-            targets = (
-                objective.content_targets(net, content, tuple(TERMS.content)),
-                objective.style_targets(net, style, tuple(TERMS.style)),
-            )
-            undivided = Objective(net, TERMS, *targets)
+            undivided = objective_of(net, TERMS, content, style)
             whole = undivided.evaluate(image)
+            targets = targets_of(net, TERMS, content, style)
             found = [(_name(t), TiledObjective(net, TERMS, *targets, tiling=t).evaluate(image)) for t in GRIDS]
             found += [
                 (f"undivided, other last bits {seed}", undivided.evaluate(last_bits(image, seed))) for seed in range(3)

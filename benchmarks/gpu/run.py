@@ -4,24 +4,10 @@ import time
 
 from style.optimize import minimize
 
+from ..common import Timed
 from .tools import guarded, pictures, torch_peer
 
 SHARE = "optimiser's share"
-
-
-class Timed:
-    """An objective that adds up the time of its evaluations; what a run takes beyond it is the optimiser's."""
-
-    def __init__(self, setup, inner):
-        self.setup, self.inner, self.seconds = setup, inner, 0.0
-
-    def evaluate(self, image):
-        self.setup.wait()  # what the optimiser has enqueued is the optimiser's
-        start = time.perf_counter()
-        result = self.inner.evaluate(image)
-        self.setup.wait()
-        self.seconds += time.perf_counter() - start
-        return result
 
 
 def full_run(setup):
@@ -54,7 +40,7 @@ def _our_run(setup, ours, content, method, history):
         callback=lambda p: curve.append((p.seconds, p.loss)),
         **options,
     )
-    timed = Timed(setup, ours)  # once more, with the waiting that telling the two apart takes
+    timed = Timed(ours, setup.wait)  # once more, with the waiting that telling the two apart takes
     again = minimize(timed, setup.there(content.copy()), method=method, iterations=setup.iterations, **options)
     return {
         "seconds": plain.seconds,

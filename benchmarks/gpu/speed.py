@@ -14,8 +14,8 @@ from minivgg.vgg import load_kernels
 from style.large import tiles
 from style.large.tiling import Tiling
 
-from ..peer import CONTENT, STYLE
-from .tools import TERMS, ReplayedObjective, guarded, milliseconds, pictures, relative, torch_peer
+from ..common import TERMS
+from .tools import ReplayedObjective, guarded, milliseconds, pictures, relative, torch_peer
 
 MEGABYTES = (32, 64, 128, 256, 512, 1024)  # workspaces tried
 
@@ -211,8 +211,8 @@ def _large_one(setup, name, content, style, image):
 def _tiled(setup, net, content, style):
     tiling = Tiling((), ((setup.core, setup.core),))
     targets = (
-        tiles.content_targets(net, content, (CONTENT,), tiling),
-        tiles.style_targets(net, style, STYLE, tiling),
+        tiles.content_targets(net, content, tuple(TERMS.content), tiling),
+        tiles.style_targets(net, style, tuple(TERMS.style), tiling),
     )
     return tiles.TiledObjective(net, TERMS, *targets, tiling=tiling)
 

@@ -7,19 +7,16 @@ import numpy as np
 
 from minivgg.backend import to_numpy
 from minivgg.fast_gpu.replay import Replay
-from style.objective import Terms, fetch
+from minivgg.program import first_line
+from style.objective import fetch
 
-from ..peer import CONTENT, STYLE, TorchObjective
+from .. import common
+from ..peer import TorchObjective
 
-TERMS = Terms({CONTENT: 1.0}, dict.fromkeys(STYLE, 1000.0))  # as peer.TorchObjective has them
 
-
-def pictures(size, seed=0):
-    """Content, style and current picture (1, 3, size, size) float32: smooth noise, ±100 grey levels."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.uniform(-100, 100, (3, 3, -(-size // 8), -(-size // 8))).astype(np.float32)
-    smooth = coarse.repeat(8, axis=2).repeat(8, axis=3)[:, :, :size, :size]
-    return [(p + rng.uniform(-20, 20, p.shape).astype(np.float32))[None] for p in smooth]
+def pictures(size):
+    """Content, style and current picture (1, 3, size, size) float32."""
+    return common.pictures(size, size)
 
 
 def relative(a, b):
@@ -46,7 +43,7 @@ def guarded(function, *args):
     try:
         return function(*args)
     except Exception as e:
-        return {"error": f"{type(e).__name__}: {(str(e).splitlines() or [''])[0]}"}
+        return {"error": f"{type(e).__name__}: {first_line(e)}"}
 
 
 def torch_peer(setup, device, precision, layout, autotune, content, style):
