@@ -34,15 +34,15 @@ def conv2d(x, w, b, *, stride=1, pad=0):
 
 
 def relu(x):
-    """out[k] = x[k] if x[k] > 0 else 0, at every index k; x and out have any one shape."""
+    """out[k] = max(x[k], 0), at every index k; x and out have any one shape. A NaN stays a NaN."""
     out = np.empty_like(x)
     for k in np.ndindex(x.shape):
-        out[k] = x[k] if x[k] > 0 else 0
+        out[k] = 0 if x[k] <= 0 else x[k]  # asked this way round: no comparison with a NaN is true
     return out
 
 
 def maxpool2d(x):
-    """The largest of each 2x2 window at stride 2; an odd last row or column is dropped (floor rule).
+    """The largest of each 2x2 window at stride 2, NaN if one is; an odd last row or column is dropped (floor rule).
 
     x   (N, C, H, W)
     out (N, C, H // 2, W // 2)
@@ -52,7 +52,7 @@ def maxpool2d(x):
     N, C, H, W = x.shape
     out = np.empty((N, C, H // 2, W // 2), dtype=x.dtype)
     for n, c, i, j in np.ndindex(out.shape):
-        out[n, c, i, j] = max(x[n, c, 2 * i + p, 2 * j + q] for p in (0, 1) for q in (0, 1))
+        out[n, c, i, j] = np.max([x[n, c, 2 * i + p, 2 * j + q] for p in (0, 1) for q in (0, 1)])
     return out
 
 

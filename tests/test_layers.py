@@ -153,6 +153,20 @@ def test_a_nan_is_passed_on(backend, layers, name, place):
     assert np.isnan(backend.host(out)).any()
 
 
+@pytest.mark.parametrize("name", PAIRS)
+def test_nan_are_where_the_definition_has_them(backend, layers, rng, name):
+    """And the definition has them where a NaN goes in: at the same place, or in the window that it belongs to."""
+    x = rng.integers(-3, 4, (2, 3, 9, 12)).astype(float)
+    nan = rng.random(x.shape) < 0.2
+    x[nan] = np.nan
+    expected = getattr(naive, name)(x)
+    if name != "relu":
+        nan = nan[:, :, :8].reshape(2, 3, 4, 2, 6, 2).any(axis=(3, 5))
+    np.testing.assert_array_equal(np.isnan(expected), nan)
+    out, _ = pair(layers, name)[0](backend.array(x))
+    np.testing.assert_array_equal(backend.host(out), expected)  # equal numbers, and NaN in the same places
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_types_stay_and_inputs_are_not_modified(backend, layers, rng, dtype):
     x, w, b = (backend.array(rng.standard_normal(s), dtype) for s in ((2, 3, 6, 5), (4, 3, 3, 3), (4,)))
