@@ -75,14 +75,14 @@ def test_average_pooling_is_a_convolution_with_a_constant_filter(backend, layers
 
 
 def test_convolution_with_a_single_one_shifts_the_picture(backend, layers, kernels):
-    """w is 1 at (p, q) and 0 elsewhere: out[i, j] = x[i + p - 1, j + q - 1], which no transposed filter would give."""
+    """w is 1 at (i, j) and 0 elsewhere: out[p, q] = x[p + i - 1, q + j - 1], which no transposed filter would give."""
     x = np.arange(1.0, 36.0).reshape(1, 1, 5, 7)
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    for p, q in itertools.product(range(3), repeat=2):
+    for i, j in itertools.product(range(3), repeat=2):
         w = np.zeros((1, 1, 3, 3))
-        w[0, 0, p, q] = 1
+        w[0, 0, i, j] = 1
         out, _ = layers.conv2d_forward(backend.array(x), backend.array(w), backend.array([0.0]), pad=1)
-        assert_close(out, padded[:, :, p : p + 5, q : q + 7], EXACT[kernels])
+        assert_close(out, padded[:, :, i : i + 5, j : j + 7], EXACT[kernels])
 
 
 def test_convolution_of_zero_is_the_bias(backend, layers, rng):
