@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 from conftest import assert_close
 
-from minivgg import gradcheck, naive
+from minivgg import fast_cpu, gradcheck, naive
+from minivgg import layers as textbook
+from minivgg.fast_cpu.winograd_textbook import winograd_textbook
 from minivgg.layers import col2im, im2col
 
 PAIRS = ("relu", "maxpool2d", "avgpool2d")
+# (N, C, F, H, W): one place, less than a tile, whole tiles, odd sizes; channels enough for the fast path, or few
+WINOGRAD_SHAPES = [(2, 3, 4, 1, 1), (1, 2, 3, 3, 2), (2, 16, 17, 8, 12), (1, 18, 16, 13, 7), (2, 17, 16, 5, 22)]
 EXACT = {"textbook": 1e-14, "fast": 1e-11}  # float64; fast: Winograd's transforms lose two to three digits
 
 
@@ -39,6 +43,30 @@ def test_relu_and_pooling_are_their_definitions(backend, layers, rng, name, shap
     x = rng.standard_normal(shape)
     out, _ = pair(layers, name)[0](backend.array(x))
     assert_close(out, getattr(naive, name)(x), 1e-15)
+
+
+@pytest.mark.parametrize("shape", WINOGRAD_SHAPES, ids=str)
+def test_winograd_textbook_is_a_convolution(rng, shape):
+    """And so is its backward, with the filters flipped and their channel axes exchanged (MATH.md 3)."""
+    N, C, F, H, W = shape
+    x, w, dout = (rng.standard_normal(s) for s in ((N, C, H, W), (F, C, 3, 3), (N, F, H, W)))
+    before = [a.copy() for a in (x, w)]
+    expected, cache = textbook.conv2d_forward(x, w, np.zeros(F), pad=1)
+    assert_close(winograd_textbook(x, w), expected, 1e-12)
+    dx, _, _ = textbook.conv2d_backward(dout, cache)
+    assert_close(winograd_textbook(dout, w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)), dx, 1e-12)
+    for a, kept in zip((x, w), before):
+        assert_close(a, kept)
+
+
+@pytest.mark.parametrize("shape", [s for s in WINOGRAD_SHAPES if min(s[1:3]) >= fast_cpu.FEW], ids=str)
+def test_fast_winograd_is_its_textbook(rng, shape):
+    """The same transforms in another order: what strips, slots and strides must not change."""
+    N, C, F, H, W = shape
+    x, w = rng.standard_normal((N, C, H, W)), rng.standard_normal((F, C, 3, 3))
+    assert fast_cpu.algorithm(fast_cpu.prepare(w), 1, 1) == "winograd"
+    out, _ = fast_cpu.conv2d_forward(x, w, np.zeros(F), pad=1)
+    assert_close(out, winograd_textbook(x, w), 1e-12)
 
 
 def test_every_gradient(backend, kernels):
