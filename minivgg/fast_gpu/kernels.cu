@@ -41,7 +41,7 @@ __device__ __forceinline__ store pack(real x) { return x; }
 __device__ __forceinline__ real unpack(store s) { return s; }
 #endif
 
-// Power of two by which a transform is multiplied before it is stored: 1 but in half precision, where it keeps V and M
+// Power of two by which a transform is multiplied before it is stored: 1 except in half precision, where it keeps V and M
 // under 65504 whatever the data. peak[0] + peak[1] bound |d|, and `range` was worked out for |d| <= 1.
 __device__ __forceinline__ real store_scale(const real* peak, double range) {
 #ifdef HALF
@@ -139,7 +139,7 @@ __device__ __forceinline__ void load_patch(real d[6][6], const real* x, const re
     }
 }
 
-// Winograd at the points 0, a, -a, -1/a, 1/a and infinity, a = 2/3: fast_cpu/winograd.py has matrices and reasons.
+// Winograd at the points 0, a, -a, -1/a, 1/a and infinity, a = 2/3: matrices in fast_cpu/winograd.py, reasons in fast_cpu/MATH.md.
 // Read backwards, 5 - k for k, the points are their own inverses, and so the filters' transform read backwards is that
 // of the flipped filters: the backward passes store V and read M with `reversed` set and share the forward's filters.
 #define A1 (real(2) / 3)
