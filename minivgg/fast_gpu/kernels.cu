@@ -139,9 +139,10 @@ __device__ __forceinline__ void load_patch(real d[6][6], const real* x, const re
     }
 }
 
-// Winograd at the points 0, a, -a, -1/a, 1/a and infinity, a = 2/3: matrices in fast_cpu/winograd.py, reasons in fast_cpu/MATH.md.
-// Read backwards, 5 - k for k, the points are their own inverses, and so the filters' transform read backwards is that
-// of the flipped filters: the backward passes store V and read M with `reversed` set and share the forward's filters.
+// Winograd at the points 0, a, -a, -1/a, 1/a and infinity, a = 2/3: fast_cpu/winograd.py has the matrices,
+// fast_cpu/MATH.md the reasons. Read backwards, 5 - k for k, the points are their own inverses, and so the filters'
+// transform read backwards is that of the flipped filters: the backward passes store V and read M with `reversed` set
+// and share the forward's filters.
 #define A1 (real(2) / 3)
 #define A2 (real(4) / 9)
 #define A3 (real(8) / 27)
