@@ -16,8 +16,8 @@
 //
 // Tiles are counted row by row through all N pictures; a launch takes T of them from tile row `row0` on.
 //
-// Where layers.py has a NaN, there is one here. A comparison with a NaN is false: ReLU, maximum and masks are written so
-// that this never puts a number in its place.
+// Where layers.py has a NaN, there is one here. A comparison with a NaN is false: ReLU, maximum and masks are written
+// so that this never puts a number in its place.
 
 typedef REAL real;
 typedef long long i64;
@@ -41,8 +41,8 @@ __device__ __forceinline__ store pack(real x) { return x; }
 __device__ __forceinline__ real unpack(store s) { return s; }
 #endif
 
-// Power of two by which a transform is multiplied before it is stored: 1 except in half precision, where it keeps V and M
-// under 65504 whatever the data. peak[0] + peak[1] bound |d|, and `range` was worked out for |d| <= 1.
+// Power of two by which a transform is multiplied before it is stored: 1 except in half precision, where it keeps V
+// and M under 65504 whatever the data. peak[0] + peak[1] bound |d|, and `range` was worked out for |d| <= 1.
 __device__ __forceinline__ real store_scale(const real* peak, double range) {
 #ifdef HALF
     float top = peak[0] + peak[1];
