@@ -20,7 +20,7 @@ from minivgg import layers
 ROOT = Path(__file__).resolve().parent.parent
 MATH = sorted(p for folder in ("minivgg", "style") for p in (ROOT / folder).rglob("MATH.md"))
 README = ROOT / "README.md"
-# Sections name what style/ is being rebuilt into: until its terms are there, names in style/ that are not are left out.
+# Sections name what style/ will have: until style/terms.py is there, names in style/ that are not there are left out.
 WAITING = not (ROOT / "style/terms.py").exists()
 # MathJax and KaTeX know them, GitHub refuses formulas that have them
 FORBIDDEN = ("operatorname", "mbox", "phantom", "newcommand", "def", "href")
