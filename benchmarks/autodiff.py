@@ -13,9 +13,10 @@ import sys
 
 import numpy as np
 
-import weights
 from minivgg import VGG, layer_names
-from style.objective import Objective, Terms, content_targets, style_targets
+from minivgg.gradcheck.rows import random_params
+
+from . import common
 
 BARS = {"float64": 1e-10, "float32": 1e-4}
 PROJECTIONS = 8
@@ -32,18 +33,8 @@ TV = 3.0
 
 
 def narrow_params(seed=0):
-    """A VGG-19 up to conv5_1 with 4 to 12 channels, its filters scaled so that activations keep their size."""
-    rng = np.random.default_rng(seed)
-    widths = {1: 4, 2: 6, 3: 8, 4: 12, 5: 12}
-    params, channels = {}, 3
-    for name in layer_names("vgg19"):
-        if name.startswith("conv"):
-            width = widths[int(name[4])]
-            w = rng.standard_normal((width, channels, 3, 3)) * np.sqrt(2 / (9 * channels))
-            params[name] = w, rng.standard_normal(width)
-            channels = width
-        if name == "conv5_1":
-            return params
+    """A VGG-19 down to conv5_1 with 4 to 12 channels, its filters scaled so that activations keep their size."""
+    return random_params(np.random.default_rng(seed), widths=(4, 6, 8, 12, 12), bias=1.0)
 
 
 def pictures(seed=1, sizes=((45, 51), (39, 64))):
@@ -55,7 +46,7 @@ def pictures(seed=1, sizes=((45, 51), (39, 64))):
 
 def torch_features(params, x, names, pooling):
     """{name: activation}: VGG-19 in PyTorch's own operations."""
-    import torch.nn.functional as tf  # here and below: the tests use this file's cases without PyTorch
+    import torch.nn.functional as tf  # here and below: test_golden.py uses this file without PyTorch
 
     feats = {}
     for name in layer_names("vgg19"):
@@ -113,10 +104,9 @@ def our_objective(params, content, style, image, *, pooling, tv_beta, dtype, ker
     params = {k: tuple(a.astype(dtype) for a in v) for k, v in params.items()}
     content, style, image = (a.astype(dtype) for a in (content, style, image))
     net = VGG(params, pooling=pooling, kernels=kernels)
-    terms = Terms(CONTENT, STYLE, TV, tv_beta)
-    targets = content_targets(net, content, tuple(CONTENT)), style_targets(net, style, tuple(STYLE))
-    result = Objective(net, terms, *targets).evaluate(image)
-    return {k: float(v) for k, v in result.totals().items()}, result.gradient.astype(np.float64)
+    loss = {"content_layers": CONTENT, "style_layers": STYLE, "tv": TV, "tv_beta": tv_beta}
+    result = common.objective(net, content=content, style=style, **loss).evaluate(image)
+    return result.totals(), result.gradient.astype(np.float64)
 
 
 def summary(terms, gradient):
@@ -141,13 +131,15 @@ def main(argv=None):
     p.add_argument("--write", metavar="FILE", help="write the golden numbers")
     p.add_argument("--weights", metavar="W", help="a name or file; default: the narrow random network")
     args = p.parse_args(argv)
+    try:
+        import torch
+    except ImportError as error:
+        p.exit(1, f"autodiff: needs PyTorch ({error})\n")
     params = narrow_params()
     if args.weights:
-        params = {k: v for k, v in weights.load(args.weights, dtype=np.float64).params.items() if k <= "conv5_1"}
+        params = common.load_params(args.weights, np.float64)
     images = pictures()
     golden, failed = {}, False
-    import torch
-
     print(f"PyTorch {torch.__version__}, NumPy {np.__version__}")
     print(f"{'case':14} {'kernels':9} {'dtype':8} {'terms':>10} {'gradient':>10}  bar")
     for case, options in CASES.items():

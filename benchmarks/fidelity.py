@@ -17,14 +17,13 @@ from pathlib import Path
 import numpy as np
 
 import weights
+from minivgg.gradcheck.rows import random_params
 from minivgg.vgg import VGG
-from style.objective import Objective, Terms, content_targets, style_targets
 from style.optimize import minimize
 from style.pictures import images, saving
 from weights.distill import student
 
-STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-TERMS = Terms(content={"relu4_2": 1.0}, style=dict.fromkeys(STYLE_LAYERS, 1000.0))  # Gatys' notebook, in our units
+from . import common
 
 
 def random_network(like, judge, pixels, seed=0):
@@ -32,11 +31,8 @@ def random_network(like, judge, pixels, seed=0):
 
     pixels  list of batches (N, 3, H, W), N at least 2, mean taken off: where the losses are compared
     """
-    rng = np.random.default_rng(seed)
-    params = {}
-    for name, (w, b) in like.params.items():
-        fan_in = np.prod(w.shape[1:])
-        params[name] = rng.normal(0, np.sqrt(2 / fan_in), w.shape).astype(np.float32), np.zeros_like(b)
+    widths = {name: b.size for name, (_, b) in like.params.items()}
+    params = random_params(np.random.default_rng(seed), widths=widths, bias=0, dtype=np.float32)
     scales = student.loss_scales(params, judge.params, pixels)
     return weights.Network("random", like.arch, student.scale_channels(params, scales), like.mean, like.order)
 
@@ -87,8 +83,7 @@ def objective_of(network, pair):
     """The objective that `network` sees in a pair, and the content picture as its input."""
     net = VGG(network.params)
     content, style = pair.inputs(network)
-    targets = content_targets(net, content, TERMS.content), style_targets(net, style, STYLE_LAYERS)
-    return Objective(net, TERMS, *targets), content
+    return common.objective(net, content=content, style=style), content
 
 
 def run_pair(pair, networks, evaluations, report, skip=()):
@@ -107,7 +102,7 @@ def run_pair(pair, networks, evaluations, report, skip=()):
         row = {"pair": pair.label, "network": label, "seconds": seconds.get(label, np.nan)}
         if label not in skip:
             if network is not None:
-                outcome = minimize(*jobs[label], iterations=evaluations)
+                outcome = minimize(*jobs[label], evaluations=evaluations)
                 picture = images.from_network(outcome.image, network.mean, network.order)
             totals = verdict.evaluate(images.to_network(picture, judge.mean, judge.order)).totals()
             row |= {"style_left": totals["style"] / untouched["style"], "content": totals["content"]}

@@ -5,6 +5,7 @@ relative error of the slope; the table stands in minivgg/MATH.md.
 """
 
 import argparse
+import itertools
 import sys
 
 import numpy as np
@@ -14,15 +15,26 @@ from minivgg import gradcheck
 from minivgg.backend import Device
 from style import gradcheck as style_gradcheck
 
+LAST = "relu5_1"
 STEPS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9)
 
 
 def switches(net, x):
-    """What every ReLU and every maximum of the network chooses at x: one array of small numbers."""
-    feats, cache = net.forward(x, ["relu5_1"])
-    steps, caches = cache[:2]
-    choices = [c[0].reshape(-1) for step, c in zip(steps, caches) if step.kind in ("relu", "pool")]
-    return np.concatenate([c.astype(np.uint8) for c in choices])
+    """What every ReLU and every maximum of the network chooses at x: one array of small numbers.
+
+    A ReLU lets through what is positive; a maximum takes the largest of its window, the first one where several are.
+    """
+    relus = [name for name in net.names[: net.names.index(LAST) + 1] if name.startswith("relu")]
+    feats, _ = net.forward(x, relus, cached=False)
+    choices = []
+    for name, following in itertools.pairwise([*relus, ""]):
+        feat = feats[name]
+        choices.append(feat > 0)
+        if following and following[4] != name[4]:  # the next block's: a pooling lies between
+            N, C, H, W = feat.shape
+            windows = feat[:, :, : H // 2 * 2, : W // 2 * 2].reshape(N, C, H // 2, 2, W // 2, 2)
+            choices.append(windows.transpose(0, 1, 2, 4, 3, 5).reshape(N, C, H // 2, W // 2, 4).argmax(axis=-1))
+    return np.concatenate([c.reshape(-1).astype(np.uint8) for c in choices])
 
 
 def main(argv=None):

@@ -19,9 +19,10 @@ import time
 import numpy as np
 
 from minivgg import fast_cpu, layers
-from minivgg.vgg import ARCHS
+from minivgg.table import ARCHS, WIDTHS
+from minivgg.threads import cores
 
-WIDTHS = (64, 128, 256, 512, 512)
+from .common import matrix_product_rate
 
 
 def convolutions(size):
@@ -101,13 +102,6 @@ def least_times(pairs, repeats):
     return best
 
 
-def matrix_product_rate(n=2048):
-    """GFLOP/s of a float32 matrix product on all cores: what BLAS does at its best here."""
-    a = np.ones((n, n), np.float32)
-    seconds = least_times({"a @ a": (lambda: a @ a,)}, 10)["a @ a"][0]
-    return 2 * n**3 / seconds / 1e9
-
-
 def measure(size, repeats, paths, only):
     """Yield (layer, shape, operations, {path: (forward, backward)}); torch's layouts under one name."""
     makers = {"textbook": {"textbook": textbook}, "fast": {"fast": fast}}
@@ -146,9 +140,7 @@ def main():
     if paths != args.paths:
         print("torch is not installed: left out", file=sys.stderr)
     rate = matrix_product_rate()
-    print(
-        f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores, {fast_cpu.cores()} workers, float32;"
-    )
+    print(f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores, {cores()} workers, float32;")
     print(f"matrix product {rate:.0f} GFLOP/s. Milliseconds (effective GFLOP/s), the least of {args.repeats}.\n")
     print("| layer | shape | pass |", " | ".join(paths), "|")
     print("| --- | --- | --- |", " | ".join(["---:"] * len(paths)), "|")

@@ -12,16 +12,17 @@ import datetime
 import os
 import platform
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
 import weights
 from minivgg import VGG
-from style.objective import Objective, Terms, content_targets, style_targets
+from style.events import Evaluated
 from style.optimize import minimize
 from style.pictures import images
+
+from .common import Timed, down_to, objective
 
 PAIRS = (
     ("content/tuebingen.jpg", "style/starry_night.jpg"),
@@ -30,24 +31,9 @@ PAIRS = (
     ("content/lion.jpg", "paintings/mondrian.jpg"),
     ("content/stata.jpg", "paintings/patterned_leaves.jpg"),
 )
-TERMS = Terms({"relu4_2": 1.0}, {f"relu{k}_1": 1000.0 for k in range(1, 6)})
 METHODS = ("l-bfgs-b", "l-bfgs")
 MARKS = (100, 200, 500)
 NOISE = 0.01  # grey levels
-
-
-class Timed:
-    """An objective that adds up its own time."""
-
-    def __init__(self, objective):
-        self.objective, self.seconds = objective, 0.0
-        self.computing = objective.computing
-
-    def evaluate(self, image):
-        start = time.perf_counter()
-        result = self.objective.evaluate(image)
-        self.seconds += time.perf_counter() - start
-        return result
 
 
 def load_picture(path, size, network):
@@ -59,12 +45,15 @@ def load_picture(path, size, network):
     return images.to_network(rgb, network.mean, network.order)
 
 
-def run(objective, start, method, evaluations):
+def run(measured, start, method, evaluations):
     """(lowest loss after each evaluation, own seconds per evaluation)"""
-    timed, losses = Timed(objective), []
-    outcome = minimize(
-        timed, start, method=method, iterations=evaluations, callback=lambda p: losses.append(p.loss) and False
-    )
+    timed, losses = Timed(measured), []
+
+    def listener(event):
+        if isinstance(event, Evaluated):
+            losses.append(event.loss)
+
+    outcome = minimize(timed, start, method=method, evaluations=evaluations, listener=listener)
     return np.minimum.accumulate(losses), (outcome.seconds - timed.seconds) / outcome.evaluations
 
 
@@ -78,8 +67,7 @@ def main():
     parser.add_argument("--pairs", type=int, nargs="+", default=range(len(PAIRS)))
     arguments = parser.parse_args()
     network = weights.load(arguments.weights)
-    names = list(network.params)
-    net = VGG({name: network.params[name] for name in names[: names.index("conv5_1") + 1]})
+    net = VGG(down_to(network.params))
     marks = [m for m in MARKS if m <= arguments.evaluations] or [arguments.evaluations]
     print(f"{' '.join(sys.argv[1:])}; {platform.machine()}, {os.cpu_count()} cores, NumPy {np.__version__}, ", end="")
     print(f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', '')}, {datetime.date.today()}\n")
@@ -88,18 +76,13 @@ def main():
     ratios = []
     for k in arguments.pairs:
         content, style = (load_picture(arguments.images / p, arguments.size, network) for p in PAIRS[k])
-        objective = Objective(
-            net,
-            TERMS,
-            content_targets(net, content, tuple(TERMS.content)),
-            style_targets(net, style, tuple(TERMS.style)),
-        )
+        measured = objective(net, content=content, style=style)
         noise = np.random.default_rng(1).standard_normal(content.shape, dtype=np.float32) * np.float32(NOISE)
         starts = (("content", content), ("+ noise", content + noise))
         for label, start in starts[: arguments.starts]:
             rows = []
             for method in METHODS:
-                losses, own = run(objective, start, method, arguments.evaluations)
+                losses, own = run(measured, start, method, arguments.evaluations)
                 rows.append([losses[min(m, len(losses)) - 1] for m in marks] + [own])
                 numbers = " | ".join(f"{v:.4g}" for v in rows[-1][:-1])
                 print(f"| {k} | {label} | {method} | {numbers} | {1000 * own:.1f} |", flush=True)

@@ -4,8 +4,7 @@ import numpy as np
 
 from minivgg import layer_names
 
-STYLE = tuple(f"relu{i}_1" for i in range(1, 6))
-CONTENT = "relu4_2"
+from .common import CONTENT, STYLE
 
 
 class TorchObjective:

@@ -15,15 +15,14 @@ import platform
 import resource
 import statistics
 import sys
-import time
 
 import numpy as np
 
-import weights
-from minivgg import VGG, layer_names
-from style.objective import Objective, Terms, content_targets, style_targets
+from minivgg import VGG
+from minivgg.program import first_line
 
-from .peer import CONTENT, STYLE, TorchObjective
+from .common import load_params, matrix_product_rate, objective, pictures, seconds
+from .peer import TorchObjective
 
 PATHS = ("fast", "textbook", "fast64", "torch nchw", "torch channels_last", "torch compiled")
 PEERS = tuple(p for p in PATHS if p.startswith("torch"))
@@ -38,30 +37,10 @@ def convolution_flops(params, H, W):
     return total
 
 
-def matrix_product_rate(n=2048, repeats=5):
-    """GFLOP/s of a float32 matrix product on all cores: what BLAS does at its best here."""
-    a = np.random.default_rng(0).standard_normal((n, n)).astype(np.float32)
-    best = min(_timed(lambda: a @ a) for _ in range(repeats))
-    return 2 * n**3 / best / 1e9
-
-
-def load_params(spec):
-    """Filters down to conv5_1 of a network."""
-    names = layer_names("vgg19")
-    params = weights.load(spec).params
-    return {k: v for k, v in params.items() if names.index(k) <= names.index("conv5_1")}
-
-
-def pictures(size):
-    """Content, style and current picture (1, 3, size, size) float32."""
-    rng = np.random.default_rng(0)
-    return [rng.uniform(-100, 100, (1, 3, size, size)).astype(np.float32) for _ in range(3)]
-
-
 def build(path, spec, size):
     """A function without arguments that evaluates once."""
     params = load_params(spec)
-    content, style, image = pictures(size)
+    content, style, image = pictures(size, size)
     if path in PEERS:
         peer = TorchObjective(params, content, style, layout=path.split()[1])
         return lambda: peer.evaluate(image)
@@ -69,10 +48,8 @@ def build(path, spec, size):
     net = VGG({k: (w.astype(dtype), b.astype(dtype)) for k, (w, b) in params.items()}, kernels=path.rstrip("64"))
     del params
     content, style, image = (a.astype(dtype) for a in (content, style, image))
-    terms = Terms({CONTENT: 1.0}, dict.fromkeys(STYLE, 1000.0))
-    targets = content_targets(net, content, (CONTENT,)), style_targets(net, style, STYLE)
-    objective = Objective(net, terms, *targets)
-    return lambda: objective.evaluate(image)
+    ours = objective(net, content=content, style=style)
+    return lambda: ours.evaluate(image)
 
 
 def worker(connection, path, spec, size):
@@ -82,14 +59,14 @@ def worker(connection, path, spec, size):
     start = _resident()
     try:
         evaluate = build(path, spec, size)
-        _timed(evaluate)  # buffers, transforms of the filters, torch.compile
+        seconds(evaluate)  # buffers, transforms of the filters, torch.compile
         connection.send("ready")
         while connection.recv() == "evaluate":
-            connection.send((_timed(evaluate), _peak() - start))
+            connection.send((seconds(evaluate), _peak() - start))
     except EOFError:
         pass
     except Exception as e:
-        connection.send(f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}")
+        connection.send(f"{type(e).__name__}: {first_line(e)}")
 
 
 def measure(paths, spec, size, repeats):
@@ -112,8 +89,8 @@ def measure(paths, spec, size, repeats):
     for _ in range(repeats):
         for path, connection in running.items():
             connection.send("evaluate")
-            seconds, peak = connection.recv()
-            results[path] = ([*results[path][0], seconds], max(results[path][1], peak))
+            taken, peak = connection.recv()
+            results[path] = ([*results[path][0], taken], max(results[path][1], peak))
     for connection in running.values():
         connection.close()
     return results
@@ -131,12 +108,12 @@ def table(spec, size, results, rate):
         if isinstance(result, str):
             yield f"| {name} | {size} | {path} | {result} | | | | |"
             continue
-        seconds, peak = result
+        taken, peak = result
         speed = flops / medians[path] / 1e9
         ratio = f"{medians[best] / medians[path]:.2f}" if best else ""
         memory = f"{peak / done[best][1]:.2f}" if best else ""
         yield (
-            f"| {name} | {size} | {path} | {medians[path]:.3f} ({min(seconds):.3f}–{max(seconds):.3f}) | {speed:.0f} | "
+            f"| {name} | {size} | {path} | {medians[path]:.3f} ({min(taken):.3f}–{max(taken):.3f}) | {speed:.0f} | "
             f"{speed / rate:.2f} | {ratio} | {peak / 2**20:.0f} MB, {memory} |"
         )
 
@@ -162,12 +139,6 @@ def main(argv=None):
             for row in table(spec, size, measure(args.paths, spec, size, args.repeats), rate):
                 print(row, flush=True)
     return 0
-
-
-def _timed(f):
-    start = time.perf_counter()
-    f()
-    return time.perf_counter() - start
 
 
 def _resident():

@@ -19,17 +19,18 @@ import time
 
 import numpy as np
 
-import weights
 from minivgg import VGG
-from style import objective
-from style.large.plan import format_memory, make_plan, objective_for, parse_memory
-from style.large.tiles import TiledObjective
+from style.large.plan import make_plan, objective_for
+from style.large.tiles import Tiled
 from style.large.tiling import Tiling
-from style.objective import Objective, Terms
+from style.objective import Objective
 from style.optimize import minimize
+from style.statistics import make_terms
+from style.units import format_memory, parse_memory
 
-TERMS = Terms({"relu4_2": 1.0}, {f"relu{k}_1": 1000.0 for k in range(1, 6)}, tv=1.0)
-LAST = "conv5_1"
+from .common import CONTENT_LAYERS, STYLE_LAYERS, load_params, pictures
+
+TERMS = make_terms(content=CONTENT_LAYERS, style=STYLE_LAYERS, tv=1.0)
 GRIDS = (
     Tiling((), ((256, 256),)),
     Tiling(("pool3",), ((256, 256), (10**6, 10**6))),
@@ -42,22 +43,7 @@ SIZES = ((97, 131), (256, 256), (389, 517), (768, 1024))
 
 def load_net(spec, dtype=np.float32):
     """The network down to the last layer of TERMS."""
-    params = weights.load(spec, dtype=dtype).params
-    names = list(params)
-    return VGG({name: params[name] for name in names[: names.index(LAST) + 1]})
-
-
-def pictures(H, W, count, dtype=np.float32):
-    """Smooth random pictures (1, 3, H, W), so that maxima are not all alike: noise at several scales."""
-    rng = np.random.default_rng(0)
-    made = []
-    for _ in range(count):
-        image = rng.standard_normal((1, 3, H, W), dtype=np.float32) * 15
-        for scale in (4, 32):
-            coarse = rng.standard_normal((1, 3, -(-H // scale), -(-W // scale)), dtype=np.float32) * 30
-            image += coarse.repeat(scale, axis=2).repeat(scale, axis=3)[:, :, :H, :W]
-        made.append(image.astype(dtype, copy=False))
-    return made
+    return VGG(load_params(spec, dtype))
 
 
 def exact(spec, sizes):
@@ -72,13 +58,9 @@ def exact(spec, sizes):
         net = load_net(spec, dtype)
         for H, W in sizes:
             image, content, style = pictures(H, W, 3, dtype)
-            targets = (
-                objective.content_targets(net, content, tuple(TERMS.content)),
-                objective.style_targets(net, style, tuple(TERMS.style)),
-            )
-            undivided = Objective(net, TERMS, *targets)
+            undivided = Objective.of(net, TERMS, {"content": content, "style": style})
             whole = undivided.evaluate(image)
-            found = [(_name(t), TiledObjective(net, TERMS, *targets, tiling=t).evaluate(image)) for t in GRIDS]
+            found = [(_name(t), Objective(net, undivided.terms, Tiled(net, t)).evaluate(image)) for t in GRIDS]
             found += [
                 (f"undivided, other last bits {seed}", undivided.evaluate(last_bits(image, seed))) for seed in range(3)
             ]
@@ -109,7 +91,7 @@ def measure(spec, size, memory, optimizer, iterations):
     plan = make_plan(net, TERMS, size, size, memory=memory, optimizer=optimizer, style_size=(512, 512))
     (image,) = pictures(size, size, 1)
     (style,) = pictures(512, 512, 1)
-    planned = objective_for(plan, net, TERMS, image, style)
+    planned = objective_for(plan, net, TERMS, {"content": image, "style": style})
     seconds = []
     image += 10  # in place: the content target is the only other thing of this size
     if optimizer is None:
@@ -119,7 +101,7 @@ def measure(spec, size, memory, optimizer, iterations):
             seconds.append(time.perf_counter() - start)
     else:
         options = {} if optimizer == "adam" else {"history": plan.history}
-        outcome = minimize(planned, image, method=optimizer, iterations=iterations, **options)
+        outcome = minimize(planned, image, method=optimizer, evaluations=iterations, **options)
         seconds.append(outcome.seconds / outcome.evaluations)
     return {
         "plan": plan.describe(),

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 import style
+from style.events import Evaluated
 from style.pictures import images
 
 # name → (preset, options). The first sets the mark; --evaluations is its number, and a bound for the others.
@@ -48,8 +49,10 @@ def follow(pictures, way, args, evaluations, target=None, log=None):
     exact = job.objective(job.stages[-1]).exact if lagged and target is not None else None
     curve, work, off = [], 0.0, 0.0
 
-    def callback(p):
+    def listener(p):
         nonlocal work, off
+        if not isinstance(p, Evaluated):
+            return None
         work += math.prod(p.image.shape[2:]) / math.prod(job.size)
         if p.image.shape[2:] == job.size:
             curve.append((work, p.seconds, p.loss))
@@ -58,17 +61,17 @@ def follow(pictures, way, args, evaluations, target=None, log=None):
                 log.write(json.dumps(record) + "\n")
                 log.flush()
             if target is None or p.loss + off > target:
-                return False
+                return None
             if exact is None:
-                return True
+                return style.STOP
             work += 1
             off = exact(p.image).loss - p.loss  # what to expect of the next
-            return p.loss + off <= target
-        return False
+            return style.STOP if p.loss + off <= target else None
+        return None
 
-    outcome = job.run(callback).outcome
+    outcome = job.run(listener).outcome
     if lagged:  # the run ends with one exact evaluation of the picture that it hands back
-        curve.append((work + 1, outcome.seconds, outcome.totals["loss"]))
+        curve.append((work + 1, outcome.seconds, outcome.loss))
     return curve
 
 

@@ -1,5 +1,7 @@
 """VGG-16 and VGG-19 by hand: every layer's forward beside its backward, on NumPy or CuPy arrays."""
 
-from .vgg import ARCHS, VGG, layer_names
+from .given import Given
+from .table import ARCHS, layer_names
+from .vgg import VGG, Outline
 
-__all__ = ["ARCHS", "VGG", "layer_names"]
+__all__ = ["ARCHS", "VGG", "Given", "Outline", "layer_names"]

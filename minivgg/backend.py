@@ -6,11 +6,14 @@ speaks NumPy to it. Arrays change device in three places only: weights loaded, p
 
 import importlib
 import importlib.util
-import os
 import sys
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
+
+from .program import first_line
+from .threads import cores, is_number
 
 
 class BackendError(RuntimeError):
@@ -99,31 +102,17 @@ def describe_device(device):
 
 
 def free_memory(device):
-    """Bytes that a new allocation may take on `device`, or None where the system does not tell."""
+    """Bytes that a new allocation may take on `device`: the card's free memory, or what machine and container allow."""
     if device.kind == "gpu":
         return int(_cupy().cuda.Device(device.index).mem_info[0])
-    free = _meminfo_available()
-    limit = _cgroup_headroom()
-    known = [v for v in (free, limit) if v is not None]
-    return min(known) if known else None
+    free, limit = psutil.virtual_memory().available, _cgroup_headroom()
+    return free if limit is None else min(free, limit)
 
 
 def synchronize(device):
     """Wait until everything enqueued on `device` has run (nothing to do on the CPU)."""
     if device.kind == "gpu":
         _cupy().cuda.Device(device.index).synchronize()
-
-
-def cores():
-    """Number of workers: OMP_NUM_THREADS where it is a positive number, at most the cores this process may use."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return min(int(asked), allowed) if is_number(asked) and int(asked) > 0 else allowed
-
-
-def is_number(text):
-    """Whether a string is digits that int() takes; isdigit() alone takes "²" as well."""
-    return text.isascii() and text.isdecimal()
 
 
 def _cupy():
@@ -134,7 +123,7 @@ def _cupy():
     try:
         return importlib.import_module("cupy")
     except Exception as e:  # a CuPy without its CUDA libraries fails in many ways at import
-        raise BackendError(f"no GPU: CuPy does not import ({_first_line(e)}); use --device cpu") from e
+        raise BackendError(f"no GPU: CuPy does not import ({first_line(e)}); use --device cpu") from e
 
 
 def _check_gpu(index):
@@ -143,28 +132,10 @@ def _check_gpu(index):
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as e:  # CUDARuntimeError; the driver's own words say which way it failed
         raise BackendError(
-            f"no GPU: the CUDA driver does not answer ({_first_line(e)}); update it or use --device cpu"
+            f"no GPU: the CUDA driver does not answer ({first_line(e)}); update it or use --device cpu"
         ) from e
     if index >= count:
         raise BackendError(f"no GPU {index}: this machine has {count}; use --device gpu:N with N < {count}, or cpu")
-
-
-def _first_line(e):
-    return (str(e).strip().splitlines() or [type(e).__name__])[0]
-
-
-def _meminfo_available():
-    try:
-        with open("/proc/meminfo") as f:
-            for line in f:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return None
 
 
 def _cgroup_headroom():

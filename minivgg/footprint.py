@@ -1,67 +1,86 @@
 """How much memory an evaluation takes, and how much work it is, without doing it.
 
 The walk follows VGG.forward and VGG.backward step by step over one tile (or the whole picture) and counts what is
-alive. Buffers of the fast path on the CPU are counted as its Workspace hands them out, since what it holds for reuse
-is held all the same.
+alive; the network's kernels say what each step takes (Kernels.footprint). Shapes are (C, H, W), of one picture.
 """
 
-from minivgg.fast_cpu.memory import cores
-from minivgg.fast_cpu.winograd import FEW_TILES, tile_rows
-from minivgg.fast_gpu.winograd import WORKSPACE
-from minivgg.vgg import SMALL_PICTURE, level
+from .table import level
 
 ELEMENT_COST = 60  # multiplications that take as long as an activation's one way through memory (measured)
 
 
 class Heap:
-    """Bytes in use, and the most there were. With `slabs`, memory is handed out like fast_cpu's Workspace does it:
-    at the lowest free place of a slab, whose touched part stays in use.
-    """
+    """Bytes in use, and the most there were."""
 
-    def __init__(self, slabs):
-        self.slabs = [] if slabs else None  # [room, touched, [(low, high), …]]
-        self.plain = self.scratch = self.peak = 0
+    def __init__(self):
+        self.used = self.scratch = self.peak = 0
 
     def take(self, nbytes):
         """A block; hand it back with give()."""
-        if self.slabs is None:
-            self.plain += nbytes
-            block = (None, 0, nbytes)
-        else:
-            block = self._place(nbytes)
+        self.used += nbytes
         self.note()
-        return block
-
-    def _place(self, nbytes):
-        for slab in self.slabs:
-            start = 0
-            for i, (low, high) in enumerate([*slab[2], (slab[0], None)]):
-                if low - start >= nbytes:
-                    slab[2].insert(i, (start, start + nbytes))
-                    slab[1] = max(slab[1], start + nbytes)
-                    return (slab, start, start + nbytes)
-                start = high
-        self.slabs = [s for s in self.slabs if s[2] or s[0] > nbytes]
-        self.slabs.append([4 * nbytes, nbytes, [(0, nbytes)]])
-        return (self.slabs[-1], 0, nbytes)
+        return nbytes
 
     def give(self, block):
-        if block is None:
-            return
-        slab, low, high = block
-        if slab is None:
-            self.plain -= high
-        else:
-            slab[2].remove((low, high))
+        """Hand a block back; None is nothing."""
+        if block is not None:
+            self.used -= block
+
+    def held(self):
+        """Bytes that cannot be anybody else's now."""
+        return self.used
 
     def note(self, passing=0):
         """Remember the peak, with `passing` bytes that are only there at this moment."""
-        touched = sum(s[1] for s in self.slabs) if self.slabs else 0
-        self.peak = max(self.peak, self.plain + self.scratch + passing + touched)
+        self.peak = max(self.peak, self.held() + self.scratch + passing)
 
-    def need_scratch(self, nbytes):
-        self.scratch = max(self.scratch, nbytes)
-        self.note()
+
+class Footprint:
+    """The bytes that a set of kernels takes. What stands here is the textbook's; see Kernels for how that is meant.
+
+    step           vgg.Step
+    before, after  (C, H, W) of its input and output
+    size           bytes of a number
+    """
+
+    adds_rows = False  # whether conv_relu's backward adds a Given row by row, which then never exists as a whole
+
+    def heap(self):
+        """A Heap that hands out memory as the kernels' is handed out."""
+        return Heap()
+
+    def scratch(self, shapes, size):
+        """What is kept for a pass besides its arrays. shapes  [(before, after), …] of its steps"""
+        return 0
+
+    def passing(self, step, before, after, size, *, backward):
+        """What is there while the step is computed, besides what goes in and what comes out."""
+        inputs, elements = count(before), count(after)
+        if step.kind == "conv":  # padded input, columns, product
+            return size * (10 * inputs if backward else max(10 * inputs, 9 * inputs + elements))
+        if backward:
+            return size * inputs
+        return 2 * size * elements if step.kind == "pool" else 0
+
+    def cache(self, step, after, asked):
+        """What forward keeps for backward; where `asked`, the caller holds the output meanwhile."""
+        return 0 if step.kind == "conv" else count(after)
+
+    def holds_output(self, step):
+        """Whether that cache holds the output itself where it was asked for."""
+        return False
+
+    def transforms(self, step, before, after, size):
+        """The filters' transforms, which are there while the step is computed."""
+        return 0
+
+    def kept_transforms(self, convs, pixels, size):
+        """What filters keep from call to call. convs  [(before, after), …] of convolutions; pixels  of the picture"""
+        return 0
+
+    def filters(self, F, C, size):
+        """Prepared filters (F, C, 3, 3)."""
+        return 9 * F * C * size
 
 
 class Walk:
@@ -73,8 +92,9 @@ class Walk:
 
     def __init__(self, net, names, start, h, w):
         self.net, self.names, self.start = net, names, start
-        self.steps = net._steps(names, start)
+        self.steps = net.steps(names, start)
         self.size, self.size_hw = net.dtype.itemsize, (h, w)
+        self.footprint = net.kernels.footprint
         base = level(start)
         self.shapes, before = [], (3 if start is None else net.channels[start], h, w)
         for step in self.steps:
@@ -82,21 +102,21 @@ class Walk:
             shape = (net.channels[step.output], h >> depth, w >> depth)
             self.shapes.append((before, shape))
             before = shape
-        self.family = _family(net)
 
-    def peak(self, *, backward, style=(), whole=False):
+    def peak(self, *, backward, needed=(), between=0):
         """Most bytes alive beside the tile's input, over two passes (the second finds the first one's buffers).
 
         backward  forward and backward; else forward alone, without a cache
-        style     layers whose activation is needed for its gradient: it lives until backward is past the next of them
-        whole     … or, as in Objective, until backward has used it
+        needed    layers whose activation is needed for its gradient: it lives until backward has used it at its own
+                  layer. Others are let go of before backward begins, but where the cache holds them
+        between   bytes that are only there after forward and before backward, beside all activations
         """
-        heap = Heap(slabs=self.family == "fast_cpu")
-        self._scratch(heap)
+        heap = self.footprint.heap()
+        heap.scratch = self.footprint.scratch(self.shapes, self.size)
         for _ in range(2):
             asked, caches, x = {}, [], None
-            for step, (before, after) in zip(self.steps, self.shapes, strict=True):
-                out, cache = self._forward(heap, step, before, after)
+            for step, shapes in zip(self.steps, self.shapes, strict=True):
+                out, cache = self._forward(heap, step, *shapes)
                 if not backward:
                     heap.give(cache)
                     cache = None
@@ -106,122 +126,78 @@ class Walk:
                 if step.output in self.names:
                     asked[step.output], x = out, None
             heap.give(x)
+            heap.note(between)
             if backward:
-                self._backward(heap, asked, caches, style, whole)
+                self._backward(heap, asked, caches, needed)
             for buffer in asked.values():
                 heap.give(buffer)
         return heap.peak
 
-    def _scratch(self, heap):
-        if self.family == "fast_cpu":
-            heap.need_scratch(max(self._strips(*shapes)[0] for shapes in self.shapes))
-        elif self.family == "fast_gpu":
-            heap.need_scratch(WORKSPACE)
-
-    def _strips(self, before, after):
-        """Scratch of all workers of fast_cpu for a layer, and its transformed filters (winograd.convolve)."""
-        (C, H, W), F = before, after[0]
-        ty, tx, workers = -(-H // 4), -(-W // 4), cores()
-        R = tile_rows(ty, tx, C, F)
-        strips = -(-ty // R)
-        own = 6 * (4 * R + 2) * tx * C + 28 * R * tx * F
-        products = 6 * R * tx * (C + F)
-        rows = (4 * R + 4) * W * 3 * max(C, F) // 2
-        if strips >= 2 * workers or (strips > 1 and strips % workers == 0):
-            return self.size * min(workers, strips) * (own + products + rows), self.size * 36 * C * F
-        return self.size * (own + workers * max(products + 6 * C * F, rows)), 0
-
-    def _filters(self, heap, step, shapes):
-        """The transformed filters, which are there while a layer is computed."""
-        if self.family == "fast_cpu" and step.conv and min(shapes[0][0], shapes[1][0]) >= 16:
-            heap.give(heap.take(self._strips(*shapes)[1]))
-
     def _forward(self, heap, step, before, after):
         """(output, cache) of one step."""
-        elements, inputs = _count(after), _count(before)
-        if self.family == "textbook":
-            return self._forward_textbook(heap, step, inputs, elements, before)
-        out, code = heap.take(self.size * elements), None
-        if self.family == "fast_gpu":
-            code = heap.take(elements // 8)
-        elif step.kind == "pool" or step.kind == "conv_relu_pool" or step.output not in self.names:
-            code = heap.take(elements)  # a byte a place: alive or not, or the pooling's code
-        self._filters(heap, step, (before, after))
-        return out, code
+        heap.note(self.footprint.passing(step, before, after, self.size, backward=False))
+        out = heap.take(self.size * count(after))
+        kept = self.footprint.cache(step, after, step.output in self.names)
+        cache = heap.take(kept) if kept else None
+        self._transforms(heap, step, before, after)
+        return out, cache
 
-    def _forward_textbook(self, heap, step, inputs, elements, before):
-        if step.kind == "conv":
-            heap.note(self.size * max(10 * inputs, 9 * inputs + elements))  # padded input, columns, product
-            return heap.take(self.size * elements), None
-        if step.kind == "pool":
-            heap.note(self.size * elements * 2)
-            return heap.take(self.size * elements), heap.take(elements)
-        return heap.take(self.size * elements), heap.take(elements)
-
-    def _backward(self, heap, asked, caches, style, whole):
+    def _backward(self, heap, asked, caches, needed):
         """The way back, which takes the activations that it lets go of out of `asked`."""
-        dx, deeper = None, None
+        for step in self.steps:
+            if step.output not in needed and not self.footprint.holds_output(step):
+                heap.give(asked.pop(step.output, None))
+        dx = None
         for step, (before, after), cache in reversed(list(zip(self.steps, self.shapes, caches, strict=True))):
-            elements, inputs, name = _count(after), _count(before), step.output
-            if name in asked:
-                if name in style and not whole:
-                    heap.give(asked.pop(deeper, None))
-                    deeper = name
-                if self.family != "fast_cpu" or dx is None or step.kind != "conv_relu":  # else added row by row
-                    extra = heap.take(self.size * elements)
-                    heap.note(self.size * elements if dx is not None else 0)
-                    heap.give(dx)
-                    dx = extra
-            if self.family == "textbook":
-                heap.note(self.size * (10 * inputs if step.kind == "conv" else inputs))
-            new = heap.take(self.size * inputs)
-            self._filters(heap, step, (before, after))
+            if step.output in self.names and (dx is None or step.kind != "conv_relu" or not self.footprint.adds_rows):
+                extra = heap.take(self.size * count(after))
+                heap.note(self.size * count(after) if dx is not None else 0)
+                heap.give(dx)
+                dx = extra
+            heap.note(self.footprint.passing(step, before, after, self.size, backward=True))
+            new = heap.take(self.size * count(before))
+            self._transforms(heap, step, before, after)
             heap.give(dx)
             heap.give(cache)
-            if whole or name not in style:
-                heap.give(asked.pop(name, None))
+            heap.give(asked.pop(step.output, None))
             dx = new
         heap.give(dx)
 
+    def _transforms(self, heap, step, before, after):
+        nbytes = self.footprint.transforms(step, before, after, self.size)
+        if nbytes:
+            heap.give(heap.take(nbytes))
+
     def transforms(self):
-        """What fast_cpu's filters keep from call to call for a small picture: their transforms, for both directions."""
-        if self.family != "fast_cpu" or self.start is not None or self.size_hw[0] * self.size_hw[1] > SMALL_PICTURE:
+        """What filters keep from call to call for a picture of this size: their transforms, for both directions."""
+        if self.start is not None:
             return 0
-        layers = [(before, after[0]) for step, (before, after) in zip(self.steps, self.shapes) if step.conv]
-        few = [C * F for (C, H, W), F in layers if min(C, F) >= 16 and -(-H // 4) * -(-W // 4) <= FEW_TILES]
-        return 2 * 36 * self.size * sum(few)
+        convs = [shapes for step, shapes in zip(self.steps, self.shapes, strict=True) if step.conv]
+        return self.footprint.kept_transforms(convs, self.size_hw[0] * self.size_hw[1], self.size)
 
     def cost(self):
         """Work of one forward pass, in multiplications; backward is the same again."""
         total = 0
         for step, (before, after) in zip(self.steps, self.shapes, strict=True):
-            total += ELEMENT_COST * (_count(before) + _count(after))
+            total += ELEMENT_COST * (count(before) + count(after))
             if step.conv:
                 _, H, W = before
                 total += 9 * before[0] * self.net.channels[step.conv] * H * W
         return total
 
 
-def _count(shape):
+def count(shape):
+    """Numbers in an array (C, H, W)."""
     C, H, W = shape
     return C * H * W
 
 
-def _family(net):
-    name = net.kernels.__name__.rsplit(".", 1)[-1]
-    return name if name in ("fast_cpu", "fast_gpu") else "textbook"
-
-
 def network_bytes(net):
     """What the network itself keeps: biases, and filters laid out for its kernels (the textbook's are those loaded)."""
-    total, family = 0, _family(net)
-    for w, b in net._params.values():
-        F, C, KH, KW = w.shape
-        nbytes = F * C * KH * KW * net.dtype.itemsize
-        copies = 1
-        if family == "fast_gpu" and min(C, F) >= 16:
-            copies = 5  # the transforms, and w
-        elif family == "fast_cpu" and min(C, F) >= 16 and C * F <= 256 * 256:
-            copies = 2  # small ones in another layout for backward
-        total += copies * nbytes + b.nbytes
+    total, C, size = 0, 3, net.dtype.itemsize
+    for name in net.names:
+        if name.startswith("conv"):
+            F = net.channels[name]
+            total += net.kernels.footprint.filters(F, C, size) + F * size
+            C = F
     return total

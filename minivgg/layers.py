@@ -2,7 +2,7 @@
 
 Arrays are (N, C, H, W), filters (F, C, KH, KW). d<name> is the derivative of the loss by <name> and has its shape.
 A cache is a plain tuple that only the matching backward opens; it holds what backward needs and no more.
-The derivations stand in MATH.md in the same order; naive.py has the definitions as index loops.
+Each names its section of MATH.md, which has the derivation and the check; naive.py has the definitions as index loops.
 """
 
 from .backend import get_xp
@@ -16,7 +16,7 @@ def out_size(size, kernel, stride, pad):
 
 
 def im2col(x, KH, KW, stride, pad):
-    """Columns of x: every patch that a KH×KW kernel sees, as one column.
+    """Columns of x: every patch that a KH×KW kernel sees, as one column. MATH.md 2, (3).
 
     x     (N, C, H, W)
     cols  (N, C·KH·KW, OH·OW)   cols[n, (c,i,j), (p,q)] = x[n, c, p·stride + i - pad, q·stride + j - pad], 0 outside
@@ -34,7 +34,7 @@ def im2col(x, KH, KW, stride, pad):
 
 
 def col2im(cols, x_shape, KH, KW, stride, pad):
-    """Adjoint of im2col: the same loop with += in place of =, so patches that overlap add up.
+    """Adjoint of im2col: the same loop with += in place of =, so patches that overlap add up. MATH.md 2.
 
     cols  (N, C·KH·KW, OH·OW)
     x     (N, C, H, W) = x_shape   x[n, c, h, w] = Σ of the entries of cols that im2col filled from x[n, c, h, w]
@@ -51,7 +51,7 @@ def col2im(cols, x_shape, KH, KW, stride, pad):
 
 
 def conv2d_forward(x, w, b, *, stride=1, pad=0, param_grads=True):
-    """Convolution (in the networks' sense: correlation) with zero padding.
+    """Convolution (in the networks' sense: correlation) with zero padding. MATH.md 3, (4)-(5).
 
     x    (N, C, H, W)
     w    (F, C, KH, KW)
@@ -74,7 +74,7 @@ def conv2d_forward(x, w, b, *, stride=1, pad=0, param_grads=True):
 
 
 def conv2d_backward(dout, cache, *, param_grads=True):
-    """Gradients of conv2d_forward.
+    """Gradients of conv2d_forward: MATH.md 3, (6)-(8); checked by `conv2d …` of python -m minivgg.gradcheck.
 
     dout  (N, F, OH, OW)
     dx    (N, C, H, W)     forward: out = W @ cols + b, so dcols = Wᵀ @ dout, and dx = col2im(dcols)
@@ -100,7 +100,7 @@ def conv2d_backward(dout, cache, *, param_grads=True):
 
 
 def relu_forward(x):
-    """Rectifier: out = max(x, 0), element by element. The cache is one byte an element: where x > 0.
+    """Rectifier: out = max(x, 0), element by element. The cache is one byte an element: where x > 0. MATH.md 4.
 
     A NaN stays a NaN (a comparison would make it 0, and a run that went wrong would look well).
     """
@@ -108,7 +108,7 @@ def relu_forward(x):
 
 
 def relu_backward(dout, cache):
-    """forward: out = x where x > 0 and 0 elsewhere, so dx = dout where x > 0 and 0 elsewhere.
+    """forward: out = x where x > 0 and 0 elsewhere, so dx = dout where x > 0 and 0 elsewhere. MATH.md 4, (9).
 
     At x = 0 the function has a kink; like every framework we take the derivative from the left there, 0.
     """
@@ -117,7 +117,7 @@ def relu_backward(dout, cache):
 
 
 def maxpool2d_forward(x):
-    """2×2 maximum with stride 2. Odd sizes, the floor rule: a last odd row or column is dropped.
+    """2×2 maximum with stride 2. Odd sizes, the floor rule: a last odd row or column is dropped. MATH.md 5, (10).
 
     x    (N, C, H, W), H and W at least 2
     out  (N, C, H//2, W//2)   out[n,c,p,q] = max over i, j in {0, 1} of x[n, c, 2p+i, 2q+j]
@@ -138,7 +138,7 @@ def maxpool2d_backward(dout, cache):
     """forward: out = x at the window's largest place, so dx = dout there and 0 at the other three (and where dropped).
 
     dout  (N, C, H//2, W//2)
-    dx    (N, C, H, W)
+    dx    (N, C, H, W)   MATH.md 5, (11)
     """
     index, x_shape = cache
     dx = get_xp(dout).zeros(x_shape, dtype=dout.dtype)
@@ -148,7 +148,7 @@ def maxpool2d_backward(dout, cache):
 
 
 def avgpool2d_forward(x):
-    """2×2 mean with stride 2. Odd sizes, the floor rule: a last odd row or column is dropped.
+    """2×2 mean with stride 2. Odd sizes, the floor rule: a last odd row or column is dropped. MATH.md 6, (12).
 
     x    (N, C, H, W), H and W at least 2
     out  (N, C, H//2, W//2)   out[n,c,p,q] = (Σ over i, j in {0, 1} of x[n, c, 2p+i, 2q+j]) / 4
@@ -161,7 +161,7 @@ def avgpool2d_backward(dout, cache):
     """forward: out = Σ x / 4 over the window, so dx = dout / 4 at each of its four places (0 where dropped).
 
     dout  (N, C, H//2, W//2)
-    dx    (N, C, H, W)
+    dx    (N, C, H, W)   MATH.md 6, (12)
     """
     (x_shape,) = cache
     dx = get_xp(dout).zeros(x_shape, dtype=dout.dtype)

@@ -1,6 +1,53 @@
-"""Neural style transfer after Gatys, Ecker & Bethge: losses, objective, optimisers, and the job that ties them."""
+"""Neural style transfer after Gatys, Ecker & Bethge.
 
-from .settings import Settings, SettingsError, presets, settings_from
-from .transfer import Job, Result, transfer
+For use:
 
-__all__ = ["Job", "Result", "Settings", "SettingsError", "presets", "settings_from", "transfer"]
+    transfer(content, style, size=512, …) -> Result   one call: a picture in the manner of another
+    Job, Engine, settings_from, Settings, presets     the same in parts: check, plan, run, share a network
+    STOP, events                                      what a callback returns to end a run; what listeners hear
+    State                                             a run's state, to go on from later
+    samples                                           pictures of our own to try it on
+
+`python -m style.run --help` is the command line. The mathematics is in losses.py, terms.py, objective.py and
+optimize.py, in this order, and in MATH.md.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+from .engine import Engine
+from .events import STOP
+from .job import Job, transfer
+from .options import SettingsError
+from .result import Result
+from .settings import Settings, presets, settings_from
+from .state import State, StateError
+
+try:
+    __version__ = version("minivgg-style")
+except PackageNotFoundError:  # run from a folder without being installed
+    __version__ = "unknown"
+
+
+def __getattr__(name):
+    if name == "samples":  # loaded when it is asked for
+        return import_module(".samples", __name__)
+    raise AttributeError(f"module 'style' has no attribute {name!r}")
+
+
+__all__ = [
+    "STOP",
+    "Engine",
+    "Job",
+    "Result",
+    "Settings",
+    "SettingsError",
+    "State",
+    "StateError",
+    "__version__",
+    "events",
+    "presets",
+    "samples",
+    "settings_from",
+    "transfer",
+]

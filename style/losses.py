@@ -3,12 +3,12 @@
 A feature matrix F is (C, M): C channels, M = H·W places. The style loss comes in three steps so that a picture may be
 cut into tiles without changing a digit: gram_forward adds up over tiles, style_loss needs the whole sum,
 gram_backward is local again. Losses are summed in float64 and come back as 0-d values on the arrays' own device, so
-that nothing waits for the host; see MATH.md for the derivations.
+that nothing waits for the host; see MATH.md for the derivations. `matmul` is the product to take in place of `@`:
+a network's kernels have one that is faster on these shapes (minivgg.kernels.Kernels.matmul).
 """
 
-import numpy as np
+import operator
 
-from minivgg import fast_cpu
 from minivgg.backend import get_xp
 
 
@@ -31,28 +31,24 @@ def content_loss(F, P):
     return _sum_squares(diff) / diff.size, diff * (2.0 / diff.size)
 
 
-def gram_forward(F):
+def gram_forward(F, *, matmul=operator.matmul):
     """Gram matrix: G[i, j] = Σ_m F[i, m] F[j, m] (Gatys et al. 2016, eq. 3). Raw sum: tiles add up.
 
-    F  (C, M)
-    G  (C, C) = F Fᵀ
+    F       (C, M)
+    G       (C, C) = F Fᵀ
+    matmul  the product of two matrices: the arrays' own, or that of a set of kernels (Kernels.matmul)
     """
-    return fast_cpu.gram(F) if get_xp(F) is np else F @ F.T  # the same product, on all cores
+    return matmul(F, F.T)
 
 
-def gram_backward(dG, F):
+def gram_backward(dG, F, *, matmul=operator.matmul):
     """forward: G = F Fᵀ, F stands there twice, so dF = (dG + dGᵀ) F.
 
     dG  (C, C)
     F   (C, M)
     dF  (C, M)
     """
-    xp = get_xp(F)
-    if xp is np:
-        return fast_cpu.gram_backward(dG, F)  # the same product, on all cores
-    dF = xp.empty_like(F)  # keeps F's memory order: with channels last, the product writes channels last
-    xp.matmul(dG + dG.T, F, out=dF)
-    return dF
+    return matmul(dG + dG.T, F)
 
 
 def style_loss(G, A, M):

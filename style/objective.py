@@ -1,7 +1,7 @@
 """The objective: a picture in, its loss and the gradient by every pixel out, each term reported.
 
-L(x) = Σ_l α_l content_l + Σ_l β_l style_l + γ tv, with the losses in the units of losses.py. The picture is a network
-input (1, 3, H, W): grey levels less the average colour, in the network's channel order, on the network's device.
+L(x) = Σ over terms of factor · loss, in the units of losses.py. The picture is a network input (1, 3, H, W): grey
+levels less the average colour, in the network's channel order, on the network's device.
 """
 
 import contextlib
@@ -9,178 +9,140 @@ from dataclasses import dataclass, field
 
 from minivgg.backend import get_xp, to_numpy
 
-from . import losses
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What the loss is made of: factor of each term, by layer. `tv_beta` is the exponent of tv_loss."""
-
-    content: dict = field(default_factory=dict)  # {layer: α}
-    style: dict = field(default_factory=dict)  # {layer: β}
-    tv: float = 0.0
-    tv_beta: float = 2.0
-
-    @property
-    def layers(self):
-        return tuple(dict.fromkeys([*self.content, *self.style]))
+from .passes import Whole
+from .terms import layers
 
 
 @dataclass
 class Evaluation:
-    """Loss and gradient at one picture. The numbers are Python floats, already multiplied with their factors."""
+    """Loss and gradient at one picture.
 
-    content: dict  # {layer: α · content loss}
-    style: dict  # {layer: β · style loss}
-    tv: float
-    gradient: object  # (1, 3, H, W), dL/dpicture
+    values    {term's name: factor · loss}, Python floats
+    gradient  (1, 3, H, W), dL/dpicture
+    exact     whether nothing in it is an approximation (faster/deferred.py)
+    """
+
+    values: dict = field(repr=False)
+    gradient: object = field(repr=False)
+    exact: bool = True
 
     @property
     def loss(self):
-        return self.tv + sum(self.content.values()) + sum(self.style.values())
+        return sum(self.values.values())
 
     def totals(self):
-        """{"loss", "content", "style", "tv"}: one float each."""
-        return {
-            "loss": self.loss,
-            "content": sum(self.content.values()),
-            "style": sum(self.style.values()),
-            "tv": self.tv,
-        }
+        """{"loss": …} and the sum of each kind of term, {"content": …, "style": …}."""
+        return {"loss": self.loss, **by_kind(self.values)}
 
 
-def style_targets(net, image, layers):
-    """{layer: A / M}: Gram matrix per place, so that pictures of any size can be compared. image (1, 3, H, W)."""
-    if not layers:
-        return {}
-    feats, _ = net.forward(image, layers)
-    grams = {}
-    for name, feat in feats.items():
-        F = losses.features(feat)
-        grams[name] = losses.gram_forward(F) / F.shape[1]
-    return grams
-
-
-def content_targets(net, image, layers):
-    """{layer: activation (1, C, h, w)} of the content picture."""
-    if not layers:
-        return {}
-    # copies, so that the buffers they were computed in are free
-    return {name: feat.copy(order="K") for name, feat in net.forward(image, layers, cached=False)[0].items()}
+def by_kind(values):
+    """{"content": …, "style": …}: the values of terms, added up by the first word of their names."""
+    found = {}
+    for name, value in values.items():
+        kind = name.partition(" ")[0]
+        found[kind] = found.get(kind, 0.0) + value
+    return found
 
 
 class Evaluating:
-    """What objectives share, whole or in tiles; enqueue(image) and net are theirs."""
+    """What an optimiser asks of an objective. One that is exact need only have `evaluate`."""
 
-    def evaluate(self, image):
-        """Evaluation at `image` (1, 3, H, W). Raises ValueError when its size is not the content targets'."""
-        with self.computing():
-            return fetch(*self.enqueue(image))
+    def evaluate(self, image, *, fresh=True):
+        """Evaluation at `image`.
+
+        fresh  whether approximations may be renewed here: not within a line search, where losses are compared
+        """
+        raise NotImplementedError
+
+    def exact(self, image):
+        """Evaluation without approximations."""
+        return self.evaluate(image)
+
+    def candidates(self):
+        """Pictures that may be better than any that was evaluated exactly; to be judged by exact()."""
+        return ()
 
     def computing(self):
-        """A context to hold over many evaluations and what lies between them: VGG.computing."""
-        return contextlib.nullcontext() if self.net is None else self.net.computing()  # TV alone needs none
+        """A context to hold over many evaluations and what lies between them."""
+        return contextlib.nullcontext()
+
+    def state(self):
+        """{name: NumPy array}: what approximations go by; none here."""
+        return {}
+
+    def restore(self, state):
+        """Go on from what state() gave."""
 
 
 class Objective(Evaluating):
-    """Loss and gradient of whole pictures of one size.
+    """Loss and gradient of pictures of one size.
 
-    net      minivgg.VGG
-    terms    Terms
-    content  {layer: activation} from content_targets
-    style    {layer: A / M} from style_targets
+    net     minivgg.VGG, or None where no term has a layer
+    terms   list of terms.Term with their targets
+    passes  how the network is run over a picture: Whole(net), or large.tiles.Tiled
     """
 
-    def __init__(self, net, terms, content, style):
-        self.net, self.terms, self.content, self.style = net, terms, content, style
-        self.layers = terms.layers  # those that an evaluation computes
+    def __init__(self, net, terms, passes=None):
+        self.net, self.terms = net, list(terms)
+        self.passes = passes or Whole(net)
 
-    def enqueue(self, image):
-        """evaluate() up to the point where the host must wait: (content, style, tv, gradient), all on the device."""
-        terms, layers = self.terms, self.layers
-        content, style = {}, {}
-        if layers:
-            feats, cache = self.net.forward(image, layers)
-            dfeats = self._add_up(feats, content, style)
-            del feats  # what backward needs lives in the gradients' closures until it has been used
-            gradient = self.net.backward(dfeats, cache)
-        tv = None
-        if terms.tv:
-            tv, dtv = losses.tv_loss(image, beta=terms.tv_beta)
-            tv = terms.tv * tv
-            gradient = gradient + terms.tv * dtv if layers else terms.tv * dtv
-        return content, style, tv, gradient
+    @classmethod
+    def of(cls, net, terms, pictures, passes=None):
+        """The objective whose targets are those of {"content": picture, "style": picture}, (1, 3, H, W) each."""
+        passes = passes or Whole(net)
+        return cls(net, aim(terms, passes, pictures), passes)
 
-    def _add_up(self, feats, content, style):
-        """Put each term's value into `content` or `style`; returns {layer: function that gives the gradient}."""
-        dfeats = {}
-        for name, feat in feats.items():
-            if name in self.terms.content:
-                content[name], dfeats[name] = self._content(name, feat)
-            if name in self.terms.style:
-                style[name], dstyle = self._style(name, feat)
-                dfeats[name] = both(dfeats.get(name), dstyle)
-        return dfeats
+    def evaluate(self, image, *, fresh=True):
+        """Evaluation at `image` (1, 3, H, W). Raises ValueError when its size is not the content's."""
+        with self.computing():
+            values, gradient = self.compute(image)
+            return Evaluation(to_floats(values), gradient)
 
-    def _content(self, name, feat):
-        """α · content loss at one layer, and a function that gives its gradient by the activation."""
-        target = self.content[name]
-        if target.shape != feat.shape:
-            raise ValueError(f"{name}: the picture gives {feat.shape}, the content target has {target.shape}")
-        loss, dfeat = losses.content_loss(feat, target)
-        factor = self.terms.content[name]
-        dfeat *= factor
-        return factor * loss, lambda: dfeat
+    def compute(self, image):
+        """evaluate() up to where the host must wait: {name: value} and the gradient, all on the device."""
+        sums, spread = self.passes.gather(image, self.terms)  # forward: what each term needs of the whole picture
+        values, dsums = {}, {}
+        for term in self.terms:
+            values[term.name], dsums[term] = term.compare(sums.pop(term), image.dtype)  # small
+        return values, spread(dsums)  # backward: local again
 
-    def _style(self, name, feat):
-        """β · style loss at one layer, and a function that gives its gradient when backward arrives there."""
-        F = losses.features(feat)
-        M = F.shape[1]
-        factor = self.terms.style[name]
-        loss, dG = losses.style_loss(losses.gram_forward(F), self.style[name] * M, M)
-        dG *= factor
-        return factor * loss, StyleGradient(dG, feat)
+    def computing(self):
+        return contextlib.nullcontext() if self.net is None else self.net.computing()
 
 
-class StyleGradient:
-    """Gradient of a style loss by the activation, when it is asked for: whole by a call, or rows of it.
+def aim(terms, passes, pictures):
+    """The terms with their targets. A term that has its target already keeps it.
 
-    dG    (C, C)
-    feat  (1, C, H, W)
+    pictures  {source: (1, 3, H, W)}, or, for a blend, [(weight, picture), …] with weights that add up to 1
     """
-
-    def __init__(self, dG, feat):
-        self.dG, self.feat = dG, feat
-
-    def __call__(self):
-        return losses.gram_backward(self.dG, losses.features(self.feat)).reshape(self.feat.shape)
-
-    def release(self):
-        """Let go of the activation: backward has used it."""
-        self.feat = None
-
-    def rows(self, n, y0, y1):
-        """Rows y0 to y1, channels last: (y1-y0, W, C). The same product as gram_backward, transposed."""
-        part = self.feat[n, :, y0:y1].transpose(1, 2, 0)
-        F = part.reshape(-1, part.shape[-1])  # (places, C): Fᵀ
-        return (F @ (self.dG + self.dG.T)).reshape(part.shape)
+    found, aimless = {}, [t for t in terms if t.source is not None and t.target is None]
+    for source in dict.fromkeys(t.source for t in aimless):
+        blend = pictures[source] if isinstance(pictures[source], list) else [(1.0, pictures[source])]
+        own = [t for t in aimless if t.source == source]
+        targets = [(w, _targets(own, passes, picture)) for w, picture in blend]
+        for term in own:
+            each = [(w, t[term]) for w, t in targets]
+            found[term] = term.aimed(each[0][1] if len(each) == 1 else term.statistic.blend(each))
+    return [found.get(t, t) for t in terms]
 
 
-def both(first, second):
-    return second if first is None else lambda: first() + second()
+def _targets(terms, passes, picture):
+    """{term: target} from one picture. A region is of the picture that is optimised: a style counts whole."""
+    places = [t for t in terms if t.statistic.per_place]
+    targets = {}
+    if places:
+        activations = passes.activations(picture, layers(places))
+        targets = {t: activations[t.layer] for t in places}
+    whole = {t: t if t.region is None else t.confined(None) for t in terms if t not in targets}
+    if whole:
+        sums = passes.sums(picture, list(whole.values()))
+        targets |= {t: t.statistic.target_of(sums[w]) for t, w in whole.items()}
+    return targets
 
 
-def fetch(content, style, tv, gradient):
-    """Evaluation of loss values on the device, which go to the host together, in one transfer.
-
-    content, style  {layer: loss}, 0-d values of one type: float64, or complex128 in the complex-step check
-    tv              likewise, or None where that term is not there
-    """
-    values = [*content.values(), *style.values(), *([] if tv is None else [tv])]
-    numbers = iter(to_numpy(get_xp(values[0]).stack(values)).tolist() if values else [])
-    return Evaluation(
-        {name: next(numbers) for name in content},
-        {name: next(numbers) for name in style},
-        next(numbers, 0.0),
-        gradient,
-    )
+def to_floats(values):
+    """{name: float} of 0-d values on the device, which go to the host together, in one transfer."""
+    if not values:
+        return {}
+    xp = get_xp(next(iter(values.values())))
+    return dict(zip(values, to_numpy(xp.stack(list(values.values()))).tolist(), strict=True))

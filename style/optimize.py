@@ -1,200 +1,288 @@
-"""Optimisers behind one interface: SciPy's L-BFGS-B and Adam, both calling `objective.evaluate`.
+"""Optimisers behind one interface: SciPy's L-BFGS-B, two L-BFGS of our own and Adam, all calling `objective.evaluate`.
 
-minimize(objective, image, method=…) counts evaluations, keeps the best picture seen, reports each evaluation to one
-callback, and says why it stopped. Nothing is lost: Ctrl-C, a non-finite loss and a callback that says stop all end in
+minimize(objective, image, method=…) counts evaluations, keeps the best picture seen, tells each evaluation to its
+listener, and says why it stopped. Nothing is lost: Ctrl-C, a non-finite loss and a listener that says stop all end in
 an Outcome that holds the best picture so far.
 """
 
 import contextlib
 import math
 import time
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize as scipy_optimize
 
 from minivgg.backend import get_xp, to_numpy
 
-from .faster.lbfgs import FIRST_STEP, lbfgs
-
-METHODS = ("l-bfgs-b", "l-bfgs", "adam")
-
-
-@dataclass
-class Progress:
-    """One evaluation, as the callback sees it. `image` is the picture evaluated; copy it to keep it."""
-
-    evaluation: int
-    iteration: int
-    loss: float
-    content: float
-    style: float
-    tv: float
-    seconds: float  # since the start
-    image: object
-
-
-@dataclass
-class Outcome:
-    """What an optimisation leaves: the best picture (1, 3, H, W), its evaluation's numbers, and why it stopped.
-
-    status is "done" (all iterations), "converged", "stopped" (the callback's wish), "interrupted" (Ctrl-C) or
-    "non-finite"; message says it in words.
-    """
-
-    image: object
-    totals: dict  # loss, content, style, tv at `image`
-    evaluations: int
-    iterations: int
-    seconds: float
-    status: str
-    message: str
-
-
-class _Stop(Exception):
-    def __init__(self, status, message):
-        self.status, self.message = status, message
+from .events import STOP, Evaluated, Iterated
+from .faster.lbfgs import FIRST_STEP, LimitedMemoryBFGS
+from .method import Ended, Method, check_option, check_state
+from .outcome import Outcome, in_words
 
 
 class Tracker:
-    """Counts evaluations, keeps the best picture, calls the callback, and stops the run where it must."""
+    """Counts evaluations, keeps the best picture, tells the listener, and stops the run where it must.
 
-    def __init__(self, objective, callback, budget):
-        self.objective, self.callback, self.budget = objective, callback, budget
+    Only an exact evaluation is kept as best: an approximate one may be lower than any real loss is.
+    """
+
+    def __init__(self, objective, listener, budget):
+        self.objective, self.listener, self.budget = objective, listener, budget
         self.evaluations = self.iterations = 0
-        self.best, self.totals = None, None
+        self.best, self.values = None, {}
         self.start = time.perf_counter()
 
-    def evaluate(self, image):
-        """Evaluation at `image`; raises _Stop when the run is over."""
+    @property
+    def seconds(self):
+        return time.perf_counter() - self.start
+
+    def evaluate(self, image, *, fresh=True):
+        """Evaluation at `image`; raises Ended when the run is over."""
         if self.evaluations >= self.budget:
-            raise _Stop("done", f"all {self.budget} evaluations done")
+            raise Ended("done", in_words("done", self.budget))
         with np.errstate(all="ignore"):  # an overflow shows in the loss, which is checked below
-            result = self.objective.evaluate(image)
-        totals = result.totals()
+            result = self.objective.evaluate(image, fresh=fresh)
         self.evaluations += 1
-        finite = math.isfinite(totals["loss"])
-        if finite and (self.best is None or totals["loss"] < self.totals["loss"]):
+        self.consider(image, result)
+        event = Evaluated(
+            self.evaluations, self.iterations, result.loss, result.values, self.seconds, image, result.exact
+        )
+        if self.listener is not None and self.listener(event) is STOP:
+            raise Ended("stopped", in_words("stopped", self.evaluations))
+        if not math.isfinite(result.loss):
+            raise Ended("non-finite", f"the loss is {result.loss} at evaluation {self.evaluations}")
+        return result
+
+    def consider(self, image, result):
+        """Keep the picture if it is the best so far and its numbers are exact."""
+        better = self.best is None or result.loss < sum(self.values.values())
+        if result.exact and math.isfinite(result.loss) and better:
             if self.best is None:
                 self.best = get_xp(image).empty_like(image)
             self.best[...] = image
-            self.totals = totals
-        seconds = time.perf_counter() - self.start
-        if self.callback is not None and self.callback(
-            Progress(self.evaluations, self.iterations, **totals, seconds=seconds, image=image)
-        ):
-            raise _Stop("stopped", f"stopped on request after {self.evaluations} evaluations")
-        if not finite:
-            raise _Stop("non-finite", f"the loss is {totals['loss']} at evaluation {self.evaluations}")
-        return result
+            self.values = result.values
 
-    def hold(self, held):
-        """Whether an objective that approximates must keep to its approximation (lagged.py)."""
-        if hasattr(self.objective, "held"):
-            self.objective.held = held
+    def iterated(self, state):
+        self.iterations += 1
+        if self.listener is not None and self.listener(Iterated(self.iterations, state)) is STOP:
+            raise Ended("stopped", in_words("stopped", self.evaluations))
 
-    def settle(self):
-        """The best picture's exact numbers, from an objective that approximates. Ctrl-C here leaves the others."""
-        exact = getattr(self.objective, "exact", None)
-        if exact is not None and self.best is not None:
-            with contextlib.suppress(KeyboardInterrupt):
-                self.totals = exact(self.best).totals()
+    def finish(self, image, status, message):
+        """The outcome. Pictures known by approximation are evaluated exactly first; Ctrl-C here leaves the others."""
+        with contextlib.suppress(KeyboardInterrupt), np.errstate(all="ignore"):
+            for candidate in self.objective.candidates():
+                self.consider(candidate, self.objective.exact(candidate))
+        best = image if self.best is None else self.best  # not one finite evaluation: the start is the best there is
+        return Outcome(best, self.values, self.evaluations, self.iterations, self.seconds, status, message)
 
-    def outcome(self, image, status, message):
-        best, totals = self.best, self.totals
-        if best is None:  # not one finite evaluation: the start is the best there is
-            nan = float("nan")
-            best, totals = image, {"loss": nan, "content": nan, "style": nan, "tv": nan}
-        seconds = time.perf_counter() - self.start
-        return Outcome(best, totals, self.evaluations, self.iterations, seconds, status, message)
+    def state(self):
+        """What a later run needs to go on, as {name: array}."""
+        found = {"counts": np.array([self.evaluations, self.iterations]), "seconds": np.float64(self.seconds)}
+        if self.best is not None:
+            found |= {"best": to_numpy(self.best).copy(), "names": np.array(list(self.values))}
+            found["values"] = np.array(list(self.values.values()))
+        return found
+
+    def restore(self, state, like):
+        self.evaluations, self.iterations = (int(n) for n in state["counts"])
+        self.start = time.perf_counter() - float(state["seconds"])
+        if "best" in state:
+            self.best = get_xp(like).asarray(state["best"])
+            self.values = dict(zip(state["names"].tolist(), state["values"].tolist(), strict=True))
 
 
-def minimize(objective, image, *, method="l-bfgs-b", iterations=500, callback=None, **options):
+def minimize(objective, image, *, method="l-bfgs-b", evaluations=500, listener=None, state=None, **options):
     """Minimise objective.evaluate(image).loss from `image` (1, 3, H, W).
 
-    objective   anything with evaluate(image) -> objective.Evaluation; its computing(), if it has one, is a context
-                that is held for the whole run; its exact(image), if it has one, gives the numbers of the outcome
-    method      "l-bfgs-b" (SciPy's; options: history, tolerance, bounds), "l-bfgs" (lbfgs.py; the same options, state
-                and on_iteration) or "adam" (options: learning_rate, betas, eps, bounds)
-    iterations  evaluations of loss and gradient at most; L-BFGS-B needs a few per cent of them for its line search
-    callback    called with a Progress after each evaluation; a true result ends the run
+    objective    objective.Evaluating
+    method       a name in METHODS, whose class lists its options
+    evaluations  of loss and gradient at most; L-BFGS-B needs a few per cent of them for its line search
+    listener     called with an events.Evaluated after each evaluation, an events.Iterated after each iteration
+    state        what an Iterated's state() gave in an earlier run: goes on from there, to the same digits; `image`
+                 then only says the device, type and size
     """
-    tracker = Tracker(objective, callback, iterations)
+    tracker = Tracker(objective, listener, evaluations)
+    optimiser = METHODS[method](image, **options)
+    if state is not None:
+        check_option("optimizer", str(state.get("optimizer", "none")), method)
+        tracker.restore(_under("tracker", state), image)
+        optimiser.restore(_under("method", state))
+        objective.restore(_under("objective", state))
+
+    def save():
+        parts = {"tracker": tracker, "method": optimiser, "objective": objective}
+        found = {f"{name}/{key}": value for name, part in parts.items() for key, value in part.state().items()}
+        return {"optimizer": np.array(method), **found}
+
     try:
-        with getattr(objective, "computing", contextlib.nullcontext)():
-            status, message = _METHODS[method](tracker, image, iterations, **options)
-    except _Stop as stop:
-        status, message = stop.status, stop.message
+        with objective.computing():
+            optimiser.run(tracker.evaluate, lambda: tracker.iterated(save if optimiser.resumable else None))
+    except Ended as end:
+        status, message = end.status, end.message
+        if status == "converged":
+            message = f"{optimiser.name} ended after {tracker.evaluations} evaluations: {message}"
     except KeyboardInterrupt:
-        status, message = "interrupted", f"interrupted after {tracker.evaluations} evaluations"
-    tracker.settle()
-    return tracker.outcome(image, status, message)
+        status, message = "interrupted", in_words("interrupted", tracker.evaluations)
+    return tracker.finish(image, status, message)
 
 
-def lbfgsb(tracker, image, iterations, *, history=10, tolerance=0.0, bounds=None):
+def _under(name, state):
+    return {key.removeprefix(f"{name}/"): value for key, value in state.items() if key.startswith(f"{name}/")}
+
+
+class LBFGSB(Method):
     """SciPy's L-BFGS-B (Byrd, Lu, Nocedal & Zhu 1995): x flat and float64 on the host, the network on its device.
 
     history    pairs (s, y) kept: SciPy's maxcor
     tolerance  stop when (f_k - f_{k+1}) / max(|f_k|, |f_{k+1}|, 1) falls to it: SciPy's ftol; 0 never stops for it
     bounds     (low, high), arrays that broadcast to the image, or None: bounds make SciPy's step several times dearer
     """
-    xp, shape, dtype = get_xp(image), image.shape, image.dtype
-    # SciPy's first step has length 1: in these units that is FIRST_STEP grey levels (root mean square), within a factor
-    # of √2, so that no evaluations go into finding a step that can be felt. A power of two loses no digits.
-    unit = 2.0 ** round(math.log2(FIRST_STEP * image.size**0.5))
 
-    def value_and_gradient(x):
-        result = tracker.evaluate(xp.asarray((x * unit).reshape(shape), dtype=dtype))
-        return result.loss, np.multiply(to_numpy(result.gradient), unit, dtype=np.float64).ravel()
+    name = "L-BFGS-B"
+    resumable = False  # its pairs are SciPy's own
 
-    def count(_):
-        tracker.iterations += 1
+    def __init__(self, image, *, history=10, tolerance=0.0, bounds=None):
+        self.image, self.bounds = image, bounds
+        self.options = {"maxcor": history, "ftol": tolerance, "gtol": 0.0, "maxiter": 10**9, "maxfun": 10**9}
 
-    box = None
-    if bounds is not None:
-        low, high = (np.broadcast_to(to_numpy(xp.asarray(v)) / unit, shape).ravel() for v in bounds)
-        box = scipy_optimize.Bounds(low, high)
-    result = scipy_optimize.minimize(
-        value_and_gradient,
-        to_numpy(image).astype(np.float64).ravel() / unit,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=box,
-        callback=count,
-        options={
-            "maxcor": history,
-            "ftol": tolerance,
-            "gtol": 0.0,
-            "maxiter": iterations,
-            "maxfun": iterations + 1,
-        },
-    )
-    if result.nit >= iterations or tracker.evaluations >= iterations:
-        return "done", f"all {tracker.evaluations} evaluations done"
-    message = result.message if isinstance(result.message, str) else result.message.decode()
-    return "converged", f"L-BFGS-B ended after {tracker.evaluations} evaluations: {message.strip()}"
+    def run(self, evaluate, iterated):
+        image = self.image
+        xp, shape, dtype = get_xp(image), image.shape, image.dtype
+        # SciPy's first step has length 1: in these units that is FIRST_STEP grey levels (root mean square), within a
+        # factor of √2, so that no evaluations go into finding a step that can be felt. A power of two loses no digits.
+        unit = 2.0 ** round(math.log2(FIRST_STEP * image.size**0.5))
+
+        def value_and_gradient(x):
+            result = evaluate(xp.asarray((x * unit).reshape(shape), dtype=dtype))
+            return result.loss, np.multiply(to_numpy(result.gradient), unit, dtype=np.float64).ravel()
+
+        box = None
+        if self.bounds is not None:
+            low, high = (np.broadcast_to(to_numpy(xp.asarray(v)) / unit, shape).ravel() for v in self.bounds)
+            box = scipy_optimize.Bounds(low, high)
+        result = scipy_optimize.minimize(
+            value_and_gradient,
+            to_numpy(image).astype(np.float64).ravel() / unit,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=box,
+            callback=lambda _: iterated(),
+            options=self.options,
+        )
+        raise Ended("converged", result.message.strip())
 
 
-def adam(tracker, image, iterations, *, learning_rate=10.0, betas=(0.9, 0.999), eps=1e-8, bounds=None):
+class Adam(Method):
     """Adam (Kingma & Ba 2015, algorithm 1), on the picture's own device and in its own type.
 
     learning_rate  grey levels: about the distance that a pixel moves in one step
     bounds         (low, high): the picture is clipped to them after each step
     """
-    xp = get_xp(image)
-    x = image.copy()
-    m, v = xp.zeros_like(x), xp.zeros_like(x)
-    for t in range(1, iterations + 1):
-        g = tracker.evaluate(x).gradient
+
+    name = "Adam"
+
+    def __init__(self, image, *, learning_rate=10.0, betas=(0.9, 0.999), eps=1e-8, bounds=None):
+        xp = get_xp(image)
+        self.x, self.t = image.copy(), 0
+        self.m, self.v = xp.zeros_like(image), xp.zeros_like(image)
+        self.rate, self.betas, self.eps, self.bounds = learning_rate, betas, eps, bounds
+
+    def step(self, evaluate):
+        x, m, v, betas, xp = self.x, self.m, self.v, self.betas, get_xp(self.x)
+        g = evaluate(x).gradient
+        self.t += 1
         m += (1 - betas[0]) * (g - m)
         v += (1 - betas[1]) * (g * g - v)
-        step = learning_rate / (1 - betas[0] ** t)
-        x -= step * m / (xp.sqrt(v / (1 - betas[1] ** t)) + eps)
-        if bounds is not None:
-            xp.clip(x, *bounds, out=x)
-        del g  # it would lie beside the next one
-        tracker.iterations += 1
-    return "done", f"all {tracker.evaluations} evaluations done"
+        step = self.rate / (1 - betas[0] ** self.t)
+        x -= step * m / (xp.sqrt(v / (1 - betas[1] ** self.t)) + self.eps)
+        if self.bounds is not None:
+            xp.clip(x, *self.bounds, out=x)
+
+    def state(self):
+        return {**{name: to_numpy(getattr(self, name)).copy() for name in ("x", "m", "v")}, "t": np.int64(self.t)}
+
+    def restore(self, state):
+        for name in ("x", "m", "v"):
+            own = getattr(self, name)
+            check_state(name, state[name], own)
+            own[...] = get_xp(own).asarray(state[name])
+        self.t = int(state["t"])
 
 
-_METHODS = {"l-bfgs-b": lbfgsb, "l-bfgs": lbfgs, "adam": adam}
+class TwoLoop(Method):
+    """L-BFGS as the book has it (Nocedal & Wright 2006, algorithms 7.4 and 7.5): to be read, and what l-bfgs is
+    tested against. The step is halved until the loss falls enough (Armijo's condition).
+
+    history    pairs (s, y) kept
+    tolerance  stop when the loss falls by no more than this part of it
+    """
+
+    name = "L-BFGS"
+
+    def __init__(self, image, *, history=10, tolerance=0.0):
+        self.x, self.history, self.tolerance = image.copy(), history, tolerance
+        self.pairs, self.loss, self.g = [], None, None
+
+    def step(self, evaluate):
+        if self.g is None:
+            result = evaluate(self.x)
+            self.loss, self.g = result.loss, result.gradient
+        direction = -two_loop(self.g, self.pairs)
+        slope = inner(direction, self.g)
+        if not slope < 0:
+            raise Ended("converged", "the gradient is zero" if slope == 0 else "the gradient is not finite")
+        first = FIRST_STEP * (self.x.size / -slope) ** 0.5 if not self.pairs else 1.0
+        for t in (first * 0.5**k for k in range(20)):
+            x = self.x + t * direction
+            result = evaluate(x, fresh=t == first)
+            if result.loss <= self.loss + 1e-4 * t * slope:
+                break
+        else:
+            raise Ended("converged", "no lower loss along the direction")
+        s, y = x - self.x, result.gradient - self.g
+        if inner(s, y) > 0:  # else the next matrix would not be positive definite
+            self.pairs = [*self.pairs, (s, y)][-self.history :]
+        fell = self.loss - result.loss
+        self.x, self.loss, self.g = x, result.loss, result.gradient
+        if fell <= self.tolerance * abs(self.loss) and self.tolerance:
+            raise Ended("converged", "the loss no longer falls")
+
+    def state(self):
+        found = {"history": np.int64(self.history), "x": to_numpy(self.x)}
+        if self.g is None:
+            return found
+        pairs = {f"{k}{i}": to_numpy(v) for i, pair in enumerate(self.pairs) for k, v in zip("sy", pair)}
+        return {**found, "g": to_numpy(self.g), "loss": np.float64(self.loss), **pairs}
+
+    def restore(self, state):
+        check_option("history", int(state["history"]), self.history)
+        check_state("x", state["x"], self.x)
+        asarray = get_xp(self.x).asarray
+        self.x = asarray(state["x"])
+        if "g" in state:
+            self.g, self.loss = asarray(state["g"]), float(state["loss"])
+            count = sum(name.startswith("s") for name in state)
+            self.pairs = [(asarray(state[f"s{i}"]), asarray(state[f"y{i}"])) for i in range(count)]
+
+
+def two_loop(g, pairs):
+    """H g by the two-loop recursion, H the inverse Hessian that the pairs [(s, y), …] make, the oldest first.
+
+    Nocedal & Wright 2006, algorithm 7.4. H₀ is the largest sᵀy / yᵀy of the pairs; without pairs it is 1.
+    """
+    q, alphas = g.copy(), []
+    for s, y in reversed(pairs):
+        alphas.append(inner(s, q) / inner(s, y))
+        q -= alphas[-1] * y
+    r = q * max((inner(s, y) / inner(y, y) for s, y in pairs), default=1.0)
+    for s, y in pairs:
+        r += (alphas.pop() - inner(y, r) / inner(s, y)) * s
+    return r
+
+
+def inner(a, b):
+    """⟨a, b⟩ as a float, added up in double precision."""
+    return float((a * b).sum(dtype=get_xp(a).float64))
+
+
+METHODS = {"l-bfgs-b": LBFGSB, "l-bfgs": LimitedMemoryBFGS, "two-loop": TwoLoop, "adam": Adam}

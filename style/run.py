@@ -4,71 +4,148 @@ Exit code 0: done; 2: an option or name that cannot be used; 1: a file or device
 finite; 130, 143 or 129: Ctrl-C, SIGTERM or SIGHUP, with the best picture so far written.
 """
 
-import argparse
 import dataclasses
+import math
 import os
 import sys
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import weights
 from minivgg.backend import BackendError
-from minivgg.program import Signals, ready
+from minivgg.program import FAILURE, USAGE, end, fail, ready, say
 
+from .job import Job
 from .large.plan import MemoryBudgetError
+from .options import Parser, SettingsError, check_value, option
 from .pictures import images, saving
-from .report import FAILURE, Report, fail, names_on_the_way
-from .settings import Settings, SettingsError, presets, settings_from
-from .transfer import Job
+from .provenance import version
+from .report import Console, Log, Pictures, names_on_the_way, warn
+from .settings import Settings, presets, settings_from
 
-USAGE = 2
+NAME = "style.run"
+INTERRUPTED = "interrupted before the first evaluation was done: nothing was written"
+CODES = {SettingsError: USAGE} | dict.fromkeys(
+    (images.ImageError, weights.WeightsError, BackendError, MemoryBudgetError), FAILURE
+)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Options of the command line alone: what is read, written and printed."""
+
+    # fmt: off
+    output: str | None = option(None, "path", "files", "png, jpg, webp or tif (default CONTENT-STYLE.png, numbered)", "FILE", alias="o")
+    overwrite: bool = option(False, "switch", "files", "replace files that exist")
+    preset: str | None = option(None, "text", "files", f"a recipe: {', '.join(presets())}", "NAME", shown=True)
+    save_every: int | None = option(None, "whole", "files", "save a picture every N evaluations", "N", low=1, shown=True)
+    log: str | None = option(None, "path", "files", "a new file: one JSON object a line for each evaluation", "FILE", shown=True)
+    quiet: bool = option(False, "switch", "files", "print errors only")
+    # fmt: on
+
+    def __post_init__(self):
+        for f in dataclasses.fields(self):
+            check_value(f.name, f.metadata["option"], getattr(self, f.name), f.default)
+        if self.output == "":
+            raise SettingsError("-o '': expected a file name", "output")
 
 
 def main(argv=None):
     """Run the command line; returns the exit code."""
     ready()
     args = parser().parse_args(argv)
-    with Signals() as signals:
+
+    def work(signals):
         try:
             return run(args, signals)
-        except SettingsError as e:
-            return fail(e, USAGE)
-        except (images.ImageError, weights.WeightsError, BackendError, MemoryBudgetError) as e:
-            return fail(e, FAILURE)
-        except MemoryError:
-            return fail("out of memory; use a smaller --size or lighter --weights", FAILURE)
-        except OSError as e:
-            return fail(e, FAILURE)
-        except KeyboardInterrupt:
-            return fail("interrupted before the first evaluation was done: nothing was written", signals.code)
+        except SettingsError as error:
+            return fail(NAME, error.on_command_line, USAGE)
+
+    return end(NAME, work, CODES, interrupted=lambda: INTERRUPTED)
 
 
 def run(args, signals):
-    """Check, announce, optimise, write."""
-    if args.output == "":
-        raise SettingsError("-o '': expected a file name")
-    output = free_name(args.content, args.style) if args.output is None else Path(args.output)
+    """Check, optimise, write."""
+    files = Files(**given(args, Files))
+    output = free_name(args.content, args.style) if files.output is None else Path(files.output)
     try:
-        saving.check_output(output, args.overwrite)
-    except images.ImageError as e:
-        return fail(e, USAGE)
+        saving.check_output(output, files.overwrite)
+    except images.ImageError as error:
+        return fail(NAME, error, USAGE)
     check_log(args, output)
     content, style = sized(args.content, args.size), sized(args.style, args.style_size or args.size)
-    job = Job(content, style, settings(args))
-    saving.check_output(output, args.overwrite, size_hw=job.size)
+    job = Job(content, style, settings_from(files.preset, **given(args, Settings)))
+    saving.check_output(output, files.overwrite, size_hw=job.size)
     check_on_the_way(job, output, args)
-    report = Report(job, output, args, signals)
-    report.announce()
+    console = None if files.quiet else Console(output)
+    tell = warn if console is None else console.warn
+    log = Log(files.log, files.overwrite, tell)
+    pictures = Pictures(output, files.save_every, files.overwrite, tell)
     try:
-        result = job.run(report, report.stage_done)
+        result = job.run(*([console] if console else []), log, pictures)
     finally:
-        report.close()
-    return report.finish(result)
+        log.close()
+        if console is not None:
+            console.close()
+    return finish(result, output, files, signals)
+
+
+def finish(result, output, files, signals):
+    """Write the picture and say how it ended; returns the exit code."""
+    outcome = result.outcome
+    if not math.isfinite(outcome.loss):
+        if outcome.status == "interrupted":
+            return fail(NAME, INTERRUPTED, signals.code)
+        return fail(NAME, f"{outcome.message}: nothing was written; check the weights and the factors", FAILURE)
+    interrupted = outcome.status == "interrupted"
+    try:
+        written = write(result, output, files.overwrite)
+    except KeyboardInterrupt:  # all the work is in this picture
+        interrupted, written = True, write(result, output, files.overwrite)
+    if written is None:
+        return FAILURE
+    if not files.quiet:
+        say(f"wrote    {written}")
+    if outcome.status == "non-finite":
+        hint = "the best picture so far was kept; use a smaller --learning-rate or other weights"
+        return fail(NAME, f"{outcome.message}: {hint}", FAILURE)
+    if interrupted:
+        return fail(NAME, f"{outcome.message}: {written} is the best picture so far", signals.code)
+    return 0
+
+
+def write(result, output, overwrite):
+    """Save; returns where, or None where that failed and the picture went to the folder for temporary files.
+
+    A name that another program has taken meanwhile is left alone: the picture gets the next number.
+    """
+    name, number = output, 1
+    while True:
+        try:
+            result.save(name, replace=overwrite)
+            return name
+        except saving.OutputExistsError as error:
+            number += 1
+            name = output.with_stem(f"{output.stem}-{number}")
+            warn(f"{error}; the picture goes to {name}")
+        except images.ImageError as error:
+            refuge = Path(tempfile.gettempdir()) / f"minivgg-style-{os.getpid()}.png"
+            result.save(refuge)
+            fail(NAME, f"{error}; the picture is in {refuge}", FAILURE)
+            return None
+
+
+def given(args, cls):
+    """{name: value} of the options of a dataclass that were given."""
+    names = [f.name for f in dataclasses.fields(cls)]
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
 def inputs(args):
     """(what, path) of each file that is read, as it was typed."""
-    given = {"content": args.content, "style": args.style, "--init": args.init, "--weights": args.weights}
-    return [(what, path) for what, path in given.items() if path is not None and os.path.isfile(path)]
+    found = {"content": args.content, "style": args.style, "--init": args.init, "--weights": args.weights}
+    return [(what, path) for what, path in found.items() if path is not None and os.path.isfile(path)]
 
 
 def check_log(args, output):
@@ -77,7 +154,7 @@ def check_log(args, output):
         return
     for what, path in (*inputs(args), ("output", output)):
         if os.path.realpath(args.log) == os.path.realpath(path):
-            raise SettingsError(f"--log {args.log}: is the {what} file as well; give another name")
+            raise SettingsError(f"--log {args.log}: is the {what} file as well; give another name", "log")
 
 
 def check_on_the_way(job, output, args):
@@ -89,12 +166,6 @@ def check_on_the_way(job, output, args):
             raise SettingsError(f"{name}: would be written on the way, and is the {what} file; give another -o")
         if os.path.lexists(name) and not args.overwrite:
             raise SettingsError(f"{name}: would be written on the way, and exists; give another -o, or --overwrite")
-
-
-def settings(args):
-    """Settings from the options that were given; what was not given is the preset's or the default."""
-    names = {f.name for f in dataclasses.fields(Settings)}
-    return settings_from(args.preset, **{k: v for k, v in vars(args).items() if k in names})
 
 
 def sized(spec, size):
@@ -113,64 +184,26 @@ def free_name(content, style):
 
 
 def parser():
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m style.run",
+        usage="python -m style.run [CONTENT [STYLE]] [options]",
         description="Paint CONTENT in the manner of STYLE. Without arguments: our own sample pictures.",
-        epilog="Presets: " + "; ".join(f"{name} ({p['source']})" for name, p in presets().items()),
+        epilog="presets:\n" + "\n".join(f"  {name:<14} {p['source']}" for name, p in presets().items()),
     )
-    d = Settings()
-    p.add_argument("content", nargs="?", default="sample:scene", help="a picture, or sample:scene (default)")
-    p.add_argument("style", nargs="?", default="sample:strokes", help="a picture, or sample:strokes, sample:mosaic")
-    p.add_argument("-o", "--output", metavar="FILE", help="png, jpg, webp or tif (default CONTENT-STYLE.png, numbered)")
-    p.add_argument("--overwrite", action="store_true", help="replace files that exist")
-    p.add_argument("--preset", metavar="NAME", help=f"a published recipe: {', '.join(presets())}")
-    p.add_argument("--weights", metavar="W", help="vgg19, vgg16, mini, or a file (default: the best that is there)")
-    p.add_argument("--size", type=int, metavar="N", help="longest side in pixels (default 512, or the picture's own)")
-    p.add_argument("--side", metavar="S", help="what --size and --style-size measure: longest (default) or shortest")
-    p.add_argument("--style-size", type=int, metavar="N", help="the same for the style picture (default: as --size)")
-    p.add_argument("--scales", metavar="S", help="coarse to fine: auto (default), a number, or sizes 256:300,512")
     p.add_argument(
-        "--iterations",
-        type=int,
-        metavar="N",
-        help=f"evaluations; at each finer scale half (default {d.iterations})",
+        "content", nargs="?", metavar="CONTENT", default="sample:scene", help="a picture, or sample:scene (default)"
     )
-    p.add_argument("--optimizer", metavar="O", help="l-bfgs-b (SciPy's, default; also lbfgs), l-bfgs or adam")
-    p.add_argument("--history", type=int, metavar="N", help=f"L-BFGS: pairs kept (default {d.history})")
-    p.add_argument("--precondition", type=float, metavar="A", help="l-bfgs: 0.5 weighs the spectrum (default 0: off)")
-    p.add_argument("--lag", type=int, metavar="N", help="terms that hardly bend: exact once in N (default 1)")
-    p.add_argument("--tolerance", type=float, metavar="T", help="L-BFGS-B: relative decrease to stop at (default 0)")
-    p.add_argument("--learning-rate", type=float, metavar="R", help=f"Adam: grey levels (default {d.learning_rate:g})")
-    p.add_argument("--bounds", action="store_true", default=None, help="keep pixels within 0..255 while optimising")
-    p.add_argument("--init", metavar="I", help="content (default), style, noise, blend, or a picture")
-    p.add_argument("--noise-level", type=float, metavar="X", help=f"grey levels (default {d.noise_level:g})")
-    p.add_argument("--noise-ratio", type=float, metavar="X", help=f"blend: share of noise (default {d.noise_ratio:g})")
-    p.add_argument("--seed", type=int, metavar="N", help=f"of the noise (default {d.seed})")
-    p.add_argument("--content-weight", type=float, metavar="X", help=f"default {d.content_weight:g}")
-    p.add_argument("--style-weight", type=float, metavar="X", help=f"default {d.style_weight:g}")
-    p.add_argument("--tv-weight", type=float, metavar="X", help=f"total variation (default {d.tv_weight:g})")
     p.add_argument(
-        "--tv-beta", type=float, metavar="X", help="its exponent: 2 squared (default), 1 absolute, or between"
+        "style",
+        nargs="?",
+        metavar="STYLE",
+        default="sample:strokes",
+        help="a picture, or sample:strokes, sample:mosaic",
     )
-    p.add_argument("--content-layers", metavar="L", help="such as relu4_2 or conv4_2:0.5,relu3_1:1")
-    p.add_argument("--style-layers", metavar="L", help="such as relu1_1:0.5,relu2_1:1")
-    p.add_argument("--pooling", metavar="P", help="max (default) or avg")
-    p.add_argument("--resample", metavar="R", help="auto (default) or bilinear")
-    p.add_argument("--kernels", metavar="K", help="fast (default) or textbook")
-    p.add_argument("--device", metavar="D", help="auto (default), cpu, gpu or gpu:N")
-    p.add_argument("--memory", metavar="M", help="a budget such as 2GB: tiles where needed (default: what is free)")
-    p.add_argument("--precision", metavar="P", help="on a GPU: float32 (default), tf32 or float16")
-    p.add_argument("--save-every", type=positive, metavar="N", help="save a picture every N evaluations")
-    p.add_argument("--log", metavar="FILE", help="a new file: one JSON object a line for each evaluation")
-    p.add_argument("--quiet", action="store_true", help="print errors only")
+    p.add_argument("--version", action="version", version=f"minivgg-style {version('minivgg-style')}")
+    p.add_options(Files)
+    p.add_options(Settings)
     return p
-
-
-def positive(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value}: expected 1 or more")
-    return value
 
 
 if __name__ == "__main__":

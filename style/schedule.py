@@ -3,16 +3,17 @@
 A network sees about 100 to 200 pixels at once, whatever the picture's size: optimised at 2000 pixels alone, a picture
 gets small strokes and keeps its large shapes. Optimised small first and enlarged, it keeps the small one's composition
 and gains detail (Gatys et al. 2017, section 5). What is enlarged is the change from the content, which is added to the
-content at the finer size: its own detail need not be found again (transfer.py). Losses are means (losses.py), so the
+content at the finer size: its own detail need not be found again (job.py). Losses are means (losses.py), so the
 factors hold at every size.
 """
 
 from dataclasses import dataclass
 
-from minivgg.backend import is_number
+from minivgg.threads import is_number
 
+from .options import SettingsError
 from .pictures import images
-from .settings import DEFAULT_SIZE, SettingsError
+from .settings import DEFAULT_SIZE
 
 COARSEST = 400  # automatic: no scale is added below a longest side of this many pixels
 SMALLEST = 16
@@ -24,7 +25,7 @@ class Stage:
 
     size: tuple
     style_size: tuple
-    iterations: int
+    evaluations: int
 
 
 def stages(settings, content_hw, style_hw):
@@ -34,7 +35,7 @@ def stages(settings, content_hw, style_hw):
 
     settings.scales is "auto" (halved until the longest side is at most COARSEST), a number of scales, each twice the
     one before, or "256:300,512" with sizes as --size measures them and evaluations after a colon. Where evaluations
-    are not given, the coarsest has settings.iterations and each finer one half as many.
+    are not given, the coarsest has settings.evaluations and each finer one half as many.
     """
     s = settings
     given = _sizes(s.scales)
@@ -43,9 +44,9 @@ def stages(settings, content_hw, style_hw):
     final = fitted(size, content_hw, s.side)
     style_final = fitted(s.style_size or size or measure(final), style_hw, s.side)
     found = []
-    for position, (ratio, iterations) in enumerate(_ratios(s.scales, given, size, final)):
+    for position, (ratio, evaluations) in enumerate(_ratios(s.scales, given, size, final)):
         hw, style_hw = (tuple(max(1, round(v * ratio)) for v in whole) for whole in (final, style_final))
-        found.append(Stage(hw, style_hw, iterations or max(1, s.iterations >> position)))
+        found.append(Stage(hw, style_hw, evaluations or max(1, s.evaluations >> position)))
     return tuple(found)
 
 
@@ -61,10 +62,10 @@ def _sizes(scales):
         return None
     sizes = []
     for part in scales.split(","):
-        size, colon, iterations = part.strip().partition(":")
-        if not is_number(size) or int(size) < SMALLEST or (colon and not (is_number(iterations) and int(iterations))):
+        size, colon, evaluations = part.strip().partition(":")
+        if not is_number(size) or int(size) < SMALLEST or (colon and not (is_number(evaluations) and int(evaluations))):
             raise SettingsError(f"--scales {scales}: {part!r} is neither a size nor size:evaluations")
-        sizes.append((int(size), int(iterations) if colon else None))
+        sizes.append((int(size), int(evaluations) if colon else None))
     return sizes
 
 
@@ -74,7 +75,7 @@ def _ratios(scales, given, size, final):
         in_order = [v for v, _ in given] == sorted({v for v, _ in given})
         if not in_order or given[-1][0] != size:
             raise SettingsError(f"--scales {scales}: expected growing sizes that end with the picture's, {size}")
-        return [(v / size, iterations) for v, iterations in given]
+        return [(v / size, evaluations) for v, evaluations in given]
     if scales == "auto":
         count = 1
         while max(final) / 2 ** (count - 1) > COARSEST:

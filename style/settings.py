@@ -1,155 +1,117 @@
-"""Every option of a style transfer with its default, in one place: the command line and the library read this one."""
+"""Every option of a style transfer, a line each: the command line and the library read this one place."""
 
 import dataclasses
-import difflib
 import math
-import numbers
 import os
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from .large.plan import parse_memory
+from minivgg.program import suggest
+from minivgg.threads import is_number
+
 from .optimize import METHODS
+from .options import SettingsError, check_value, flag, option, options_of, plain
+from .statistics import STYLE_LOSSES
+from .units import parse_memory
 
 INITS = ("content", "style", "noise", "blend")
-SIDES = ("longest", "shortest")
 OPTIMIZER_ALIASES = {"lbfgs": "l-bfgs-b", "lbfgsb": "l-bfgs-b", "lbfgs-b": "l-bfgs-b"}
 DEFAULT_SIZE = 512
-MAX_SIZE = 65500
+MIN_SIZE, MAX_SIZE = 16, 65500  # pixels: below it nothing is left at relu5_1; the largest side that JPEG can store
+STYLE_LAYERS = tuple(f"relu{block}_1" for block in range(1, 6))
 
-
-TYPES = {  # of options, by the type of the default or by name
-    int: (numbers.Integral,),
-    float: (numbers.Real,),
-    str: (str,),
-    bool: (bool,),
-    "size": (numbers.Integral,),
-    "style_size": (numbers.Integral,),
-    "scales": (str, numbers.Integral),
-    "memory": (str, numbers.Integral),
-    "weights": (str, os.PathLike),
-    "adam_betas": (tuple, list),
-    "init": (object,),
-    "content_layers": (str, dict, list, tuple, set),
-    "style_layers": (str, dict, list, tuple, set),
-}
-
-
-class SettingsError(ValueError):
-    """An option that cannot be used; the message names it, what was found and what is expected."""
+SIZE, LOSS, START, RUN, EXPERT = "size", "the loss", "the start", "the run", "for experts"  # headings of --help
+ADAM = ("--optimizer adam", lambda s: s.optimizer == "adam")
+QUASI_NEWTON = ("--optimizer l-bfgs-b, l-bfgs or two-loop", lambda s: s.optimizer != "adam")
+OWN_LBFGS = ("--optimizer l-bfgs and without --bounds", lambda s: s.optimizer == "l-bfgs" and not s.bounds)
+NOISE = ("--init noise or blend", lambda s: s.init in ("noise", "blend") if isinstance(s.init, str) else False)
+BLEND = ("--init blend", lambda s: s.init == "blend" if isinstance(s.init, str) else False)
+TV = ("--tv-weight above 0", lambda s: s.tv_weight > 0)
+NOT_SCIPY = ("--optimizer l-bfgs or adam; SciPy's asks for one loss throughout", lambda s: s.optimizer != "l-bfgs-b")
+NO_OWN_COUNTS = (
+    "sizes without evaluations of their own (--scales)",
+    lambda s: not all(is_number(part.partition(":")[2].strip()) for part in str(s.scales).split(",")),
+)
 
 
 @dataclass(frozen=True)
 class Settings:
     """Options of one transfer. Layer weights are {layer: factor}; a layer's factor in the loss is weight · factor."""
 
-    weights: str | None = None  # a name, a file, or None for the best that is there
-    size: int | None = None  # pixels of `side`; None: 512, or the content's own size where that is smaller
-    side: str = "longest"
-    style_size: int | None = None  # None: as `size`
-    scales: str | int = "auto"  # coarse to fine: "auto", how many, or sizes "256:300,512" (schedule.py)
-    iterations: int = 120  # evaluations of loss and gradient; at finer scales half as many each
-    optimizer: str = "l-bfgs-b"
-    history: int = 10  # L-BFGS: pairs kept
-    tolerance: float = 0.0  # L-BFGS-B: relative decrease at which to stop (SciPy's ftol); 0: never
-    precondition: float = 0.0  # l-bfgs: α of precondition.Spectrum, 0 off; about 0.5 was fastest (benchmarks/README.md)
-    lag: int = 1  # terms that hardly bend: exact once in so many evaluations at most, expanded between (lagged.py)
-    learning_rate: float = 10.0  # Adam: grey levels
-    adam_betas: tuple = (0.9, 0.999)
-    adam_eps: float = 1e-8
-    bounds: bool = False  # keep pixels within 0..255 while optimising
-    init: str = "content"  # content, style, noise, blend, or a file
-    noise_level: float = 20.0  # grey levels to both sides of the average colour
-    noise_ratio: float = 0.6  # blend: share of the noise, the rest is content
-    seed: int = 0
-    content_weight: float = 1.0
-    style_weight: float = 1000.0
-    tv_weight: float = 0.0
-    tv_beta: float = 2.0
-    content_layers: dict = field(default_factory=lambda: {"relu4_2": 1.0})
-    style_layers: dict = field(default_factory=lambda: dict.fromkeys((f"relu{i}_1" for i in range(1, 6)), 1.0))
-    pooling: str = "max"
-    resample: str = "auto"  # of the pictures: auto (Lanczos down, bicubic up) or bilinear
-    kernels: str = "fast"
-    precision: str = "float32"  # on a GPU also tf32 or float16 (storage); the processor has float32 only
-    device: str = "auto"
-    memory: str | int | None = None  # "2GB", bytes, or None: what is free, less a margin
+    # fmt: off
+    size: int | None = option(None, "whole", SIZE, "longest side in pixels (default 512, or the picture's own where that is smaller)", "N", low=MIN_SIZE, high=MAX_SIZE, shown=True)
+    side: str = option("longest", "text", SIZE, "what --size and --style-size measure: longest (default) or shortest", "S", choices=("longest", "shortest"))
+    style_size: int | None = option(None, "whole", SIZE, "the same for the style picture (default: as --size); larger: coarser strokes", "N", low=MIN_SIZE, high=MAX_SIZE, shown=True)
+    scales: str | int = option("auto", "text or whole", SIZE, "coarse to fine: auto (default), how many, or sizes with evaluations 256:300,512", "S", shown=True)
+    resample: str = option("auto", "text", SIZE, "how pictures are resized: auto (default: Lanczos down, bicubic up) or bilinear", "R", choices=("auto", "bilinear"))
+
+    content_weight: float = option(1.0, "number", LOSS, "factor of the content loss (default 1)", low=0)
+    style_weight: float = option(1000.0, "number", LOSS, "factor of the style loss (default 1000; 100 keeps faces)", low=0, shown=True)
+    tv_weight: float = option(0.0, "number", LOSS, "factor of total variation (default 0)", low=0)
+    content_layers: dict = option({"relu4_2": 1.0}, "layers", LOSS, "such as relu4_2 or conv4_2:0.5,relu3_1:1; none", "L")
+    style_layers: dict = option(dict.fromkeys(STYLE_LAYERS, 1.0), "layers", LOSS, "such as relu1_1:0.5,relu2_1:1; none", "L")
+    style_loss: dict = option({"gram": 1.0}, "layers", LOSS, f"what of the style's features is compared: {', '.join(STYLE_LOSSES)}, or several with weights, gram,moments:0.5", "S")
+    tv_beta: float = option(2.0, "number", LOSS, "exponent of total variation: 1 absolute, 2 squared (default), up to 4", low=1, high=4, needs=TV)
+    pooling: str = option("max", "text", LOSS, "max (default, as trained) or avg (as the paper prefers: calmer)", "P", choices=("max", "avg"), shown=True)
+
+    init: object = option("content", "picture", START, "content (default), style, noise, blend, or a picture", "I", shown=True)
+    noise_level: float = option(20.0, "number", START, "grey levels to both sides of the average colour (default 20)", low=0, high=255, needs=NOISE)
+    noise_ratio: float = option(0.6, "number", START, "blend: share of noise, the rest is content (default 0.6)", low=0, high=1, needs=BLEND)
+    seed: int = option(0, "whole", START, "of the noise (default 0)", "N", low=0, high=2**63)
+
+    weights: str | None = option(None, "path", RUN, "vgg19, vgg16, mini, or a file (default: the best that is there)", "W", shown=True)
+    evaluations: int = option(120, "whole", RUN, "evaluations of loss and gradient; at each finer scale half as many (default 120)", "N", low=1, high=10**9, needs=NO_OWN_COUNTS, alias="iterations", shown=True)
+    optimizer: str = option("l-bfgs-b", "text", RUN, "l-bfgs-b (SciPy's, default; also lbfgs), l-bfgs (ours), two-loop (ours, as in the book) or adam", "O", choices=tuple(METHODS))
+    learning_rate: float = option(10.0, "number", RUN, "Adam: grey levels (default 10)", "R", above=0, needs=ADAM)
+    bounds: bool = option(False, "switch", RUN, "keep pixels within 0..255 while optimising")
+    memory: str | int | None = option(None, "text or whole", RUN, "a budget such as 2GB: larger pictures are computed in tiles (default: what is free)", "M", shown=True)
+    device: str = option("auto", "text", RUN, "auto (default), cpu, gpu or gpu:N", "D")
+
+    history: int = option(10, "whole", EXPERT, "L-BFGS: pairs kept (default 10)", "N", low=1, high=1000, needs=QUASI_NEWTON)
+    tolerance: float = option(0.0, "number", EXPERT, "L-BFGS: relative decrease of the loss to stop at (default 0: never)", "T", low=0, high=1, needs=QUASI_NEWTON)
+    precondition: float = option(0.0, "number", EXPERT, "l-bfgs: exponent of the weights of the picture's spectrum; 0.45 was fastest (default 0: off)", "A", low=0, high=2)
+    lag: int = option(1, "whole", EXPERT, "terms of low curvature: at most this many evaluations between two exact ones (default 1: all exact)", "N", low=1, high=1000)
+    adam_betas: tuple = option((0.9, 0.999), "pair", EXPERT, "Adam: decay of the two moments (default 0.9,0.999)", "B1,B2", needs=ADAM)
+    adam_eps: float = option(1e-8, "number", EXPERT, "Adam: added to the root of the second moment (default 1e-8)", above=0, needs=ADAM)
+    kernels: str = option("fast", "text", EXPERT, "fast (default) or textbook: the lines of layers.py and losses.py themselves", "K", choices=("fast", "textbook"))
+    precision: str = option("float32", "text", EXPERT, "on a GPU: float32 (default), tf32 or float16", "P", choices=("float32", "tf32", "float16"))
+    # fmt: on
 
     def __post_init__(self):
-        self._check_types()
-        object.__setattr__(self, "optimizer", OPTIMIZER_ALIASES.get(self.optimizer, self.optimizer))
-        object.__setattr__(self, "adam_betas", tuple(self.adam_betas))
-        for name in ("content_layers", "style_layers"):
-            object.__setattr__(self, name, parse_layers(name, getattr(self, name)))
-        self._check_choices()
-        self._check_numbers()
-        factors = [self.content_weight * v for v in self.content_layers.values()]
-        factors += [self.style_weight * v for v in self.style_layers.values()]
-        if not any((*factors, self.tv_weight)):
-            raise SettingsError("nothing to optimise: no content, no style and no total variation, or all of weight 0")
-
-    def _check_types(self):
+        change = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731  the class is frozen
+        if isinstance(self.optimizer, str):
+            change("optimizer", OPTIMIZER_ALIASES.get(self.optimizer, self.optimizer))
         for f in dataclasses.fields(self):
-            expected, value = TYPES.get(f.name) or TYPES[type(f.default)], getattr(self, f.name)
-            plain_number = isinstance(value, numbers.Number) and not isinstance(value, bool)
-            fits = isinstance(value, expected) and (bool in expected or plain_number or not isinstance(value, bool))
-            if not fits and not (value is None and f.default is None):
-                names = " or ".join(t.__name__.lower() for t in expected)
-                raise SettingsError(f"{_flag(f.name)} {value!r}: expected {names}, found {type(value).__name__}")
-        if len(self.adam_betas) != 2 or not all(isinstance(b, numbers.Real) and 0 <= b < 1 for b in self.adam_betas):
-            raise SettingsError(f"--adam-betas {self.adam_betas!r}: expected two numbers from 0 to below 1")
-
-    def _check_choices(self):
-        choices = {
-            "side": SIDES,
-            "optimizer": METHODS,
-            "pooling": ("max", "avg"),
-            "resample": ("auto", "bilinear"),
-            "kernels": ("fast", "textbook"),
-            "precision": ("float32", "tf32", "float16"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise SettingsError(f"{_flag(name)} {getattr(self, name)!r}: use {' or '.join(allowed)}")
-
-    def _check_numbers(self):
-        limits = {
-            "size": (16, MAX_SIZE),
-            "style_size": (16, MAX_SIZE),
-            "iterations": (1, 10**9),
-            "history": (1, 1000),
-            "seed": (0, 2**63),
-            "tolerance": (0, 1),
-            "precondition": (0, 2),
-            "lag": (1, 1000),
-            "noise_level": (0, 255),
-            "noise_ratio": (0, 1),
-            "content_weight": (0, math.inf),
-            "style_weight": (0, math.inf),
-            "tv_weight": (0, math.inf),
-        }
-        for name, (low, high) in limits.items():
+            default = None if f.default is dataclasses.MISSING else f.default
+            check_value(f.name, f.metadata["option"], getattr(self, f.name), default)
+        for name, opt in options_of(Settings).items():
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise SettingsError(f"{_flag(name)} {value}: expected {low} to {high}")
-            if value is not None and math.isinf(value):
-                raise SettingsError(f"{_flag(name)} {value}: expected a finite number")
-        for name in ("learning_rate", "adam_eps"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise SettingsError(f"{_flag(name)} {getattr(self, name)}: expected more than 0")
+            change(name, parse_layers(name, value) if opt.kind == "layers" else plain(opt.kind, value))
+        self._check_together()
+
+    def _check_together(self):
+        for name in self.style_loss:
+            if name not in STYLE_LOSSES:
+                known = ", ".join(STYLE_LOSSES)
+                raise SettingsError(f"--style-loss {name!r}: use {known}{suggest(name, STYLE_LOSSES)}", "style_loss")
         if self.memory is not None:
             try:
                 parse_memory(self.memory)
             except ValueError as e:
-                raise SettingsError(f"--memory: {e}") from None
-        if self.precondition and (self.optimizer != "l-bfgs" or self.bounds):
-            raise SettingsError("--precondition: works with --optimizer l-bfgs and without --bounds")
-        if self.lag > 1 and self.optimizer == "l-bfgs-b":
-            raise SettingsError("--lag: works with --optimizer l-bfgs or adam; SciPy's asks for one loss throughout")
-        if not 1 <= self.tv_beta <= 4:
-            raise SettingsError(f"--tv-beta {self.tv_beta}: expected 1 to 4")
+                raise SettingsError(f"--memory: {e}", "memory") from None
+        for name, on, (words, works) in (
+            ("precondition", self.precondition > 0, OWN_LBFGS),
+            ("lag", self.lag > 1, NOT_SCIPY),
+            ("bounds", self.bounds, ("--optimizer l-bfgs-b, l-bfgs or adam", lambda s: s.optimizer != "two-loop")),
+        ):
+            if on and not works(self):
+                raise SettingsError(f"{flag(name)}: works with {words}", name)
+        factors = [self.content_weight * v for v in self.content_layers.values()]
+        factors += [self.style_weight * v for v in self.style_layers.values() if any(self.style_loss.values())]
+        if not any((*factors, self.tv_weight)):
+            raise SettingsError("nothing to optimise: no content, no style and no total variation, or all of weight 0")
 
     def to_dict(self):
         """Plain values, as they are stored with the picture; a start that is a picture by that word alone."""
@@ -160,89 +122,83 @@ class Settings:
 def settings_from(preset=None, **options):
     """Settings of a preset (or the defaults) with `options` on top; options that are None count as not given.
 
+    All options of a record (Settings.to_dict, a picture's metadata) give the settings that it was made of.
+
     A size that is given is that of the longest side unless `side` is given too, whatever the preset measures, and a
-    preset's own list of sizes gives way to it.
+    preset's own list of sizes gives way to it. Raises SettingsError.
     """
+    known = options_of(Settings)
+    names = {opt.alias: name for name, opt in known.items() if opt.alias}
+    options = {names.get(k, k): v for k, v in options.items()}
+    record = options.keys() >= known.keys()  # every option was given: none of them is a wish
     options = {k: v for k, v in options.items() if v is not None}
-    known = {f.name for f in dataclasses.fields(Settings)}
     for name in options:
         if name not in known:
-            raise SettingsError(f"unknown option {name!r}{_suggest(name, known)}")
+            raise SettingsError(f"unknown option {name!r}{suggest(name, known)}")
     values = {}
     if preset is not None:
         if preset not in presets():
             raise SettingsError(
-                f"--preset {preset!r} is not known{_suggest(preset, presets())}: {', '.join(presets())}"
+                f"--preset {preset!r} is not known{suggest(preset, presets())}: {', '.join(presets())}", "preset"
             )
-        values = {k: v for k, v in presets()[preset].items() if k != "source"}
+        values = dict(presets()[preset])
+        del values["source"]
     if "size" in options:
         values.pop("side", None)
         if "," in str(values.get("scales")):  # a preset's list of sizes ends with its own size
             values.pop("scales")
     try:
         settings = Settings(**{**values, **options})
-        _refuse_idle(settings, options)
+        if not record:
+            refuse_idle(settings, options)
         return settings
     except SettingsError as e:
-        for name in values.keys() - options.keys():  # what the user did not type
-            if str(e).startswith(f"{_flag(name)}:"):
-                raise SettingsError(f"{e} (--preset {preset} sets {values[name]})") from None
+        if e.option in values.keys() - options.keys():  # what the user did not type
+            said = f"{e.on_command_line} (--preset {preset} sets {values[e.option]})"
+            raise SettingsError(said, e.option) from None
         raise
 
 
-def _refuse_idle(s, given):
+def refuse_idle(settings, given):
     """Refuse what was asked for and would do nothing."""
-    init = s.init if isinstance(s.init, str) else "a picture"
-    own_iterations = all(":" in part for part in str(s.scales).split(","))
-    needs = {
-        "learning_rate": (s.optimizer == "adam", "--optimizer adam"),
-        "adam_betas": (s.optimizer == "adam", "--optimizer adam"),
-        "adam_eps": (s.optimizer == "adam", "--optimizer adam"),
-        "history": (s.optimizer != "adam", "--optimizer l-bfgs-b or l-bfgs"),
-        "tolerance": (s.optimizer != "adam", "--optimizer l-bfgs-b or l-bfgs"),
-        "noise_level": (init in ("noise", "blend"), "--init noise or blend"),
-        "noise_ratio": (init == "blend", "--init blend"),
-        "tv_beta": (s.tv_weight > 0, "--tv-weight above 0"),
-        "iterations": (not own_iterations, f"sizes without evaluations of their own, unlike --scales {s.scales}"),
-    }
-    for name, (works, what) in needs.items():
-        if name in given and not works:
-            raise SettingsError(f"{_flag(name)}: works with {what}")
+    for name in given:
+        needs = options_of(Settings)[name].needs
+        if needs is not None and not needs[1](settings):
+            raise SettingsError(f"{flag(name)}: works with {needs[0]}", name)
 
 
 @cache
 def presets():
-    """{name: options} from presets.toml."""
+    """{name: options} from presets.toml. `extends` names a preset whose options come first, but for those in `without`."""
     with open(Path(__file__).with_name("presets.toml"), "rb") as f:
-        return tomllib.load(f)
+        found = tomllib.load(f)
+    return {name: _extended(found, name) for name in found}
 
 
-def parse_layers(option, spec):
+def _extended(found, name):
+    own = dict(found[name])
+    base, without = own.pop("extends", None), own.pop("without", ())
+    inherited = {} if base is None else _extended(found, base)
+    return {k: v for k, v in inherited.items() if k not in without} | own
+
+
+def parse_layers(name, spec):
     """{"relu1_1": 0.5, "relu2_1": 1.0} from "relu1_1:0.5,relu2_1"; "none" or "" for no layer; a dict is checked."""
     if isinstance(spec, str):
         pairs = [part.strip().partition(":") for part in spec.split(",") if part.strip() and spec.strip() != "none"]
         spec = {}
-        for name, colon, weight in pairs:
-            if name.strip() in spec:
-                raise SettingsError(f"{_flag(option)}: {name.strip()} stands there twice")
-            spec[name.strip()] = weight if colon else 1.0
+        for layer, colon, weight in pairs:
+            if layer.strip() in spec:
+                raise SettingsError(f"{flag(name)}: {layer.strip()} stands there twice", name)
+            spec[layer.strip()] = weight if colon else 1.0
     elif not isinstance(spec, dict):
         spec = dict.fromkeys(spec, 1.0)
     layers = {}
-    for name, weight in spec.items():
+    for layer, weight in spec.items():
         try:
-            layers[name] = float(weight)
+            layers[layer] = float(weight)
         except (TypeError, ValueError):
-            raise SettingsError(f"{_flag(option)}: weight {weight!r} of {name} is not a number") from None
-        if not 0 <= layers[name] < math.inf:
-            raise SettingsError(f"{_flag(option)}: weight {weight} of {name}: expected a number from 0 up")
+            raise SettingsError(f"{flag(name)}: weight {weight!r} of {layer} is not a number", name) from None
+        if not 0 <= layers[layer] < math.inf:
+            raise SettingsError(f"{flag(name)}: weight {weight} of {layer}: expected a number from 0 up", name)
     return layers
-
-
-def _flag(name):
-    return "--" + name.replace("_", "-")
-
-
-def _suggest(name, known):
-    near = difflib.get_close_matches(name, known, n=1)
-    return f", did you mean {near[0]}?" if near else ""

@@ -6,11 +6,15 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+import cases
 import numpy as np
 import pytest
 
+import style
+import weights
 from minivgg import VGG, gradcheck
 from minivgg.backend import BackendError, Device, get_xp, resolve_device, to_device, to_numpy
+from minivgg.gradcheck import rows
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -57,7 +61,7 @@ def backend(request):
 @pytest.fixture(params=["textbook", "fast"])
 def kernels(request, backend):
     """The names of the sets of kernels, for VGG(..., kernels=...); skips where "fast" is the textbook."""
-    if request.param not in gradcheck.kernel_sets(backend.device):
+    if request.param not in rows.kernel_sets(backend.device):
         pytest.skip(f"no fast kernels for {backend.name}: VGG takes the textbook's")
     return request.param
 
@@ -65,7 +69,7 @@ def kernels(request, backend):
 @pytest.fixture
 def layers(backend, kernels):
     """The module with the layer pairs that `kernels` names."""
-    return gradcheck.kernels_on(backend.device, kernels)
+    return rows.kernels_on(backend.device, kernels)
 
 
 @pytest.fixture
@@ -73,7 +77,7 @@ def make_net(backend, kernels):
     """make_net(arch="vgg19", *, dtype, pooling, ...) -> a narrow VGG with random filters on the backend."""
 
     def make(arch="vgg19", *, dtype=np.float64, pooling="max", seed=0, **options):
-        params = gradcheck.random_params(np.random.default_rng(seed), arch, dtype=dtype, **options)
+        params = rows.random_params(np.random.default_rng(seed), arch, dtype=dtype, **options)
         params = {n: (backend.array(w, dtype), backend.array(b, dtype)) for n, (w, b) in params.items()}
         return VGG(params, pooling=pooling, kernels=kernels)
 
@@ -117,10 +121,43 @@ def assert_close(actual, expected, tolerance=0.0):
     assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
     error = gradcheck.relative_error(actual, expected)
     if not error <= tolerance:
-        with np.errstate(invalid="ignore"):
-            off = np.nan_to_num(np.abs(actual - expected), nan=np.inf)
-        worst = np.unravel_index(np.argmax(off), off.shape)
+        worst = gradcheck.worst_entry(actual, expected)
         pytest.fail(
-            f"shape {actual.shape}: at {tuple(map(int, worst))} found {actual[worst]!r}, expected {expected[worst]!r}; "
+            f"shape {actual.shape}: at {worst} found {actual[worst]!r}, expected {expected[worst]!r}; "
             f"relative error {error:.2e}, allowed {tolerance:.0e}"
         )
+
+
+def assert_passed(table):
+    """Every row of a gradient table passes, and there is one; else a line for each that does not. Returns the rows."""
+    table = list(table)
+    assert table, "no rows"
+    failed = [str(row) for row in table if not row.passed]
+    if failed:
+        pytest.fail(f"{len(failed)} of {len(table)} rows failed\n" + "\n".join(failed), pytrace=False)
+    return table
+
+
+@pytest.fixture(scope="session")
+def network_file(tmp_path_factory):
+    """A narrow random VGG-19 as a compact file."""
+    path = tmp_path_factory.mktemp("weights") / "narrow.npz"
+    weights.save_compact(cases.make_network(), path)
+    return path
+
+
+@pytest.fixture
+def pictures():
+    """A content picture, 40 by 56 pixels, and a style, 48 by 32."""
+    return cases.blocks(((5, 7), (6, 4)))
+
+
+@pytest.fixture
+def make_job(pictures, network_file):
+    """make_job(engine=None, **options) -> style.Job of these pictures on that network, 48 pixels, 4 evaluations."""
+
+    def make(engine=None, **options):
+        options = {"size": 48, "evaluations": 4, "weights": str(network_file), "device": "cpu"} | options
+        return style.Job(*pictures, style.settings_from(**options), engine=engine)
+
+    return make

@@ -6,7 +6,7 @@ the kernels have their numbers written out, and NumPy's padding, where the kerne
 
 import numpy as np
 
-from minivgg.fast_cpu.winograd import matrices
+from minivgg.fast_cpu.taps import matrices
 
 CODE = np.arange(16)
 
@@ -113,10 +113,11 @@ def _store(kind, o, out, code, F, H, W, TH, TW, row0):
             out[n, :, 4 * ty : 4 * ty + 4] = positive[:, : H - 4 * ty, :W]
         else:
             windows = positive.reshape(F, 2, 2, 2 * TW, 2).transpose(0, 1, 3, 2, 4).reshape(F, 2, 2 * TW, 4)
-            v = windows.max(axis=3) if kind == "relu_max" else windows.mean(axis=3)
+            v, best = largest(windows) if kind == "relu_max" else (windows.mean(axis=3), None)
             out[n, :, 2 * ty : 2 * ty + 2] = v[:, : H // 2 - 2 * ty, : W // 2]
         if kind == "relu_max":
-            nibbles = np.where(windows.max(axis=3) > 0, 4 + windows.argmax(axis=3), 0)  # (F, 2, 2·TW)
+            alive = np.take_along_axis(windows, best[..., None], axis=3)[..., 0] > 0
+            nibbles = np.where(alive, 4 + best, 0)  # (F, 2, 2·TW)
             nibbles = nibbles.reshape(F, 2, TW, 2).transpose(0, 2, 1, 3).reshape(F, TW, 4)
             code[n, :, ty] = (nibbles << 4 * np.arange(4)).sum(axis=2)
         else:
@@ -149,7 +150,7 @@ def unmask(kind, dout, add, code, dconv, F, H, W, TH, TW, T, vec, vec_out):
 
 
 def max_abs(x, peak, size):
-    peak[0] = max(peak[0], abs(x).max())
+    peak[0] = np.maximum(peak[0], abs(x).max())
 
 
 def _windows(x, H, W):
@@ -157,10 +158,21 @@ def _windows(x, H, W):
     return x.reshape(len(x), H // 2, 2, W // 2, 2).transpose(0, 1, 3, 2, 4).reshape(len(x), H // 2, W // 2, 4)
 
 
+def largest(windows):
+    """Windows (…, 4) -> their maximum (…), NaN if one of the four is, and the place of the first largest number.
+
+    One place after the other: beside a NaN the place is the last that a comparison found larger, as in the kernels.
+    """
+    v, best = windows[..., 0], np.zeros(windows.shape[:-1], int)
+    for k in range(1, 4):
+        best = np.where(windows[..., k] > v, k, best)
+        v = np.maximum(v, windows[..., k])
+    return v, best
+
+
 def maxpool(x, out, index, H, W, size):
-    windows = _windows(x, H, W)
-    out[...] = windows.max(axis=3).reshape(out.shape)
-    index[...] = windows.argmax(axis=3).reshape(out.shape)
+    v, best = largest(_windows(x, H, W))
+    out[...], index[...] = v.reshape(out.shape), best.reshape(out.shape)
 
 
 def avgpool(x, out, H, W, size):

@@ -2,21 +2,16 @@
 
 import numpy as np
 import scipy.io
+from cases import MEAN, WIDTHS
 
-BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
-MEAN = (123.68, 116.779, 103.939)
-WIDTHS = (4, 5, 6, 7, 8)
+from minivgg.gradcheck import rows
 
 
 def random_params(arch="vgg19", widths=WIDTHS, seed=0):
-    """{"conv1_1": (filters (3,3,in,out), biases (out,)), ...} as float32."""
-    rng, channels, params = np.random.default_rng(seed), 3, {}
-    for block, (count, width) in enumerate(zip(BLOCKS[arch], widths), 1):
-        for i in range(1, count + 1):
-            filters = rng.standard_normal((3, 3, channels, width)) * np.sqrt(2 / (9 * channels))
-            params[f"conv{block}_{i}"] = filters.astype("f4"), rng.standard_normal(width).astype("f4")
-            channels = width
-    return params
+    """{"conv1_1": (filters (3,3,in,out), biases (out,)), ...} of all convolutions, as float32."""
+    last = {"vgg16": "conv5_3", "vgg19": "conv5_4"}[arch]
+    params = rows.random_params(np.random.default_rng(seed), arch, widths, last=last, bias=1.0, dtype=np.float32)
+    return {name: (w.transpose(2, 3, 1, 0), b) for name, (w, b) in params.items()}
 
 
 def struct(**fields):

@@ -248,7 +248,7 @@ class StrictModule:
     newaxis, pi, inf, nan = None, np.pi, np.inf, np.nan
 
     def __init__(self, engine=None):
-        self.__name__ = "cupy" if engine else "strict_device"  # vgg.load_kernels asks: fast_gpu needs its kernels
+        self.__name__ = "cupy" if engine else "strict_device"  # kernels.load_kernels asks: fast_gpu needs its kernels
         self.crossings = Crossings()
         self._engine = engine
         self.launches = []  # names of the kernels launched, "gemm" for cuBLAS

@@ -1,26 +1,26 @@
 """Training a narrow network: the closed form's algebra, gradients of filters, a loss that falls, checkpoints."""
 
+import io
+import signal
+import sys
+
 import numpy as np
 import pytest
+from cases import MEAN, make_params
 from PIL import Image
 
 import weights
 from minivgg import layers
 from minivgg.vgg import VGG
-from weights.distill import __main__ as distill
-from weights.distill import lessons, student
+from weights.distill import __main__ as program
+from weights.distill import lessons, runs, student
+from weights.distill import training as distill
 
-MEAN = np.array([123.68, 116.779, 103.939])
 CONVS = ("conv1_1", "conv1_2", "conv2_1")
 
 
 def random_params(widths, seed=0, dtype=np.float32):
-    rng, channels, params = np.random.default_rng(seed), 3, {}
-    for name, width in zip(CONVS, widths, strict=False):
-        w = rng.normal(0, np.sqrt(2 / (9 * channels)), (width, channels, 3, 3))
-        params[name] = w.astype(dtype), rng.normal(0, 5, width).astype(dtype)
-        channels = width
-    return params
+    return make_params(dtype, dict(zip(CONVS, widths)), seed)
 
 
 def pictures(seed=0, count=4, H=40, W=50):
@@ -165,14 +165,14 @@ def test_training_lowers_the_loss():
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_network(tmp_path):
-    whole = distill.run(training(), tmp_path / "whole.npz", log=lambda line: None)
+    whole = runs.run(training(), tmp_path / "whole.npz", log=lambda line: None)
     t = training()
     state = t.start()
     for _ in range(7):  # past a renewal of the student's own pictures
         t.step(state)
-    distill.save_checkpoint(tmp_path / "killed.npz", state, t.settings)
+    runs.save_checkpoint(tmp_path / "killed.npz", state, t.settings)
     lines = []
-    resumed = distill.run(training(), tmp_path / "killed.npz", log=lines.append)
+    resumed = runs.run(training(), tmp_path / "killed.npz", log=lines.append)
     assert lines[0].startswith("resumed at step 7")
     assert_same(whole, resumed)
     first, again = training().finish(whole), training().finish(resumed)
@@ -180,8 +180,8 @@ def test_a_run_that_was_killed_goes_on_to_the_same_network(tmp_path):
 
 
 def test_a_run_can_be_prolonged(tmp_path):
-    distill.run(training(steps=2), tmp_path / "c.npz", log=lambda line: None)
-    assert distill.run(training(steps=3, rate=0.001), tmp_path / "c.npz", log=lambda line: None).step == 3
+    runs.run(training(steps=2), tmp_path / "c.npz", log=lambda line: None)
+    assert runs.run(training(steps=3, rate=0.001), tmp_path / "c.npz", log=lambda line: None).step == 3
 
 
 def test_another_seed_gives_another_network():
@@ -191,12 +191,12 @@ def test_another_seed_gives_another_network():
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     t = training()
-    distill.save_checkpoint(tmp_path / "c.npz", t.start(), t.settings)
+    runs.save_checkpoint(tmp_path / "c.npz", t.start(), t.settings)
     with pytest.raises(weights.WeightsError, match=r"size\)"):
-        distill.load_checkpoint(tmp_path / "c.npz", training(size=25).settings)
+        runs.load_checkpoint(tmp_path / "c.npz", training(size=25).settings)
     (tmp_path / "c.npz").write_bytes(b"not a checkpoint")
     with pytest.raises(weights.WeightsError, match="not a checkpoint"):
-        distill.load_checkpoint(tmp_path / "c.npz", t.settings)
+        runs.load_checkpoint(tmp_path / "c.npz", t.settings)
 
 
 # --- the program --------------------------------------------------------------------------------------------
@@ -209,30 +209,78 @@ def folder(tmp_path):
     return tmp_path / "pictures"
 
 
-def test_the_program_writes_a_network_that_loads(tmp_path, capsys):
-    weights.save_compact(weights.Network("t", "vgg19", random_params((8, 8, 12)), MEAN), tmp_path / "t.npz")
-    command = ["--teacher", tmp_path / "t.npz", "--pictures", folder(tmp_path), "--widths", "4,4,6", "--steps", "2"]
-    command += ["--batch", "2", "--size", "24", "--own", "1", "--closed-batches", "2", "--out", tmp_path / "m.npz"]
-    assert distill.main([str(c) for c in command]) == 0
-    network = weights.load(tmp_path / "m.npz")
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Arguments of a short run; its output would be m.npz."""
+    monkeypatch.chdir(tmp_path)
+    weights.save_compact(weights.Network("t", "vgg19", random_params((8, 8, 12)), MEAN), "t.npz")
+    options = "--teacher t.npz --widths 4,4,6 --steps 2 --batch 2 --size 24 --own 1 --closed-batches 2 --out m.npz"
+    return [*options.split(), "--pictures", str(folder(tmp_path))]
+
+
+def test_the_program_writes_a_network_that_loads(command, capsys):
+    assert program.main(command) == 0
+    network = weights.load("m.npz")
     assert [w.shape[0] for w, _ in network.params.values()] == [4, 4, 6]
     assert "Simonyan" in network.about
     assert "after 2 steps" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "option", [("--batch", "1"), ("--size", "0"), ("--own", "-1"), ("--steps", "x"), ("--widths", "4,0")]
+)
+def test_numbers_out_of_range_are_usage(command, capsys, option):
+    with pytest.raises(SystemExit) as caught:
+        program.main([*command, *option])
+    assert caught.value.code == 2
+    assert option[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_ends_the_run_in_a_line_and_the_same_command_goes_on(command, capsys, monkeypatch, name, code):
+    number, step = getattr(signal, name), distill.Training.step
+
+    def second_step(self, state):
+        if state.step == 1:
+            assert signal.getsignal(number) is not signal.SIG_DFL  # which would end the tests
+            signal.raise_signal(number)
+        return step(self, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(distill.Training, "step", second_step)
+        assert program.main(command) == code
+    assert capsys.readouterr().err == "distill: interrupted; the same command goes on from m.npz.checkpoint.npz\n"
+    assert program.main(command) == 0
+    assert "resumed at step 0" in capsys.readouterr().out
+
+
+def test_a_signal_before_the_first_checkpoint(command, capsys, monkeypatch):
+    monkeypatch.setattr(distill.Training, "start", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    assert program.main(command) == 143
+    assert capsys.readouterr().err == "distill: interrupted before the first checkpoint: nothing was written\n"
+
+
+def test_an_output_that_takes_nothing_costs_no_network(command, monkeypatch):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert program.main(command) == 0
+    assert weights.load("m.npz").params
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
     [
-        (("--widths", "4,4,99"), "expected no more and no wider"),
-        (("--pictures", "nowhere"), "no pictures found"),
-        (("--teacher", "missing.npz"), "missing.npz"),
+        (("--widths", "4,4,99"), 2, "distill: --widths (4, 4, 99): the teacher has (8, 8, 12); expected no more"),
+        (("--pictures", "nowhere"), 1, "no pictures found"),
+        (("--teacher", "missing.npz"), 1, "missing.npz"),
+        (("--out", "t.npz/m.npz"), 1, "cannot be written"),
     ],
 )
-def test_what_cannot_be_used_is_one_line(tmp_path, capsys, change, message):
-    weights.save_compact(weights.Network("t", "vgg19", random_params((8, 8, 12)), MEAN), tmp_path / "t.npz")
-    options = {"--teacher": tmp_path / "t.npz", "--pictures": folder(tmp_path), "--widths": "4,4,6"}
-    options |= {"--out": tmp_path / "m.npz", change[0]: change[1]}
-    assert distill.main([str(v) for pair in options.items() for v in pair]) == 1
+def test_what_cannot_be_used_is_one_line(command, capsys, change, code, message):
+    assert program.main([*command, *change]) == code
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

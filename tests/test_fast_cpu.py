@@ -7,9 +7,8 @@ import pytest
 import threadpoolctl
 from conftest import assert_close
 
-from minivgg import fast_cpu, layers
-from minivgg.fast_cpu import direct, rows, winograd
-from minivgg.fast_cpu import memory as runtime
+from minivgg import Given, fast_cpu, layers, threads
+from minivgg.fast_cpu import direct, memory, product, rows, taps, winograd
 
 # N, C, F, H, W: Winograd and direct, whole and cut tiles, one tile and many strips, C below and above F
 SHAPES = [
@@ -33,7 +32,7 @@ shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.fixture(params=[1, 2, 13], ids="{} workers".format)
 def workers(request, monkeypatch):
     """Any machine: fewer cores than strips, more cores than frequencies."""
-    for module in (winograd, direct, fast_cpu):
+    for module in (taps, winograd, direct, product, fast_cpu):
         monkeypatch.setattr(module, "cores", lambda: request.param)
     return request.param
 
@@ -98,7 +97,7 @@ def test_fused_is_its_parts(rng, workers, small_strips, shape, pool):
     for keep in (False, True):
         found, cache = fast_cpu.conv_relu_forward(x, w, b, pool=pool, param_grads=True, keep=keep, workspace=workspace)
         assert_close(found, out, 1e-12)
-        for extra in (add, None if add is None else RowsOf(add)):
+        for extra in (None,) if add is None else (Given.of(add), RowsOf(add)):
             grads = fast_cpu.conv_relu_backward(dout, cache, param_grads=True, add=extra, workspace=workspace)
             for g, e in zip(grads, expected, strict=True):
                 assert_close(g, e, 1e-12)
@@ -107,11 +106,11 @@ def test_fused_is_its_parts(rng, workers, small_strips, shape, pool):
             assert dw is None and db is None
 
 
-class RowsOf:
+class RowsOf(Given):
     """A gradient that is made when its rows are asked for."""
 
     def __init__(self, array):
-        self.array = array
+        self.array, self.shape = array, array.shape
 
     def rows(self, n, y0, y1):
         return self.array[n].transpose(1, 2, 0)[y0:y1].copy()
@@ -142,7 +141,7 @@ def test_fused_pooling_on_ties_and_zeros(rng, pool):
     expected, pool_cache = getattr(layers, f"{pool}pool2d_forward")(relu)
     assert_close(out, expected * 4)
     code = np.empty(expected.transpose(0, 2, 3, 1).shape[1:], np.uint8)
-    strip, arena = x[0].transpose(1, 2, 0)[:, :8].copy(), runtime.Arena(np.empty(1 << 16, np.uint8))
+    strip, arena = x[0].transpose(1, 2, 0)[:, :8].copy(), memory.Arena(np.empty(1 << 16, np.uint8))
     pooled = np.empty(code.shape)
     (rows.pool_max if pool == "max" else rows.pool_avg)(strip, pooled, code, arena, relu=True)
     assert_close(pooled, expected[0].transpose(1, 2, 0))
@@ -189,22 +188,22 @@ def test_any_layout_goes_in_and_nothing_is_modified(rng):
 
 @dtypes
 @pytest.mark.parametrize("shape", [(5, 3), (64, 5000), (300, 1750)], ids=str)
-def test_gram_is_a_product_with_itself(rng, workers, shape, dtype):
+def test_a_long_product_is_the_product(rng, workers, shape, dtype):
     F = rng.standard_normal(shape).astype(dtype)
     expected = F.astype(np.float64) @ F.T.astype(np.float64)
     for layout in (F, np.asfortranarray(F)):
-        found = fast_cpu.gram(layout)
+        found = product.matmul(layout, layout.T)
         assert found.dtype == dtype
         assert_close(found, expected, TOLERANCE[dtype])
 
 
 @dtypes
 @pytest.mark.parametrize("shape", [(5, 3), (64, 20001), (300, 1750)], ids=str)
-def test_gram_backward_is_a_product(rng, workers, shape, dtype):
-    F, dG = rng.standard_normal(shape).astype(dtype), rng.standard_normal((shape[0],) * 2).astype(dtype)
-    expected = (dG + dG.T).astype(np.float64) @ F.astype(np.float64)
+def test_a_wide_product_is_the_product(rng, workers, shape, dtype):
+    F, S = rng.standard_normal(shape).astype(dtype), rng.standard_normal((shape[0],) * 2).astype(dtype)
+    expected = S.astype(np.float64) @ F.astype(np.float64)
     for layout in (F, np.asfortranarray(F)):
-        found = fast_cpu.gram_backward(dG, layout)
+        found = product.matmul(S, layout)
         assert found.dtype == dtype
         assert found.strides == layout.strides
         assert_close(found, expected, TOLERANCE[dtype])
@@ -215,7 +214,7 @@ def test_gram_backward_is_a_product(rng, workers, shape, dtype):
 
 def test_one_dimension_is_a_correlation(rng):
     """AT ((G g) * (BT d)) = Σ_j g[j] d[i+j]; with a wrong point it is not."""
-    G, BT, AT = winograd.matrices(np.dtype(np.float64))
+    G, BT, AT = taps.matrices(np.dtype(np.float64))
     g, d = rng.standard_normal(3), rng.standard_normal(6)
     expected = np.correlate(d, g, "valid")
     assert_close(AT @ ((G @ g) * (BT @ d)), expected, 1e-13)
@@ -227,20 +226,20 @@ def test_one_dimension_is_a_correlation(rng):
 def test_flipped_filters_are_the_transform_read_backwards(rng):
     """Whole and in columns, from the filters' own taps and from the flipped ones'; and the filters come back."""
     w = rng.standard_normal((5, 7, 3, 3))
-    taps = winograd.Taps.of(w)
-    mirrored = winograd.Taps(taps.taps, mirrored=True)
-    flipped = winograd.Taps.of(np.ascontiguousarray(w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)))
-    G = winograd.matrices(np.dtype(np.float64))[0]
+    straight = taps.Taps.of(w)
+    mirrored = taps.Taps(straight.taps, mirrored=True)
+    flipped = taps.Taps.of(np.ascontiguousarray(w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)))
+    G = taps.matrices(np.dtype(np.float64))[0]
     U = np.einsum("ui,vj,fcij->vucf", G, G, w)
-    assert mirrored.channels == flipped.channels == taps.channels[::-1] == (5, 7)
+    assert mirrored.channels == flipped.channels == straight.channels[::-1] == (5, 7)
     for lo, hi in ((0, 7), (2, 6)):
         space = np.empty(6 * 5 * (hi - lo))
         for v in range(6):
             expected = U[5 - v, ::-1, lo:hi].transpose(0, 2, 1)
             assert_close(mirrored.frequency(v, lo, hi, space)[:, 0], expected, 1e-14)
             assert_close(flipped.frequency(v, lo, hi, space)[:, 0], expected, 1e-14)
-    assert_close(taps.frequency(2, 0, 5, np.empty(6 * 7 * 5))[:, 0], U[2], 1e-14)
-    assert_close(taps.filters(), w)
+    assert_close(straight.frequency(2, 0, 5, np.empty(6 * 7 * 5))[:, 0], U[2], 1e-14)
+    assert_close(straight.filters(), w)
 
 
 def test_large_filters_are_kept_once(rng):
@@ -297,12 +296,12 @@ def test_cache_keeps_no_activation(rng):
 
 def test_cores_follow_the_environment(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert runtime.cores() == 1
+    assert threads.cores() == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "100000")
-    everything = runtime.cores()
+    everything = threads.cores()
     for nonsense in ("", "0", "all", "-3"):
         monkeypatch.setenv("OMP_NUM_THREADS", nonsense)
-        assert runtime.cores() == everything
+        assert threads.cores() == everything
 
 
 def test_parallel_does_every_item_once_and_raises():
@@ -314,10 +313,38 @@ def test_parallel_does_every_item_once_and_raises():
         with lock:
             done.append(item)
 
-    runtime.parallel(task, range(50), 4)
+    threads.parallel(task, range(50), 4)
     assert sorted(done) == list(range(50))
     with pytest.raises(ArithmeticError, match="77"):
-        runtime.parallel(task, range(100), 4)
+        threads.parallel(task, range(100), 4)
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_parallel_within_parallel_ends(workers):
+    """The inner call does its items where it is; or a thread of the pool would wait for itself."""
+    done, lock = [], threading.Lock()
+
+    def outer(_, item):
+        def inner(worker, part):
+            with lock:
+                done.append((item, part, worker, threading.get_ident() == thread))
+
+        thread = threading.get_ident()
+        threads.parallel(inner, range(6), workers)
+
+    runner = threading.Thread(target=threads.parallel, args=(outer, range(10), workers), daemon=True)
+    runner.start()
+    runner.join(30)
+    assert not runner.is_alive()
+    assert sorted(done) == [(item, part, 0, True) for item in range(10) for part in range(6)]
+
+
+def test_after_a_task_the_thread_may_share_again():
+    """Also after one that failed: the next call, not nested, has several workers."""
+    with pytest.raises(ZeroDivisionError):
+        threads.parallel(lambda _, i: 1 // i, range(4), 4)
+    barrier = threading.Barrier(3)
+    threads.parallel(lambda *_: barrier.wait(10), range(3), 3)  # three at once, or it breaks
 
 
 def test_blas_threads_are_restored(rng):
@@ -334,10 +361,10 @@ def test_blas_threads_are_restored(rng):
             if not np.array_equal(out, expected):
                 wrong.append(out)
 
-    threads = [threading.Thread(target=compute) for _ in range(3)]
-    for thread in threads:
+    running = [threading.Thread(target=compute) for _ in range(3)]
+    for thread in running:
         thread.start()
-    for thread in threads:
+    for thread in running:
         thread.join()
     assert not wrong
     assert [i["num_threads"] for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"] == limits
@@ -353,15 +380,15 @@ def test_the_limit_stands_until_the_last_has_left():
     entered, leave = threading.Event(), threading.Event()
 
     def compute():
-        with fast_cpu.one_blas_thread():
+        with threads.one_blas_thread():
             entered.set()
             leave.wait(10)
 
     other = threading.Thread(target=compute)
-    with fast_cpu.one_blas_thread():
+    with threads.one_blas_thread():
         other.start()
         assert entered.wait(10)
-        with fast_cpu.one_blas_thread():
+        with threads.one_blas_thread():
             pass
         assert set(limits()) == {1}
     assert set(limits()) == {1}
@@ -391,13 +418,42 @@ def test_kept_transforms_change_nothing(rng, workers, C, F):
     assert filters.forward._stored is None
 
 
-@pytest.mark.parametrize("product", [fast_cpu.gram, lambda F: fast_cpu.gram_backward(F[:, :7], F)])
-def test_gram_has_the_same_digits_on_any_number_of_cores(product, monkeypatch):
+@pytest.mark.parametrize("shape", [(4, 6, 6), (6, 9, 5), (1, 7, 3)], ids=str)
+@pytest.mark.parametrize("dtype", [np.complex128, np.float32, np.int64])
+def test_other_products_are_numpys_own(rng, shape, dtype):
+    """Other shapes, other types, two types, vectors and stacks."""
+    n, m, k = shape
+    A, B = ((10 * rng.standard_normal(s)).astype(dtype) for s in ((n, m), (m, k)))
+    for a, b in ((A, B), (A, B.astype(np.complex64)), (A, B[:, 0]), (A[0], B), (A[None], B), (A.astype(bool), A.T)):
+        assert_close(product.matmul(a, b), a @ b)
+    with pytest.raises(ValueError, match="mismatch"):
+        product.matmul(A, A[:, : m - 1])
+
+
+def test_products_within_a_worker(rng):
+    """As a tile that is a task of its own takes them: with the digits of the one outside, and an end."""
+    F = rng.standard_normal((24, 30000), dtype=np.float32)
+    S, found = rng.standard_normal((24, 24), dtype=np.float32), [None] * 6
+    expected = product.matmul(F, F.T), product.matmul(S, F)
+
+    def task(_, k):
+        found[k] = product.matmul(F, F.T), product.matmul(S, F)
+
+    runner = threading.Thread(target=threads.parallel, args=(task, range(6), 3), daemon=True)
+    runner.start()
+    runner.join(60)
+    assert not runner.is_alive()
+    for pair in found:
+        assert all(np.array_equal(a, b) for a, b in zip(pair, expected, strict=True))
+
+
+@pytest.mark.parametrize("matmul", [lambda F: product.matmul(F, F.T), lambda F: product.matmul(F[:, :7], F)])
+def test_products_have_the_same_digits_on_any_number_of_cores(matmul, monkeypatch):
     F = np.random.default_rng(0).standard_normal((7, 70001), dtype=np.float32)
     found = []
     for workers in (1, 2, 5):
         monkeypatch.setenv("OMP_NUM_THREADS", str(workers))
-        monkeypatch.setattr(direct, "cores", lambda workers=workers: workers)
-        found.append(product(F))
+        monkeypatch.setattr(product, "cores", lambda workers=workers: workers)
+        found.append(matmul(F))
     assert np.array_equal(found[0], found[1])
     assert np.array_equal(found[0], found[2])

@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 from strict_device import StrictModule
 
-from minivgg import fast_gpu, layers
+from minivgg import Given, fast_gpu, layers
 from minivgg.fast_gpu import runtime, winograd
-from minivgg.fast_gpu.replay import Replay
 from minivgg.vgg import VGG
 
 ENGINES = {"twins": cuda_twins.engine, "compiled": cuda_on_cpu.engine}
@@ -90,10 +89,10 @@ def test_fused_layer_is_the_textbooks(xp, rng, shape, pool, dtype):
     dout, add = (rng.standard_normal(expected.shape).astype(dtype) for _ in range(2))
     dx, dw, db = textbook_backward(dout.astype(np.float64) + add, reference)
     device_dout, device_add = xp.asarray(dout), xp.asarray(add)
-    found = fast_gpu.conv_relu_backward(device_dout, cache, add=device_add)
+    found = fast_gpu.conv_relu_backward(device_dout, cache, add=Given.of(device_add))
     assert found[1:] == (None, None)
     assert error(found[0], dx) < ERRORS[dtype]
-    found = fast_gpu.conv_relu_backward(device_dout, cache, add=lambda: device_add, param_grads=True)
+    found = fast_gpu.conv_relu_backward(device_dout, cache, add=Given.of(device_add), param_grads=True)
     for got, want in zip(found, (dx, dw, db)):
         assert error(got, want) < ERRORS[dtype]
     found, _, _ = fast_gpu.conv_relu_backward(device_dout, cache)
@@ -189,6 +188,92 @@ def test_pooling_is_the_textbooks(xp, rng, shape, pool, dtype):
     np.testing.assert_array_equal(dx.get(), getattr(layers, f"{pool}_backward")(dout, reference))
 
 
+def with_nans(rng, a, share):
+    """A copy of a in which that share of the entries, in random places, is NaN."""
+    return np.where(rng.random(a.shape) < share, a.dtype.type(np.nan), a)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("pool", ["maxpool2d", "avgpool2d"])
+def test_pooling_has_a_nan_where_the_textbook_has_one(xp, rng, pool, dtype):
+    """Also whose gradient goes where: beside a NaN, the place of the maximum is the textbook's."""
+    x = with_nans(rng, rng.integers(-3, 4, (2, 4, 17, 24)).astype(dtype), 0.2)
+    expected, reference = getattr(layers, f"{pool}_forward")(x)
+    assert 100 < np.isnan(expected).sum() < expected.size - 100
+    out, cache = getattr(fast_gpu, f"{pool}_forward")(xp.asarray(x))
+    np.testing.assert_array_equal(out.get(), expected)  # equal numbers, and NaN in the same places
+    dout = with_nans(rng, rng.standard_normal(expected.shape).astype(dtype), 0.2)
+    dx = getattr(fast_gpu, f"{pool}_backward")(xp.asarray(dout), cache)
+    np.testing.assert_array_equal(dx.get(), getattr(layers, f"{pool}_backward")(dout, reference))
+
+
+def tiles_with(nan):
+    """The 4x4 tiles of output (N, 1, H, W) whose 6x6 patch of the input meets a NaN. nan  (N, C, H, W) bool"""
+    N, _, H, W = nan.shape
+    TH, TW = -(-H // 4), -(-W // 4)
+    padded = np.zeros((N, 1, 4 * TH + 2, 4 * TW + 2), bool)
+    padded[:, 0, 1 : H + 1, 1 : W + 1] = nan.any(axis=1)
+    met = np.lib.stride_tricks.sliding_window_view(padded, (6, 6), axis=(2, 3))[:, :, ::4, ::4].any(axis=(4, 5))
+    return met.repeat(4, axis=2).repeat(4, axis=3)[:, :, :H, :W]
+
+
+def check_nans(found, expected, may, tolerance):
+    """NaN where the textbook has one, and nowhere but where `may` is set: there the numbers are the textbook's."""
+    found, nan = found.get(), np.isnan(expected)
+    may = np.broadcast_to(may, nan.shape)
+    assert nan.any() and not may.all()
+    assert np.isnan(found[nan]).all(), f"{(~np.isnan(found[nan])).sum()} of {nan.sum()} NaN became numbers"
+    assert np.linalg.norm((found - expected)[~may]) < tolerance * np.linalg.norm(expected[~may])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("pool", [None, "max", "avg"])
+@pytest.mark.parametrize("channels", [3, 5])
+def test_fused_layer_has_a_nan_where_the_textbook_has_one(xp, rng, channels, pool, dtype):
+    """The first layer in its places exactly; Winograd, which mixes a tile's places, in the tiles that meet it."""
+    x, w, b = problem(rng, (2, channels, 6, 13, 18), dtype)
+    x[0, 1, 5, 9] = b[4] = np.nan
+    expected, _ = textbook_forward(x, w, b, pool)
+    out, _ = fast_gpu.conv_relu_forward(*map(xp.asarray, (x, w, b)), pool=pool)
+    may = tiles_with(np.isnan(x)) | np.isnan(b)[:, None, None]
+    if pool:
+        may = layers.avgpool2d_forward(may.astype(float))[0] > 0
+    check_nans(out, expected, np.isnan(expected) if channels == 3 else may, ERRORS[dtype])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("pool", [None, "max", "avg"])
+@pytest.mark.parametrize("channels", [3, 5])
+def test_fused_backward_has_a_nan_where_the_textbook_has_one(xp, rng, channels, pool, dtype):
+    """A mask multiplies: 0 times NaN is NaN, and so no closed ReLU hides one that came from further up."""
+    x, w, b = problem(rng, (2, channels, 6, 13, 18), dtype)
+    expected, (conv, relu, pooled, _) = textbook_forward(x, w, b, pool)
+    _, cache = fast_gpu.conv_relu_forward(*map(xp.asarray, (x, w, b)), pool=pool, param_grads=True)
+    dout, add = (rng.standard_normal(expected.shape).astype(dtype) for _ in range(2))
+    closed = np.argwhere(expected == 0)
+    dout[tuple(closed[0])] = add[tuple(closed[-1])] = dout[1, 2, 3, 1] = np.nan
+    summed = dout.astype(np.float64) + add
+    dconv = layers.relu_backward(getattr(layers, f"{pool}pool2d_backward")(summed, pooled) if pool else summed, relu)
+    dx, dw, db = layers.conv2d_backward(dconv, conv)
+    dout, add = xp.asarray(dout), Given.of(xp.asarray(add))
+    found, _, _ = fast_gpu.conv_relu_backward(dout, cache, add=add)
+    check_nans(found, dx, np.isnan(dx) if channels == 3 else tiles_with(np.isnan(dconv)), ERRORS[dtype])
+    _, found_dw, found_db = fast_gpu.conv_relu_backward(dout, cache, add=add, param_grads=True)
+    assert 0 < np.isnan(db).sum() < len(db)
+    np.testing.assert_array_equal(np.isnan(found_dw.get()), np.isnan(dw))
+    np.testing.assert_array_equal(np.isnan(found_db.get()), np.isnan(db))
+
+
+@pytest.mark.parametrize("pool", [None, "max", "avg"])
+def test_half_precision_keeps_a_nan(xp, rng, pool):
+    """One NaN leaves no scale for the picture's transforms, so that all of the layer is NaN: no number at least."""
+    x, w, b = problem(rng, (1, 5, 6, 8, 8), "float32")
+    x[0, 1, 3, 4] = np.nan
+    filters = fast_gpu.prepare(xp.asarray(w), precision="float16")
+    out, _ = fast_gpu.conv_relu_forward(xp.asarray(x), filters, xp.asarray(b), pool=pool)
+    assert np.isnan(out.get()).all()
+
+
 def test_a_window_that_does_not_fit_is_refused(xp):
     x = xp.zeros((1, 3, 1, 8), dtype=np.float32)
     w, b = xp.zeros((4, 3, 3, 3), dtype=np.float32), xp.zeros(4, dtype=np.float32)
@@ -204,7 +289,7 @@ def test_a_gradient_of_the_wrong_shape_is_refused(xp):
     w, b = xp.zeros((4, 3, 3, 3), dtype=np.float32), xp.zeros(4, dtype=np.float32)
     out, cache = fast_gpu.conv_relu_forward(x, w, b)
     with pytest.raises(ValueError, match=r"\(1, 4, 4, 4\), expected \(1, 4, 8, 8\)"):
-        fast_gpu.conv_relu_backward(out, cache, add=xp.zeros((1, 4, 4, 4), dtype=np.float32))
+        fast_gpu.conv_relu_backward(out, cache, add=Given.of(xp.zeros((1, 4, 4, 4), dtype=np.float32)))
     with pytest.raises(ValueError, match="precision 'fp8': use float32, tf32, float16"):
         fast_gpu.prepare(w, precision="fp8")
 
@@ -254,18 +339,6 @@ def test_the_comparison_can_fail(rng):
 
     with pytest.raises(AssertionError):
         test_fused_layer_is_the_textbooks(StrictModule(wrong), rng, (2, 5, 7, 13, 10), None, "float32")
-
-
-def test_replay_records_without_a_word_to_the_host(rng):
-    """Recording runs the function once more, on memory of its own, and hands out copies."""
-    xp = StrictModule(cuda_twins.engine)
-    replay = Replay(lambda image: (image * 2, image.sum()), xp.asarray(rng.standard_normal((1, 3, 4, 4))))
-    first = replay(replay.image)
-    np.testing.assert_array_equal(first[0].get(), 2 * replay.image.get())
-    first[0][...] = 0
-    assert replay(replay.image)[0].get().any()
-    with pytest.raises(RuntimeError, match="stream is capturing"):
-        Replay(lambda image: (image * float(image.sum()),), replay.image)
 
 
 def test_a_write_beside_an_array_is_found(rng):

@@ -2,21 +2,15 @@
 
 import numpy as np
 import pytest
+from cases import make_network
 from PIL import Image
 
 import weights
 from benchmarks import fidelity
-from minivgg.vgg import layer_names
-
-MEAN = np.array([123.68, 116.779, 103.939])
 
 
 def network(width, seed):
-    rng, channels, params = np.random.default_rng(seed), 3, {}
-    for name in [n for n in layer_names("vgg19") if n.startswith("conv")][:13]:
-        w = rng.normal(0, np.sqrt(2 / (9 * channels)), (width, channels, 3, 3)).astype(np.float32)
-        params[name], channels = (w, np.zeros(width, np.float32)), width
-    return weights.Network("net", "vgg19", params, MEAN)
+    return make_network([width] * 5, seed, bias=0)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import struct
-import threading
 import zlib
 
 import numpy as np
@@ -669,48 +668,28 @@ def test_save_refuses(tmp_path, name, rgb, alpha, words):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch, step, error):
+def test_a_failed_write_is_one_line_and_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     saving.save(path, smooth())
     before = path.read_bytes()
 
     def fail(*_):
-        raise error
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(saving.os, step, fail)
-    with pytest.raises(ImageError if isinstance(error, OSError) else KeyboardInterrupt) as caught:
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(ImageError) as caught:
         saving.save(path, 255 - smooth())
-    if isinstance(error, OSError):
-        assert "No space left" in str(caught.value) and "a.png" in str(caught.value)
+    assert str(caught.value) == f"{path}: cannot be written (No space left on device)"
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_output_obeys_the_umask_and_follows_links(tmp_path):
-    old = os.umask(0o027)
-    try:
-        saving.save(tmp_path / "a.png", smooth())
-    finally:
-        os.umask(old)
-    assert (tmp_path / "a.png").stat().st_mode & 0o777 == 0o640
-    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
-    saving.save(tmp_path / "link.png", 255 - smooth())
-    assert (tmp_path / "link.png").is_symlink()
-    np.testing.assert_array_equal(images.read(tmp_path / "a.png").rgb, 255 - smooth())
-
-
-def test_two_writers_of_one_file(tmp_path):
-    path = tmp_path / "a.png"
-    pictures = [np.full((40, 40, 3), value, np.uint8) for value in range(0, 250, 25)]
-    threads = [threading.Thread(target=saving.save, args=(path, p)) for p in pictures]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert any((images.read(path).rgb == p).all() for p in pictures)
-    assert list(tmp_path.iterdir()) == [path]
+def test_a_picture_that_came_meanwhile_is_left_alone(tmp_path):
+    saving.save(tmp_path / "a.png", smooth(), replace=False)
+    before = (tmp_path / "a.png").read_bytes()
+    with pytest.raises(saving.OutputExistsError, match=r"a\.png: exists already"):
+        saving.save(tmp_path / "a.png", 255 - smooth(), replace=False)
+    assert (tmp_path / "a.png").read_bytes() == before
 
 
 def test_check_output(tmp_path, monkeypatch):
@@ -740,7 +719,7 @@ def test_check_output(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(saving.os, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(ImageError, match="Permission denied"):
         saving.check_output(tmp_path / "b.png")
     with pytest.raises(ImageError, match="Permission denied"):
@@ -758,11 +737,3 @@ def test_an_output_behind_a_link_is_tried_where_it_will_be_written(tmp_path, mon
     saving.save(link, np.zeros((4, 5, 3)))
     assert opened == ["there", "there"]
     assert link.is_symlink()
-
-
-@pytest.mark.parametrize("character, count", [("画", 80), ("é", 120), ("🙂", 60)])
-def test_names_as_long_as_the_file_system_takes(tmp_path, character, count):
-    path = tmp_path / f"{character * count}.png"
-    saving.check_output(path)
-    saving.save(path, np.zeros((20, 30, 3)))
-    assert images.read(path).rgb.shape == (20, 30, 3)

@@ -4,12 +4,17 @@ import itertools
 
 import numpy as np
 import pytest
-from conftest import assert_close
+from conftest import assert_close, assert_passed
 
-from minivgg import gradcheck, naive
+from minivgg import fast_cpu, gradcheck, naive
+from minivgg import layers as textbook
+from minivgg.fast_cpu.winograd_textbook import winograd_textbook
+from minivgg.gradcheck import rows
 from minivgg.layers import col2im, im2col
 
 PAIRS = ("relu", "maxpool2d", "avgpool2d")
+# (N, C, F, H, W): one place, less than a tile, whole tiles, odd sizes; channels enough for the fast path, or few
+WINOGRAD_SHAPES = [(2, 3, 4, 1, 1), (1, 2, 3, 3, 2), (2, 16, 17, 8, 12), (1, 18, 16, 13, 7), (2, 17, 16, 5, 22)]
 EXACT = {"textbook": 1e-14, "fast": 1e-11}  # float64; fast: Winograd's transforms lose two to three digits
 
 
@@ -26,7 +31,7 @@ def pair(layers, name):
 # --- against the definition ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", gradcheck.CONV_CASES, ids=str)
+@pytest.mark.parametrize("case", rows.CONV_CASES, ids=str)
 def test_conv2d_is_its_definition(backend, layers, kernels, rng, case):
     x, w, b, options = conv_inputs(rng, case)
     out, _ = layers.conv2d_forward(*map(backend.array, (x, w, b)), **options)
@@ -41,17 +46,40 @@ def test_relu_and_pooling_are_their_definitions(backend, layers, rng, name, shap
     assert_close(out, getattr(naive, name)(x), 1e-15)
 
 
+@pytest.mark.parametrize("shape", WINOGRAD_SHAPES, ids=str)
+def test_winograd_textbook_is_a_convolution(rng, shape):
+    """And so is its backward, with the filters flipped and their channel axes exchanged (MATH.md 3)."""
+    N, C, F, H, W = shape
+    x, w, dout = (rng.standard_normal(s) for s in ((N, C, H, W), (F, C, 3, 3), (N, F, H, W)))
+    before = [a.copy() for a in (x, w)]
+    expected, cache = textbook.conv2d_forward(x, w, np.zeros(F), pad=1)
+    assert_close(winograd_textbook(x, w), expected, 1e-12)
+    dx, _, _ = textbook.conv2d_backward(dout, cache)
+    assert_close(winograd_textbook(dout, w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)), dx, 1e-12)
+    for a, kept in zip((x, w), before):
+        assert_close(a, kept)
+
+
+@pytest.mark.parametrize("shape", [s for s in WINOGRAD_SHAPES if min(s[1:3]) >= fast_cpu.FEW], ids=str)
+def test_fast_winograd_is_its_textbook(rng, shape):
+    """The same transforms in another order: what strips, slots and strides must not change."""
+    N, C, F, H, W = shape
+    x, w = rng.standard_normal((N, C, H, W)), rng.standard_normal((F, C, 3, 3))
+    assert fast_cpu.algorithm(fast_cpu.prepare(w), 1, 1) == "winograd"
+    out, _ = fast_cpu.conv2d_forward(x, w, np.zeros(F), pad=1)
+    assert_close(out, winograd_textbook(x, w), 1e-12)
+
+
 def test_every_gradient(backend, kernels):
     """The table that `python -m minivgg.gradcheck` prints, for this backend and these kernels."""
-    rows = list(gradcheck.layer_rows(backend.device, kernels))
-    assert not [row for row in rows if not row.passed]
-    assert {row.method for row in rows} >= {"central difference", "adjoint identity", "against float64"}
+    table = assert_passed(rows.layer_rows(backend.device, kernels))
+    assert {row.method for row in table} >= {"central difference", "adjoint identity", "against float64"}
 
 
 # --- identities ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", gradcheck.CONV_CASES, ids=str)
+@pytest.mark.parametrize("case", rows.CONV_CASES, ids=str)
 def test_col2im_is_the_adjoint_of_im2col(backend, rng, case):
     """<cols, im2col(x)> = <col2im(cols), x>, exactly: on whole numbers nothing is rounded."""
     shape, (_, KH, KW), stride, pad = case
@@ -75,14 +103,14 @@ def test_average_pooling_is_a_convolution_with_a_constant_filter(backend, layers
 
 
 def test_convolution_with_a_single_one_shifts_the_picture(backend, layers, kernels):
-    """w is 1 at (p, q) and 0 elsewhere: out[i, j] = x[i + p - 1, j + q - 1], which no transposed filter would give."""
+    """w is 1 at (i, j) and 0 elsewhere: out[p, q] = x[p + i - 1, q + j - 1], which no transposed filter would give."""
     x = np.arange(1.0, 36.0).reshape(1, 1, 5, 7)
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    for p, q in itertools.product(range(3), repeat=2):
+    for i, j in itertools.product(range(3), repeat=2):
         w = np.zeros((1, 1, 3, 3))
-        w[0, 0, p, q] = 1
+        w[0, 0, i, j] = 1
         out, _ = layers.conv2d_forward(backend.array(x), backend.array(w), backend.array([0.0]), pad=1)
-        assert_close(out, padded[:, :, p : p + 5, q : q + 7], EXACT[kernels])
+        assert_close(out, padded[:, :, i : i + 5, j : j + 7], EXACT[kernels])
 
 
 def test_convolution_of_zero_is_the_bias(backend, layers, rng):
@@ -151,6 +179,20 @@ def test_a_nan_is_passed_on(backend, layers, name, place):
     x[place] = np.nan
     out, _ = pair(layers, name)[0](backend.array(x.reshape(1, 1, 2, 2)))
     assert np.isnan(backend.host(out)).any()
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_nan_are_where_the_definition_has_them(backend, layers, rng, name):
+    """And the definition has them where a NaN goes in: at the same place, or in the window that it belongs to."""
+    x = rng.integers(-3, 4, (2, 3, 9, 12)).astype(float)
+    nan = rng.random(x.shape) < 0.2
+    x[nan] = np.nan
+    expected = getattr(naive, name)(x)
+    if name != "relu":
+        nan = nan[:, :, :8].reshape(2, 3, 4, 2, 6, 2).any(axis=(3, 5))
+    np.testing.assert_array_equal(np.isnan(expected), nan)
+    out, _ = pair(layers, name)[0](backend.array(x))
+    np.testing.assert_array_equal(backend.host(out), expected)  # equal numbers, and NaN in the same places
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

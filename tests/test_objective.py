@@ -1,22 +1,21 @@
 """The objective: its terms by hand, its gradient along a direction, its input untouched."""
 
+import cases
 import numpy as np
 import pytest
 
-from benchmarks import autodiff
-from minivgg import VGG
 from style.losses import features
-from style.objective import Objective, Terms, content_targets, style_targets
+from style.objective import Objective
+from style.statistics import make_terms
 
-CONTENT, STYLE, IMAGE = autodiff.pictures()
-TERMS = Terms({"relu4_2": 2.0}, {"relu1_1": 1000.0, "relu4_1": 500.0}, tv=3.0)
+CONTENT, IMAGE = cases.noise(45, 51, 2)
+(STYLE,) = cases.noise(39, 64, seed=2)
+STYLE_FACTORS = {"relu1_1": 1000.0, "relu4_1": 500.0}
+TERMS = make_terms(content={"relu4_2": 2.0}, style=STYLE_FACTORS, tv=3.0)
 
 
-def make(terms=TERMS, params=None):
-    net = VGG(params or autodiff.narrow_params())
-    return Objective(
-        net, terms, content_targets(net, CONTENT, tuple(terms.content)), style_targets(net, STYLE, tuple(terms.style))
-    )
+def make(terms=TERMS):
+    return Objective.of(cases.make_net(kernels="fast"), terms, {"content": CONTENT, "style": STYLE})
 
 
 def test_terms_by_hand():
@@ -25,15 +24,23 @@ def test_terms_by_hand():
     feats, _ = objective.net.forward(IMAGE, ["relu1_1", "relu4_1", "relu4_2"])
     feats = {n: f.copy() for n, f in feats.items()}
     target, _ = objective.net.forward(CONTENT, ["relu4_2"])
-    assert result.content["relu4_2"] == pytest.approx(2 * ((feats["relu4_2"] - target["relu4_2"]) ** 2).mean())
+    assert result.values["content relu4_2"] == pytest.approx(2 * ((feats["relu4_2"] - target["relu4_2"]) ** 2).mean())
     styles, _ = objective.net.forward(STYLE, ["relu1_1", "relu4_1"])
-    for name, weight in TERMS.style.items():
+    for name, weight in STYLE_FACTORS.items():
         F, S = features(feats[name]), features(styles[name])
         expected = ((F @ F.T / F.size - S @ S.T / S.size) ** 2).mean()
-        assert result.style[name] == pytest.approx(weight * expected)
+        assert result.values[f"style {name}"] == pytest.approx(weight * expected)
     dx, dy = np.diff(IMAGE, axis=3), np.diff(IMAGE, axis=2)
-    assert result.tv == pytest.approx(3 * ((dx**2).sum() + (dy**2).sum()) / IMAGE.size)
-    assert result.loss == pytest.approx(sum(result.content.values()) + sum(result.style.values()) + result.tv)
+    assert result.values["tv"] == pytest.approx(3 * ((dx**2).sum() + (dy**2).sum()) / IMAGE.size)
+    assert result.loss == pytest.approx(sum(result.values.values()))
+    assert result.totals() == pytest.approx(
+        {
+            "loss": result.loss,
+            "content": result.values["content relu4_2"],
+            "style": result.values["style relu1_1"] + result.values["style relu4_1"],
+            "tv": result.values["tv"],
+        }
+    )
 
 
 def test_directional_derivative():
@@ -45,22 +52,20 @@ def test_directional_derivative():
 
 
 def test_content_loss_is_zero_at_the_content():
-    result = make(Terms({"relu4_2": 1.0, "conv3_1": 1.0})).evaluate(CONTENT)
+    result = make(make_terms(content={"relu4_2": 1.0, "conv3_1": 1.0})).evaluate(CONTENT)
     assert result.loss == 0
     assert not result.gradient.any()
 
 
 def test_style_loss_is_zero_at_the_style_of_its_own_size():
-    net = VGG(autodiff.narrow_params())
-    terms = Terms(style={"relu1_1": 1.0, "relu3_1": 1.0})
-    result = Objective(net, terms, {}, style_targets(net, STYLE, tuple(terms.style))).evaluate(STYLE)
+    result = make(make_terms(style={"relu1_1": 1.0, "relu3_1": 1.0})).evaluate(STYLE)
     assert result.loss < 1e-20
 
 
 def test_only_total_variation_needs_no_network():
-    result = make(Terms(tv=2.0)).evaluate(IMAGE)
-    assert result.loss == result.tv > 0
-    assert not make(Terms(tv=2.0)).evaluate(np.full_like(IMAGE, 7.0)).gradient.any()
+    result = make(make_terms(tv=2.0)).evaluate(IMAGE)
+    assert result.loss == result.values["tv"] > 0
+    assert not make(make_terms(tv=2.0)).evaluate(np.full_like(IMAGE, 7.0)).gradient.any()
 
 
 def test_image_and_targets_are_untouched_and_evaluations_repeat():

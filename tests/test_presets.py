@@ -128,7 +128,7 @@ def test_tv_factor(preset):
 
 def test_what_the_recipes_say_beside_the_factors():
     gatys, coursera, tf = (settings_from(p) for p in ("gatys", "coursera", "tf-tutorial"))
-    assert (gatys.size, gatys.side, gatys.init, gatys.iterations, gatys.optimizer) == (
+    assert (gatys.size, gatys.side, gatys.init, gatys.evaluations, gatys.optimizer) == (
         512,
         "shortest",
         "content",

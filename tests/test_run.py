@@ -1,6 +1,5 @@
 """The command line as a user meets it: the picture, the plan, the log, exit codes, one line for every mistake."""
 
-import argparse
 import io
 import json
 import os
@@ -11,14 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import cases
 import numpy as np
 import pytest
 
+import style
 import weights
-from benchmarks import autodiff
-from style import report, run
+from style import run
 from style.objective import Objective
-from style.optimize import Progress
 from style.pictures import images, saving
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,8 +30,7 @@ def folder(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     for name, size in (("content", (40, 56)), ("style", (48, 32))):
         saving.save(f"{name}.png", np.repeat(rng.uniform(0, 255, (*size, 1)), 3, 2))
-    params = {n: tuple(a.astype(np.float32) for a in pair) for n, pair in autodiff.narrow_params().items()}
-    weights.save_compact(weights.Network("narrow", "vgg19", params, [123.7, 116.8, 103.9]), "narrow.npz")
+    weights.save_compact(cases.make_network(), "narrow.npz")
     return tmp_path
 
 
@@ -81,12 +79,40 @@ def test_existing_output_is_kept_without_overwrite(folder, capsys):
 
 
 def test_log_has_one_object_a_line(folder):
-    assert main("-o", "out.png", "--log", "log.jsonl") == 0
+    assert main("-o", "out.png", "--log", "log.jsonl", "--tv-weight", "2") == 0
     records = [json.loads(line) for line in Path("log.jsonl").read_text().splitlines()]
     assert [r["evaluation"] for r in records] == list(range(1, 7))
+    names = {"evaluation", "iteration", "scale", "size", "loss", "content", "style", "tv", "terms", "exact", "seconds"}
     for r in records:
-        assert set(r) == {"evaluation", "iteration", "loss", "content", "style", "tv", "seconds"}
+        assert set(r) == names
         assert r["loss"] == pytest.approx(r["content"] + r["style"] + r["tv"])
+        assert r["loss"] == pytest.approx(sum(r["terms"].values()))
+        assert r["style"] == pytest.approx(sum(v for k, v in r["terms"].items() if k.startswith("style ")))
+        assert (r["scale"], r["size"], r["exact"]) == (1, "56x40", True)
+
+
+def test_log_lines_say_scale_and_size(folder):
+    args = (
+        "-o",
+        "out.png",
+        "--log",
+        "log.jsonl",
+        "--scales",
+        "2",
+        "--size",
+        "64",
+        "--lag",
+        "20",
+        "--optimizer",
+        "l-bfgs",
+    )
+    assert main(*args) == 0
+    records = [json.loads(line) for line in Path("log.jsonl").read_text().splitlines()]
+    assert [(r["evaluation"], r["scale"], r["size"]) for r in records] == [
+        *((n, 1, "32x23") for n in range(1, 7)),
+        *((n, 2, "64x46") for n in range(7, 10)),
+    ]
+    assert {r["exact"] for r in records} == {True, False}
 
 
 def test_save_every(folder):
@@ -128,15 +154,21 @@ def test_save_every(folder):
         (["--optimizer", "adam", "--history", "5"], 2, "--history: works with"),
         (["--noise-level", "3"], 2, "--noise-level: works with"),
         (["--tv-beta", "1"], 2, "--tv-beta: works with"),
-        (["--scales", "32:5,64:3"], 2, "--iterations: works with"),
+        (["--scales", "32:5,64:3"], 2, "--evaluations: works with"),
         (["--content-weight", "0", "--style-weight", "0"], 2, "nothing to optimise"),
         (["--precision", "tf32"], 2, "--precision tf32: on a GPU only"),
         (["--scales", "²"], 2, "'²'"),
         (["--scales", "64:²"], 2, "64:²"),
+        (["--style-wieght", "3"], 2, "--style-wieght is not an option, did you mean --style-weight?"),
+        (["--style-wieght=3"], 2, "--style-wieght is not an option, did you mean --style-weight?"),
+        (["--no-such-thing"], 2, "--no-such-thing is not an option; --help lists them"),
+        (["--styl", "3"], 2, "--styl is not an option"),
+        (["-x"], 2, "-x is not an option"),
+        (["third.png"], 2, "third.png: one picture and one style only; --help lists them"),
+        (["--size"], 2, "--size: expected one argument"),
     ],
 )
 def test_mistakes_get_one_line_before_the_work(folder, capsys, args, code, says):
-    lines = 1
     kept = [Path(name) for name in ("kept.txt", "kept-32x23.png", "kept-00004.png")]
     for path in kept:
         path.write_text("precious")
@@ -144,13 +176,14 @@ def test_mistakes_get_one_line_before_the_work(folder, capsys, args, code, says)
     before = {p: p.read_bytes() for p in folder.iterdir()}
     try:
         found = main(*args)
-    except SystemExit as e:  # argparse's own line comes after its usage
-        found, lines = e.code, None
+    except SystemExit as e:  # the parser's own
+        found = e.code
     captured = capsys.readouterr()
     assert found == code
     assert says in captured.err
     assert "Traceback" not in captured.err
-    assert lines is None or len(captured.err.strip().splitlines()) == lines
+    assert captured.err.startswith("style.run: ")
+    assert captured.err.count("\n") == 1
     assert {p: p.read_bytes() for p in folder.iterdir()} == before
 
 
@@ -240,7 +273,7 @@ def test_an_interrupt_while_the_picture_is_written_does_not_lose_it(folder, caps
 
 
 def test_an_interrupt_in_the_first_evaluation(folder, capsys, monkeypatch):
-    monkeypatch.setattr(Objective, "evaluate", lambda self, image: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(Objective, "evaluate", lambda self, image, **how: (_ for _ in ()).throw(KeyboardInterrupt))
     assert main("-o", "out.png") == 130
     err = capsys.readouterr().err
     assert err == "style.run: interrupted before the first evaluation was done: nothing was written\n"
@@ -304,29 +337,6 @@ def test_the_time_is_said_once_and_for_all_scales(folder, capsys):
     assert said[0].endswith("for 9")
 
 
-def test_time_is_taken_from_later_evaluations_unless_the_first_is_long(capsys):
-    class Stage:
-        size, iterations = (10, 10), 100
-
-    class Plan:
-        time, lag = 1.0, 1
-
-    class Job:
-        stages, plans = (Stage,), {Stage: Plan}
-
-    args = argparse.Namespace(save_every=None, quiet=False, overwrite=False, log=None)
-    for seconds, says in (
-        ((1.0, 1.2, 1.4), "0.20 s an evaluation: about 20 s"),
-        ((9.0, 9.5), "9.00 s an evaluation: about 15 m"),
-    ):
-        report_ = report.Report(Job, Path("out.png"), args, None)
-        for number, s in enumerate(seconds, 1):
-            report_._announce_time(Progress(number, 0, 1.0, 0, 0, 0, s, None))
-        out = capsys.readouterr().out
-        assert says in out
-        assert out.count("\n") == 1
-
-
 def test_what_the_memory_takes_away_is_said_and_stored(folder, capsys):
     args = ("--optimizer", "l-bfgs", "--history", "300", "--lag", "5", "--size", "300")
     assert main("-o", "free.png", *args, "--memory", "4GB") == 0
@@ -385,3 +395,32 @@ def test_memory_budget_is_kept_or_refused_with_a_size(folder, capsys):
     assert "--memory" in capsys.readouterr().err
     assert main("-o", "out.png", "--memory", "1GB") == 0
     assert "of 1.0 GB" in capsys.readouterr().out
+
+
+def test_help_is_ordered_and_its_usage_is_short(capsys):
+    with pytest.raises(SystemExit) as e:
+        run.main(["--help"])
+    assert e.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: python -m style.run [CONTENT [STYLE]] [options]\n\n")
+    for name in run.presets():
+        assert f"\n  {name}" in text
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as e:
+        run.main(["--version"])
+    assert e.value.code == 0
+    assert capsys.readouterr().out == f"minivgg-style {style.__version__}\n"
+
+
+def test_the_package_runs_as_its_program(folder):
+    command = [sys.executable, "-m", "style", *BASE, "-o", "out.png", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert images.read("out.png").rgb.shape == (40, 56, 3)
+
+
+def test_both_names_of_evaluations(folder):
+    assert run.main([*BASE[:4], "--device", "cpu", "--evaluations", "3", "-o", "out.png", "--quiet"]) == 0
+    assert saving.read_metadata("out.png")["settings"]["evaluations"] == 3

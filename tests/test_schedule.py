@@ -9,22 +9,22 @@ CONTENT, STYLE = (1200, 1600), (800, 1000)
 
 
 def sizes(**options):
-    return [(s.size, s.iterations) for s in stages(settings_from(None, **options), CONTENT, STYLE)]
+    return [(s.size, s.evaluations) for s in stages(settings_from(None, **options), CONTENT, STYLE)]
 
 
 def test_small_pictures_have_one_scale():
-    assert sizes(size=384, iterations=100) == [((288, 384), 100)]
+    assert sizes(size=384, evaluations=100) == [((288, 384), 100)]
 
 
 def test_automatic_scales_halve_the_size_and_the_evaluations():
-    assert sizes(iterations=100) == [((192, 256), 100), ((384, 512), 50)]
-    assert sizes(size=1600, iterations=200) == [((300, 400), 200), ((600, 800), 100), ((1200, 1600), 50)]
+    assert sizes(evaluations=100) == [((192, 256), 100), ((384, 512), 50)]
+    assert sizes(size=1600, evaluations=200) == [((300, 400), 200), ((600, 800), 100), ((1200, 1600), 50)]
 
 
 def test_a_number_and_a_list():
     assert [s for s, _ in sizes(size=512, scales="2")] == [(192, 256), (384, 512)]
-    assert sizes(scales="200:30,400", iterations=80) == [((150, 200), 30), ((300, 400), 40)]
-    assert sizes(size=1600, scales=1, iterations=9) == [((1200, 1600), 9)]
+    assert sizes(scales="200:30,400", evaluations=80) == [((150, 200), 30), ((300, 400), 40)]
+    assert sizes(size=1600, scales=1, evaluations=9) == [((1200, 1600), 9)]
 
 
 def test_the_style_picture_is_scaled_with_the_content():
@@ -36,7 +36,7 @@ def test_the_style_picture_is_scaled_with_the_content():
     "scales", ["512,256", "256,256,512", "256", "a,512", "256:0,512", "256:x,512", "0", "99", "4,512"]
 )
 def test_bad_scales(scales):
-    with pytest.raises(SettingsError, match="--scales"):
+    with pytest.raises(SettingsError, match="scales"):
         sizes(size=512, scales=scales)
 
 
@@ -47,7 +47,7 @@ def test_published_recipes_have_one_scale(preset):
 
 def test_the_large_preset_names_its_sizes_and_a_given_size_replaces_them():
     found = stages(settings_from("large"), CONTENT, STYLE)
-    assert [(max(s.size), s.iterations) for s in found] == [
+    assert [(max(s.size), s.evaluations) for s in found] == [
         (256, 1000),
         (512, 500),
         (1024, 200),

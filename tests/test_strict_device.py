@@ -10,28 +10,34 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cases
 import cuda_twins
 import numpy as np
 import pytest
 import strict_device
+from conftest import assert_passed
 from strict_device import StrictArray, StrictModule
 
 import style
 import weights
-from benchmarks import autodiff
-from minivgg import backend, gradcheck
+from minivgg import backend
 from minivgg.backend import get_xp, to_numpy
+from minivgg.gradcheck import rows
 from minivgg.vgg import VGG
 from style import losses
-from style.faster.deferred import LaggedObjective
-from style.large.tiles import TiledObjective
 from style.large.tiling import Tiling
-from style.objective import Objective, Terms, content_targets, style_targets
 from style.optimize import minimize
+from style.statistics import make_terms
 
 ROOT = Path(__file__).resolve().parent.parent
 STYLE = ("relu1_1", "relu2_1", "relu3_1")
-TERMS = Terms(content={"relu2_2": 1.0}, style=dict.fromkeys(STYLE, 100.0), tv=1e-3, tv_beta=2.0)
+
+
+def make_loss(beta=2.0):
+    return make_terms(content={"relu2_2": 1.0}, style=dict.fromkeys(STYLE, 100.0), tv=1e-3, tv_beta=beta)
+
+
+TERMS = make_loss()
 LOSSES = 5  # numbers in an evaluation: content, three of style, total variation
 
 
@@ -45,33 +51,27 @@ def rng():
     return np.random.default_rng(3)
 
 
-def narrow_params(rng, dtype=np.float32):
-    """{name: (w, b)} of VGG-19's beginning up to conv3_1, 6 channels wide."""
-    params, channels = {}, 3
-    for name in ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1"):
-        w = rng.standard_normal((6, channels, 3, 3)) * (2 / (9 * channels)) ** 0.5
-        params[name], channels = (w.astype(dtype), rng.standard_normal(6).astype(dtype)), 6
-    return params
+def build(move, rng, *, kernels="textbook", terms=TERMS, pooling="max"):
+    """A Case with every array passed through `move`: VGG-19's beginning up to conv3_1, 6 channels wide."""
+    params = rows.random_params(rng, widths=(6, 6, 6), last="conv3_1", bias=1.0, dtype=np.float32)
+    net = VGG({n: tuple(move(a) for a in pair) for n, pair in params.items()}, kernels=kernels, pooling=pooling)
+    pictures = (move(rng.uniform(-100, 100, (1, 3, 18, 23)).astype(np.float32)) for _ in range(3))
+    return cases.Case(net, terms, *pictures)
 
 
-def build(move, rng, *, kernels="textbook", terms=TERMS, tiling=None, pooling="max"):
-    """(objective, start) with every array passed through `move`."""
-    net = VGG(
-        {n: tuple(move(a) for a in pair) for n, pair in narrow_params(rng).items()}, kernels=kernels, pooling=pooling
-    )
-    content, style, start = (move(rng.uniform(-100, 100, (1, 3, 18, 23)).astype(np.float32)) for _ in range(3))
-    targets = content_targets(net, content, tuple(terms.content)), style_targets(net, style, tuple(terms.style))
-    whole = Objective(net, terms, *targets)
-    return (whole if tiling is None else TiledObjective(net, terms, *targets, tiling=tiling)), start
+def objective(move, rng, **options):
+    """(whole objective, start)"""
+    case = build(move, rng, **options)
+    return case.whole(), case.image
 
 
 @pytest.mark.parametrize("kernels", ["textbook", "fast"])
 @pytest.mark.parametrize("pooling", ["max", "avg"])
 @pytest.mark.parametrize("beta", [1.0, 2.0, 2.5])
 def test_evaluation_fetches_its_losses_once(xp, kernels, pooling, beta):
-    terms = Terms(TERMS.content, TERMS.style, TERMS.tv, beta)
-    there, image = build(xp.asarray, np.random.default_rng(3), kernels=kernels, terms=terms, pooling=pooling)
-    here, start = build(np.asarray, np.random.default_rng(3), terms=terms, pooling=pooling)
+    terms = make_loss(beta)
+    there, image = objective(xp.asarray, np.random.default_rng(3), kernels=kernels, terms=terms, pooling=pooling)
+    here, start = objective(np.asarray, np.random.default_rng(3), terms=terms, pooling=pooling)
     xp.crossings.reset()
     found = there.evaluate(image)
     assert xp.crossings.to_host == [8 * LOSSES]
@@ -85,8 +85,9 @@ def test_evaluation_fetches_its_losses_once(xp, kernels, pooling, beta):
 
 def test_tiles_fetch_their_losses_once(xp):
     tiling = Tiling(cuts=(), cores=((8, 12),))
-    there, image = build(xp.asarray, np.random.default_rng(3), tiling=tiling)
-    here, start = build(np.asarray, np.random.default_rng(3))
+    case = build(xp.asarray, np.random.default_rng(3))
+    there, image = case.tiled(tiling), case.image
+    here, start = objective(np.asarray, np.random.default_rng(3))
     xp.crossings.reset()
     found = there.evaluate(image)
     assert xp.crossings.to_host == [8 * LOSSES]
@@ -98,12 +99,12 @@ def test_tiles_fetch_their_losses_once(xp):
 @pytest.mark.parametrize("method", ["adam", "l-bfgs", "l-bfgs-b"])
 def test_optimisers_keep_their_state_on_the_device(xp, method, bounded):
     """Per evaluation the losses cross, with l-bfgs some scalar products, with SciPy's the picture and its gradient."""
-    there, image = build(xp.asarray, np.random.default_rng(3))
-    here, start = build(np.asarray, np.random.default_rng(3))
+    there, image = objective(xp.asarray, np.random.default_rng(3))
+    here, start = objective(np.asarray, np.random.default_rng(3))
     limits = (-120.0, 130.0)
     xp.crossings.reset()
     options = {"bounds": tuple(xp.asarray(np.float32(v)) for v in limits)} if bounded else {}
-    found = minimize(there, image, method=method, iterations=6, **options)
+    found = minimize(there, image, method=method, evaluations=6, **options)
     sizes = xp.crossings.to_host
     picture = image.nbytes
     if method == "l-bfgs-b":
@@ -114,40 +115,46 @@ def test_optimisers_keep_their_state_on_the_device(xp, method, bounded):
         # adam: the losses of one evaluation; l-bfgs: one table of scalar products more, and two numbers for bounds
         assert len(sizes) == 6 * {"adam": 1, "l-bfgs": 2}[method] + (12 if bounded and method == "l-bfgs" else 0)
     options = {"bounds": tuple(np.float32(v) for v in limits)} if bounded else {}
-    expected = minimize(here, start, method=method, iterations=6, **options)
+    expected = minimize(here, start, method=method, evaluations=6, **options)
     assert isinstance(found.image, StrictArray)
-    assert found.totals["loss"] == pytest.approx(expected.totals["loss"], rel=1e-3)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-3)
+
+
+def test_the_textbook_has_one_precision(xp, monkeypatch):
+    monkeypatch.setattr(backend, "_cupy", lambda: xp)
+    pictures = [np.full((24, 24, 3), 90.0)] * 2
+    with pytest.raises(style.SettingsError, match="precision tf32: of the fast kernels only"):
+        style.transfer(*pictures, device="gpu", kernels="textbook", precision="tf32")
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "l-bfgs", "l-bfgs-b"])
 def test_from_pictures_to_a_picture(xp, rng, optimizer, tmp_path, monkeypatch):
     """style.transfer(device="gpu") with the stand-in for CuPy: the same picture as on the processor."""
-    params = {name: tuple(a.astype(np.float32) for a in pair) for name, pair in autodiff.narrow_params().items()}
-    weights.save_compact(weights.Network("narrow", "vgg19", params, [123.7, 116.8, 103.9]), tmp_path / "narrow.npz")
-    pictures = [np.kron(rng.uniform(0, 255, (h, w, 3)), np.ones((8, 8, 1))) for h, w in ((5, 6), (6, 4))]
+    weights.save_compact(cases.make_network(), tmp_path / "narrow.npz")
+    pictures = cases.blocks(((5, 6), (6, 4)))
     options = {"size": 40, "iterations": 3, "optimizer": optimizer, "weights": str(tmp_path / "narrow.npz")}
     expected = style.transfer(*pictures, device="cpu", **options)
     monkeypatch.setattr(backend, "_cupy", lambda: xp)
     found = style.transfer(*pictures, device="gpu", **options)
     assert xp.crossings.to_device
     assert np.abs(found.rgb - expected.rgb).mean() < 0.05
-    assert found.outcome.totals["loss"] == pytest.approx(expected.outcome.totals["loss"], rel=1e-3)
+    assert found.outcome.loss == pytest.approx(expected.outcome.loss, rel=1e-3)
 
 
 def test_preconditioned_search_stays_on_the_device(xp):
-    there, image = build(xp.asarray, np.random.default_rng(3))
-    here, start = build(np.asarray, np.random.default_rng(3))
+    there, image = objective(xp.asarray, np.random.default_rng(3))
+    here, start = objective(np.asarray, np.random.default_rng(3))
     xp.crossings.reset()
-    found = minimize(there, image, method="l-bfgs", iterations=4, precondition=0.5)
+    found = minimize(there, image, method="l-bfgs", evaluations=4, precondition=0.5)
     assert max(xp.crossings.to_host) < 8 * 256
-    expected = minimize(here, start, method="l-bfgs", iterations=4, precondition=0.5)
-    assert found.totals["loss"] == pytest.approx(expected.totals["loss"], rel=1e-3)
+    expected = minimize(here, start, method="l-bfgs", evaluations=4, precondition=0.5)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-3)
 
 
-def test_a_term_put_off_stays_on_the_device(xp):
-    there, image = build(xp.asarray, np.random.default_rng(3))
-    here, start = build(np.asarray, np.random.default_rng(3))
-    there, here = (LaggedObjective(o.net, o.terms, o.content, o.style, lag=4) for o in (there, here))
+def test_a_deferred_term_stays_on_the_device(xp):
+    built = [build(move, np.random.default_rng(3)) for move in (xp.asarray, np.asarray)]
+    there, here = (case.deferred(4) for case in built)
+    image, start = (case.image for case in built)
     for evaluation in range(9):
         xp.crossings.reset()
         found, expected = (o.evaluate(x + 0.01 * evaluation) for o, x in ((there, image), (here, start)))
@@ -157,7 +164,7 @@ def test_a_term_put_off_stays_on_the_device(xp):
         assert found.totals() == pytest.approx(expected.totals(), rel=1e-4)
     for one, other in zip(there.expansions, here.expansions, strict=True):
         assert one.interval == other.interval > 1
-        assert float(one.bend) == pytest.approx(float(other.bend), rel=1e-3)
+        assert float(one.curvature) == pytest.approx(float(other.curvature), rel=1e-3)
 
 
 def test_stand_in_refuses_what_cupy_refuses(xp, rng):
@@ -261,9 +268,7 @@ def test_every_array_function_is_one_that_cupy_has():
 def test_gradient_table_on_the_stand_in(xp, monkeypatch):
     """python -m minivgg.gradcheck --device gpu, each kernel set."""
     monkeypatch.setattr(backend, "_cupy", lambda: xp)
-    rows = list(gradcheck.all_rows(backend.resolve_device("gpu")))
-    assert len(rows) > 20
-    assert [r for r in rows if not r.passed] == []
+    assert len(assert_passed(rows.all_rows(backend.resolve_device("gpu")))) > 20
 
 
 @pytest.mark.slow

@@ -2,68 +2,18 @@
 
 import numpy as np
 import pytest
+from cases import TERMS, Case, assert_same, make_case, make_net, worst
 
-from minivgg.vgg import VGG, layer_names
-from style import objective
+from style import losses, objective, passes
 from style.large import tiles, tiling
-from style.large.tiles import TiledObjective
+from style.large.tiles import Tiled
 from style.large.tiling import Tiling
-from style.objective import Objective, Terms
+from style.objective import Evaluation
+from style.passes import Whole
+from style.statistics import make_terms
+from style.terms import layers
 
-WIDTHS = (4, 5, 6, 7, 8)
-TERMS = Terms(
-    content={"relu4_2": 1.0, "relu2_2": 0.3},
-    style={"relu1_1": 2.0, "relu2_1": 3.0, "relu3_1": 5.0, "relu4_1": 7.0, "relu5_1": 11.0},
-    tv=1e-2,
-)
 WHOLE = (10**6, 10**6)
-
-
-def make_params(dtype=np.float64, widths=WIDTHS, seed=0):
-    """Random filters of VGG-19's topology that keep the activations' size about constant."""
-    rng = np.random.default_rng(seed)
-    params, c = {}, 3
-    for name in layer_names("vgg19"):
-        if name.startswith("conv"):
-            f = widths[int(name[4]) - 1]
-            w = rng.standard_normal((f, c, 3, 3), dtype=np.float32).astype(dtype, copy=False)
-            w *= np.sqrt(2 / (9 * c))
-            params[name] = (w, (rng.standard_normal(f) * 5).astype(dtype))
-            c = f
-    return params
-
-
-def make_net(dtype=np.float64, pooling="max", widths=WIDTHS, seed=0, kernels="textbook"):
-    return VGG(make_params(dtype, widths, seed), pooling=pooling, kernels=kernels)
-
-
-def make_case(H, W, dtype=np.float64, terms=TERMS, **net_options):
-    """Network, targets and a picture for an H×W objective."""
-    rng = np.random.default_rng(1)
-    net = make_net(dtype, **net_options)
-    image, content_image = (rng.standard_normal((1, 3, H, W)).astype(dtype) * 60 for _ in range(2))
-    style_image = rng.standard_normal((1, 3, 50, 61)).astype(dtype) * 60
-    content = objective.content_targets(net, content_image, tuple(terms.content))
-    style = objective.style_targets(net, style_image, tuple(terms.style))
-    return net, terms, content, style, image
-
-
-def worst(found, expected):
-    """Largest difference, relative to the largest expected value."""
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
-
-
-def assert_same(found, expected, tolerance):
-    for part in ("content", "style"):
-        found_part, expected_part = getattr(found, part), getattr(expected, part)
-        assert list(found_part) == list(expected_part)
-        for name, value in expected_part.items():
-            assert found_part[name] == pytest.approx(value, rel=tolerance), name
-    assert found.tv == pytest.approx(expected.tv, rel=tolerance)
-    assert found.loss == pytest.approx(expected.loss, rel=tolerance)
-    assert found.gradient.shape == expected.gradient.shape
-    assert found.gradient.dtype == expected.gradient.dtype
-    assert worst(found.gradient, expected.gradient) <= tolerance
 
 
 GRIDS = {
@@ -81,25 +31,25 @@ GRIDS = {
 @pytest.mark.parametrize("pooling", ["max", "avg"])
 def test_tiles_equal_the_whole(grid, pooling):
     case = make_case(97, 131, pooling=pooling)
-    expected = Objective(*case[:4]).evaluate(case[4])
-    assert_same(TiledObjective(*case[:4], tiling=GRIDS[grid]).evaluate(case[4]), expected, 1e-12)
+    expected = case.whole().evaluate(case.image)
+    assert_same(case.tiled(GRIDS[grid]).evaluate(case.image), expected, 1e-12)
 
 
 @pytest.mark.parametrize("size", [(97, 131), (64, 200), (95, 33), (16, 47), (113, 16), (79, 81)])
 @pytest.mark.parametrize("core", [(16, 16), (24, 40), (1, 1000)])
 def test_odd_sizes_and_grids(size, core):
     case = make_case(*size)
-    expected = Objective(*case[:4]).evaluate(case[4])
+    expected = case.whole().evaluate(case.image)
     for grid in (Tiling((), (core,)), Tiling(("pool3",), (core, core))):
-        assert_same(TiledObjective(*case[:4], tiling=grid).evaluate(case[4]), expected, 1e-12)
+        assert_same(case.tiled(grid).evaluate(case.image), expected, 1e-12)
 
 
 @pytest.mark.parametrize("kernels", ["textbook", "fast"])
 def test_float32_and_both_kernels(kernels):
     case = make_case(97, 131, np.float32, kernels=kernels, widths=(16, 16, 24, 24, 32))
-    expected = Objective(*case[:4]).evaluate(case[4])
+    expected = case.whole().evaluate(case.image)
     for grid in GRIDS.values():
-        found = TiledObjective(*case[:4], tiling=grid).evaluate(case[4])
+        found = case.tiled(grid).evaluate(case.image)
         assert_same(found, expected, 1e-5)
         assert found.gradient.dtype == np.float32
 
@@ -108,37 +58,38 @@ def test_float32_and_both_kernels(kernels):
 @pytest.mark.parametrize("rows", [1, 2, 5, 23])
 def test_tv_in_strips(beta, rows, monkeypatch):
     image = np.random.default_rng(0).standard_normal((1, 3, 23, 17))
-    monkeypatch.setattr(tiles, "TV_STRIP", rows * 3 * 17)
-    terms = Terms(tv=0.7, tv_beta=beta)
-    expected = Objective(None, terms, {}, {}).evaluate(image)
-    found = TiledObjective(None, terms, {}, {}, tiling=GRIDS["no cut"]).evaluate(image)
-    assert_same(found, expected, 1e-12)
+    case = Case(None, make_terms(tv=0.7, tv_beta=beta), None, None, image)
+    value, gradient = losses.tv_loss(image, beta=beta)
+    expected = Evaluation({"tv": 0.7 * value}, 0.7 * gradient)
+    monkeypatch.setattr(passes, "STRIP", rows * 3 * 17)
+    for found in (case.whole(), case.tiled(GRIDS["no cut"])):
+        assert_same(found.evaluate(image), expected, 1e-12)
 
 
 @pytest.mark.parametrize(
     "terms",
     [
-        Terms(content={"relu4_2": 1.0}),
-        Terms(style={"relu1_1": 1.0, "relu3_1": 2.0}),
-        Terms(style={"relu1_1": 1.0}, content={"relu4_2": 2.0}),
-        Terms(style={"pool3": 1.0, "conv4_1": 1.0}, content={"pool3": 2.0}),
-        Terms(style={"relu4_1": 1.0}, content={"relu4_1": 3.0}),
+        make_terms(content={"relu4_2": 1.0}),
+        make_terms(style={"relu1_1": 1.0, "relu3_1": 2.0}),
+        make_terms(style={"relu1_1": 1.0}, content={"relu4_2": 2.0}),
+        make_terms(style={"pool3": 1.0, "conv4_1": 1.0}, content={"pool3": 2.0}),
+        make_terms(style={"relu4_1": 1.0}, content={"relu4_1": 3.0}),
     ],
-    ids=lambda t: "+".join(t.layers),
+    ids=lambda terms: "+".join(t.name for t in terms),
 )
 @pytest.mark.parametrize("grid", ["no cut", "cut, both tiled", "two cuts"])
 def test_any_terms(terms, grid):
     case = make_case(75, 90, terms=terms)
-    expected = Objective(*case[:4]).evaluate(case[4])
-    assert_same(TiledObjective(*case[:4], tiling=GRIDS[grid]).evaluate(case[4]), expected, 1e-12)
+    expected = case.whole().evaluate(case.image)
+    assert_same(case.tiled(GRIDS[grid]).evaluate(case.image), expected, 1e-12)
 
 
 def test_evaluation_changes_nothing_and_repeats():
     case = make_case(64, 72)
-    before = case[4].copy()
-    tiled = TiledObjective(*case[:4], tiling=GRIDS["cut, both tiled"])
-    first, second = tiled.evaluate(case[4]), tiled.evaluate(case[4])
-    assert np.array_equal(case[4], before)
+    before = case.image.copy()
+    tiled = case.tiled(GRIDS["cut, both tiled"])
+    first, second = tiled.evaluate(case.image), tiled.evaluate(case.image)
+    assert np.array_equal(case.image, before)
     assert first.loss == second.loss
     assert np.array_equal(first.gradient, second.gradient)
 
@@ -147,29 +98,25 @@ def test_evaluation_changes_nothing_and_repeats():
 def test_targets_in_tiles(grid):
     net = make_net()
     image = np.random.default_rng(3).standard_normal((1, 3, 97, 131)) * 60
-    expected = objective.style_targets(net, image, tuple(TERMS.style))
-    found = tiles.style_targets(net, image, tuple(TERMS.style), GRIDS[grid])
-    assert list(found) == list(expected)
-    for name in expected:
-        assert worst(found[name], expected[name]) <= 1e-12
-    expected = objective.content_targets(net, image, ("relu2_2", "relu4_2"))
-    found = tiles.content_targets(net, image, ("relu2_2", "relu4_2"), GRIDS[grid])
-    assert list(found) == list(expected)
-    for name in expected:
-        assert worst(found[name], expected[name]) <= 1e-12
-    assert tiles.style_targets(net, image, (), GRIDS[grid]) == {}
-    assert tiles.content_targets(net, image, (), GRIDS[grid]) == {}
+    pictures = {"content": image, "style": image}
+    expected, found = (objective.aim(TERMS, p, pictures) for p in (Whole(net), Tiled(net, GRIDS[grid])))
+    assert [t.name for t in found] == [t.name for t in expected] == [t.name for t in TERMS]
+    for one, other in zip(found, expected):
+        if one.source is not None:
+            assert worst(one.target, other.target) <= 1e-12, one.name
+    (alone,) = make_terms(tv=1.0)  # what has no target asks for no pass
+    assert objective.aim([alone], Tiled(net, GRIDS[grid]), {}) == [alone]
 
 
 def test_a_smaller_halo_is_noticed(monkeypatch):
     """The halo is not larger than it must be: with 8 pixels less (one unit of the rounding) the digits change."""
     case = make_case(80, 80)
     grid = Tiling(("pool3",), ((40, 40), WHOLE))
-    expected = Objective(*case[:4]).evaluate(case[4])
-    assert_same(TiledObjective(*case[:4], tiling=grid).evaluate(case[4]), expected, 1e-12)
+    expected = case.whole().evaluate(case.image)
+    assert_same(case.tiled(grid).evaluate(case.image), expected, 1e-12)
     exact = tiling.halo
     monkeypatch.setattr(tiling, "halo", lambda table, base: max(0, exact(table, base) - 8))
-    assert worst(TiledObjective(*case[:4], tiling=grid).evaluate(case[4]).gradient, expected.gradient) > 1e-6
+    assert worst(case.tiled(grid).evaluate(case.image).gradient, expected.gradient) > 1e-6
 
 
 def test_halo_is_the_receptive_field():
@@ -201,7 +148,7 @@ def test_edges_divide_the_axis(size, core, align, offset):
 @pytest.mark.parametrize("grid", GRIDS)
 def test_regions_keep_the_grid_of_windows_and_of_winograd(grid):
     net = make_net()
-    for segment in tiling.segments(net.names, TERMS.layers, 97, 131, GRIDS[grid]):
+    for segment in tiling.segments(net.names, layers(TERMS), 97, 131, GRIDS[grid]):
         base = tiling.level(segment.start)
         first, last = (net.names.index(n) if n else -1 for n in (segment.start, segment.end or "relu5_1"))
         depth = max(tiling.level(n) - base for n in net.names[first + 1 : last + 1] if n.startswith("conv"))
@@ -212,8 +159,10 @@ def test_regions_keep_the_grid_of_windows_and_of_winograd(grid):
 
 def test_errors_say_what_was_found():
     case = make_case(64, 64)
-    tiled = TiledObjective(*case[:4], tiling=GRIDS["no cut"])
-    with pytest.raises(ValueError, match=r"relu2_2: the picture gives \(24, 32\), the content target has \(32, 32\)"):
+    tiled = case.tiled(GRIDS["no cut"])
+    with pytest.raises(
+        ValueError, match=r"content relu2_2: the picture gives \(24, 32\) places, the target has \(32, 32\)"
+    ):
         tiled.evaluate(np.zeros((1, 3, 48, 64)))
     with pytest.raises(ValueError, match="1 cuts make 2 segments, found 1 cores"):
         Tiling(("pool3",), (WHOLE,))
@@ -221,15 +170,15 @@ def test_errors_say_what_was_found():
 
 @pytest.mark.parametrize("grid", ["cut, both tiled"])
 def test_a_loss_that_ends_at_a_cut(grid):
-    case = make_case(75, 90, terms=Terms(style={"pool3": 1.0}, content={"pool3": 2.0}))
-    expected = Objective(*case[:4]).evaluate(case[4])
-    assert_same(TiledObjective(*case[:4], tiling=GRIDS[grid]).evaluate(case[4]), expected, 1e-12)
+    case = make_case(75, 90, terms=make_terms(style={"pool3": 1.0}, content={"pool3": 2.0}))
+    expected = case.whole().evaluate(case.image)
+    assert_same(case.tiled(GRIDS[grid]).evaluate(case.image), expected, 1e-12)
 
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_cores_are_as_large_as_asked_for(grid):
     net = make_net()
-    for segment, core in zip(tiling.segments(net.names, TERMS.layers, 400, 560, GRIDS[grid]), GRIDS[grid].cores):
+    for segment, core in zip(tiling.segments(net.names, layers(TERMS), 400, 560, GRIDS[grid]), GRIDS[grid].cores):
         base = tiling.level(segment.start)
         windows = 1 << max(segment.depths.values())
         end = tiling.level(segment.end or "relu5_1")
@@ -245,15 +194,15 @@ def test_cores_are_as_large_as_asked_for(grid):
 def test_gram_sums_in_bands_of_one_row(monkeypatch):
     monkeypatch.setattr(tiles, "BAND", 1)
     case = make_case(64, 72)
-    expected = Objective(*case[:4]).evaluate(case[4])
-    assert_same(TiledObjective(*case[:4], tiling=GRIDS["no cut"]).evaluate(case[4]), expected, 1e-12)
+    expected = case.whole().evaluate(case.image)
+    assert_same(case.tiled(GRIDS["no cut"]).evaluate(case.image), expected, 1e-12)
 
 
 def test_each_tile_goes_forward_twice_but_the_last(monkeypatch):
     case = make_case(97, 131)
-    net, forward, calls = case[0], case[0].forward, []
+    grid, calls = GRIDS["cut, both tiled"], []
+    tiled, net, forward = case.tiled(grid), case.net, case.net.forward
     monkeypatch.setattr(net, "forward", lambda *a, **k: (calls.append(k.get("start")), forward(*a, **k))[1])
-    grid = GRIDS["cut, both tiled"]
-    parts = tiling.segments(net.names, TERMS.layers, 97, 131, grid)
-    TiledObjective(*case[:4], tiling=grid).evaluate(case[4])
+    parts = tiling.segments(net.names, layers(TERMS), 97, 131, grid)
+    tiled.evaluate(case.image)
     assert len(calls) == 2 * sum(len(p.tiles) for p in parts) - 1

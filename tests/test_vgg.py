@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from conftest import assert_close
+from conftest import assert_close, assert_passed
 
-from minivgg import ARCHS, VGG, gradcheck, layer_names, layers, vgg
+from minivgg import ARCHS, VGG, layer_names, layers, table
+from minivgg.gradcheck import rows
 
 EQUAL = {"textbook": 1e-13, "fast": 1e-10}  # float64, layers composed by hand against the network
 H, W = 35, 38
@@ -59,7 +60,7 @@ def test_activation_sizes_follow_the_floor_rule(make_net, x):
     feats, _ = net.forward(x, net.names)
     assert list(feats) == net.names == layer_names("vgg19")
     for name, feat in feats.items():
-        assert feat.shape == (2, net.channels[name], *vgg.activation_size(name, H, W)), name
+        assert feat.shape == (2, net.channels[name], *table.activation_size(name, H, W)), name
 
 
 # --- forward -------------------------------------------------------------------------------------------------------
@@ -68,7 +69,7 @@ def test_activation_sizes_follow_the_floor_rule(make_net, x):
 @pytest.mark.parametrize("pooling", ["max", "avg"])
 def test_forward_is_one_layer_after_the_other(backend, kernels, make_net, x, pooling):
     """All names at once, before and after the ReLU; and any two of them, which may take fused kernels."""
-    params = gradcheck.random_params(np.random.default_rng(0), last="conv5_2")
+    params = rows.random_params(np.random.default_rng(0), last="conv5_2")
     expected = by_hand(params, backend.host(x), "relu5_2", pooling)
     net = make_net(pooling=pooling, last="conv5_2")
     for names in (list(expected), ["relu5_2"], ["conv5_2"], ["pool2", "conv4_2"], ["relu2_2", "pool2", "pool4"]):
@@ -125,27 +126,18 @@ def test_types_stay_and_the_input_is_not_modified(backend, make_net, x, rng, dty
 
 @pytest.mark.parametrize("pooling", ["max", "avg"])
 def test_gradients_by_picture_and_filters(backend, kernels, pooling):
-    rows = list(gradcheck.network_rows(backend.device, kernels, pooling=pooling))
-    assert rows and not [row for row in rows if not row.passed]
+    assert_passed(rows.network_rows(backend.device, kernels, pooling=pooling))
 
 
 def test_gradients_at_a_set_of_layers_add_up(backend, kernels, make_net, x, rng):
-    """Backward is linear in what it is given: all together is the sum of one at a time, arrays or functions."""
+    """Backward is linear in what it is given: all together is the sum of one at a time."""
     net, names = make_net(), ["conv1_1", "relu1_1", "conv3_2", "relu3_2", "pool3", "conv5_1"]
     feats, _ = net.forward(x, names)
     dfeats = {n: backend.array(rng.standard_normal(f.shape)) for n, f in feats.items()}
-    together = net.backward({n: lambda d=d: d for n, d in dfeats.items()}, net.forward(x, names)[1])
+    together = net.backward(dfeats, net.forward(x, names)[1])
     alone = [net.backward({n: d}, net.forward(x, names)[1]) for n, d in dfeats.items()]
     assert_close(together, sum(alone), EQUAL[kernels])
     assert_close(alone[0], net.backward({"conv1_1": dfeats["conv1_1"]}, net.forward(x, ["conv1_1"])[1]), EQUAL[kernels])
-
-
-def test_functions_are_called_on_the_way_deepest_first(make_net, x):
-    """So that a Gram gradient needs its memory only when backward arrives there."""
-    net, names, order = make_net(), ["relu1_1", "conv4_2", "pool2"], []
-    feats, cache = net.forward(x, names)
-    net.backward({n: lambda n=n: order.append(n) or feats[n] for n in names}, cache)
-    assert order == ["conv4_2", "pool2", "relu1_1"]
 
 
 def test_backward_in_segments_is_backward_in_one(kernels, make_net, x):
@@ -240,19 +232,66 @@ def test_backward_says_what_does_not_fit(make_net, x):
 
 
 def test_filters_that_do_not_belong_are_refused():
-    params = gradcheck.random_params(np.random.default_rng(0), last="conv2_1")
+    params = rows.random_params(np.random.default_rng(0), last="conv2_1")
     with pytest.raises(ValueError, match=r"conv1_2.*beginning"):
         VGG({name: pair for name, pair in params.items() if name != "conv1_1"})
     with pytest.raises(ValueError, match="beginning"):
         VGG({})
     w, b = params["conv1_2"]
     for wrong in ((w[:, :2], b), (w, b[:-1]), (w[..., :2], b), (w[0], b)):
-        with pytest.raises(ValueError, match="conv1_2: found"):
+        with pytest.raises(ValueError, match=r"conv1_2 has filters .* since 4 channels come in"):
             VGG({**params, "conv1_2": wrong})
     with pytest.raises(ValueError, match="pooling 'mean'"):
         VGG(params, pooling="mean")
     with pytest.raises(ValueError, match="kernels 'slow'"):
         VGG(params, kernels="slow")
+
+
+def test_one_name_is_a_set_of_one(kernels, make_net, x):
+    """Not a set of letters."""
+    net = make_net()
+    feats, cache = net.forward(x, "relu4_1")
+    assert list(feats) == ["relu4_1"]
+    assert_close(feats["relu4_1"], net.forward(x, ["relu4_1"])[0]["relu4_1"])
+    assert net.backward(feats, cache).shape == x.shape
+    with pytest.raises(ValueError, match=r"'relu4-1' is not in this network .*did you mean relu4_1"):
+        net.forward(x, "relu4-1")
+
+
+def test_it_says_in_a_line_what_it_is(backend, kernels, make_net):
+    name = "textbook" if kernels == "textbook" else {"numpy": "fast_cpu", "cupy": "fast_gpu"}[backend.name]
+    assert repr(make_net()) == f"VGG(vgg19 to relu5_1, 4–8 channels, float64, {name})"
+    assert repr(make_net("vgg16", last="conv1_2", dtype=np.float32)) == (
+        f"VGG(vgg19 to pool1, 4 channels, float32, {name})"  # a beginning that both share
+    )
+
+
+def test_a_precision_that_the_kernels_do_not_have_is_refused(rng):
+    params = rows.random_params(rng, last="conv1_2")
+    for kernels, name in (("fast", "fast_cpu"), ("textbook", "textbook")):
+        assert VGG(params, kernels=kernels, precision="float32").kernels.name == name
+        with pytest.raises(ValueError, match=f"precision 'tf32': the {name} kernels have float32"):
+            VGG(params, kernels=kernels, precision="tf32")
+
+
+def test_transforms_are_kept_by_the_network_that_is_to_keep_them(rng):
+    """One that is not shares filters and buffers with it; a pass of either does as it says itself."""
+    params = rows.random_params(rng, widths=16, last="conv2_1", dtype=np.float32)
+    keeping = VGG(params)
+    fresh = keeping.keeping_transforms(False)
+    assert (keeping.keep_transforms, fresh.keep_transforms) == (True, False)
+    assert not VGG(params, keep_transforms=False).keep_transforms
+    x = rng.standard_normal((1, 3, 40, 44)).astype(np.float32)
+    filters, found = keeping._params["conv2_1"][0], []
+    assert fresh._params["conv2_1"][0] is filters
+    for net in (fresh, keeping, fresh):
+        found.append(net.forward(x, "relu2_1", cached=False)[0]["relu2_1"].copy())
+        assert (filters.forward._stored is not None) == net.keep_transforms
+    assert_close(found[1], found[0], 1e-5)
+    assert_close(found[2], found[0])
+    keeping.forward(x, "relu2_1")
+    keeping.release()
+    assert filters.forward._stored is None
 
 
 # --- the real network ----------------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
 """Weights of VGG networks: `weights.load("vgg19")`, a file's path, or nothing for the best that is there."""
 
-import difflib
 import os
 from pathlib import Path
 
 import numpy as np
+
+from minivgg.program import suggest
 
 from .cache import entry, names, present
 from .known import WeightsError, kind_of, read_head
@@ -52,8 +53,7 @@ def load_file(path, dtype=np.float32):
 
 
 def _unknown_name(text):
-    close = difflib.get_close_matches(text.lower(), names(), n=1, cutoff=0.5)
-    hint = f", did you mean {close[0]}?" if close else ""
+    hint = suggest(text.lower(), names(), cutoff=0.5)
     return WeightsError(f"unknown weights {text!r}{hint or ';'} names: {', '.join(names())}; or give a file's path")
 
 

@@ -7,15 +7,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from minivgg import program as console
+from minivgg import program
+from minivgg.program import FAILURE, OK, tell
 
 from . import WeightsError, load_file, locate
 from .cache import cache_dir, entry, names, present
 from .fetch import SOURCES, Progress, fetch
 from .known import file_hash, identify, kind_of, read_head
 from .store import PRECISIONS, Network, check_name, save_compact
-
-OK, FAILED = 0, 1  # argparse has 2, a signal 128 and its number
 
 
 class TerminalProgress(Progress):
@@ -24,7 +23,7 @@ class TerminalProgress(Progress):
     bar = None
 
     def message(self, text):
-        console.say(text, sys.stderr)
+        program.say(text, sys.stderr)
 
     def start(self, done, total):
         self.bar = tqdm(total=total, initial=done, unit="B", unit_scale=True, unit_divisor=1024, mininterval=0.5)
@@ -38,32 +37,12 @@ class TerminalProgress(Progress):
 
 def main(argv=None):
     """Run one command; returns the exit code."""
-    console.ready()
+    program.ready()
     options = build_parser().parse_args(argv)
-    signals = console.Signals()
-    try:
-        with signals:
-            return options.command(options)
-    except BrokenPipeError:  # `list | head`
-        return FAILED
-    except (WeightsError, OSError) as error:  # OSError: a disk that fails, a file that goes away meanwhile
-        console.say(f"weights: {error}", sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        more = "; what was received is kept, the same command goes on" if options.command is _fetch else ""
-        console.say(f"\nweights: interrupted{more}", sys.stderr)
-        return signals.code
-
-
-def _result(text):
-    """Print a line of what the program was run for: where it cannot be written, the program has failed."""
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        console.give_up(sys.stdout)
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise WeightsError(f"standard output: cannot be written ({error.strerror})") from None
+    kept = "; what was received is kept, the same command goes on" if options.command is _fetch else ""
+    return program.end(
+        "weights", lambda _: options.command(options), {WeightsError: FAILURE}, interrupted=lambda: f"interrupted{kept}"
+    )
 
 
 def build_parser():
@@ -102,21 +81,21 @@ def build_parser():
 
 def _fetch(options):
     path = fetch(options.name, url=options.url, keep=options.keep, progress=TerminalProgress())
-    _result(path)
+    tell(path)
     return OK
 
 
 def _list(options):
     there = present()
-    _result(f"cache: {cache_dir()}")
+    tell(f"cache: {cache_dir()}")
     for name in names():
         path = entry(name)
         if name not in there:
             how = f"python -m weights fetch {name}" if name in SOURCES else "not part of this installation"
-            _result(f"  {name:<8} -          ({how})")
+            tell(f"  {name:<8} -          ({how})")
             continue
         best = "   <- used when no weights are named" if name == there[0] else ""
-        _result(f"  {name:<8} {path.stat().st_size / 2**20:6.1f} MB  {path}{best}")
+        tell(f"  {name:<8} {path.stat().st_size / 2**20:6.1f} MB  {path}{best}")
     return OK
 
 
@@ -129,11 +108,11 @@ def _verify(options):
         try:
             verdict = _verdict(path)
         except WeightsError as error:
-            console.say(f"weights: {error}", sys.stderr)
+            program.say(f"weights: {error}", sys.stderr)
             failed = True
         else:
-            _result(f"{path}: {verdict}")
-    return FAILED if failed else OK
+            tell(f"{path}: {verdict}")
+    return FAILURE if failed else OK
 
 
 def _verdict(path):
@@ -163,17 +142,17 @@ def _convert(options):
         raise WeightsError(f"{target}: is there already; --overwrite replaces it")
     network = Network(name, got.arch, got.params, got.mean, got.order, got.sha256, options.file, got.about)
     save_compact(network, target, options.precision)
-    _result(target)
+    tell(target)
     return OK
 
 
 def _path(options):
     if options.name is None:
-        _result(cache_dir())
+        tell(cache_dir())
         return OK
     path = locate(options.name)
     read_head(path)  # which says why it cannot be read
-    _result(path)
+    tell(path)
     return OK
 
 

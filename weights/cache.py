@@ -1,13 +1,14 @@
-"""The cache folder: names and their files, files that appear whole or not at all, one process at a time."""
+"""The cache folder: names and their files, and a lock, so that one process at a time works on a file."""
 
 import contextlib
 import errno
 import os
-import tempfile
 import time
 from pathlib import Path
 
 import platformdirs
+
+from minivgg.program import first_line
 
 from .known import WeightsError
 
@@ -41,30 +42,6 @@ def present():
 
 
 @contextlib.contextmanager
-def atomic_file(path):
-    """A binary file that takes its name only once it is written whole; the folder is made when missing."""
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes it readable by its owner alone
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be written ({error.strerror or error})") from None
-
-
-@contextlib.contextmanager
 def lock(path, waiting):
     """Hold a file's lock; `waiting()` is called once if another process has it.
 
@@ -75,7 +52,7 @@ def lock(path, waiting):
         file = open(path, "a+b")  # noqa: SIM115  closed by the `with` below
     except OSError as error:
         raise WeightsError(
-            f"{path.parent}: the cache folder cannot be written ({error.strerror}); set MINIVGG_CACHE to another"
+            f"{path.parent}: the cache folder cannot be written ({first_line(error)}); set MINIVGG_CACHE to another"
         ) from None
     with file:
         if not _try_lock(file):

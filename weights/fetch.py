@@ -6,7 +6,6 @@ Standard library only: pooch, which does the same, cannot resume, and half a gig
 """
 
 import errno
-import hashlib
 import http.client
 import os
 import re
@@ -14,52 +13,20 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+
+from minivgg.program import first_line
 
 from . import matconvnet
 from .cache import cache_dir, entry, lock
-from .known import VGG16_NEWER, VGG19_NEWER, VGG19_OLDER, WeightsError, file_hash, identify, kind_of, published_md5
+from .known import WeightsError, file_hash, identify, kind_of, published_md5
+from .sources import SOURCES, Source
 from .store import Network, load_compact, save_compact
 
-VLFEAT = "www.vlfeat.org/matconvnet/models"
 CHUNK = 1 << 20
 TIMEOUT = 60  # seconds without a byte
 ATTEMPTS = 4  # connections in a row that may break off without bringing a byte, at one address
 PAUSE = 1.0  # seconds, times the number of such connections, before the next
 SPARE = 120 << 20  # bytes that must stay free for the compact file (80 MB for VGG-19) and some air
-
-
-@dataclass(frozen=True)
-class Source:
-    """An address and the hash of what lies there (None: not published, the reader has to judge)."""
-
-    url: str
-    md5: str | None
-    size: int | None = None
-
-    @property
-    def tag(self):
-        """Part of the unfinished file's name: two addresses of the same bytes share it, others do not."""
-        return self.md5[:8] if self.md5 else hashlib.sha256(self.url.encode()).hexdigest()[:8]
-
-
-def _addresses(number, newer, older_md5):
-    """Where a network lies, in the order of trying: newer layout, its archived copy, older layout."""
-    file = f"imagenet-vgg-verydeep-{number}.mat"
-    return (
-        Source(f"https://{VLFEAT}/{file}", newer.md5, newer.size),
-        Source(f"http://{VLFEAT}/{file}", newer.md5, newer.size),
-        # The Internet Archive; "id_" asks for the bytes as they were, without its own banner.
-        Source(f"https://web.archive.org/web/2020id_/https://{VLFEAT}/{file}", newer.md5, newer.size),
-        Source(f"https://{VLFEAT}/beta16/{file}", older_md5),
-        Source(f"http://{VLFEAT}/beta16/{file}", older_md5),
-    )
-
-
-SOURCES = {
-    "vgg19": _addresses(19, VGG19_NEWER, VGG19_OLDER.md5),
-    "vgg16": _addresses(16, VGG16_NEWER, None),
-}
 
 
 class _NextAddress(Exception):
@@ -162,7 +129,7 @@ def _download(source, part, progress):
         except (OSError, http.client.HTTPException, ValueError) as error:
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
                 raise _disk_full(part) from None
-            reason = str(getattr(error, "reason", "") or error) or type(error).__name__
+            reason = first_line(getattr(error, "reason", None) or error)
         barren = 0 if _size(part) > before else barren + 1
         if barren >= ATTEMPTS or not _size(part):  # an address that never answered is not asked again
             raise _NextAddress(reason)

@@ -5,6 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from minivgg.program import first_line
+
 
 class WeightsError(Exception):
     """A weights file that is missing, damaged or something else; the message is one line."""
@@ -118,5 +120,6 @@ def read_head(path):
             "(`python -m weights list` shows the names)"
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or error
-        raise WeightsError(f"{path}: cannot be read ({reason}); expected a weights file (.mat or .npz)") from None
+        raise WeightsError(
+            f"{path}: cannot be read ({first_line(error)}); expected a weights file (.mat or .npz)"
+        ) from None

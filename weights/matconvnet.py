@@ -17,8 +17,11 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
+from minivgg.program import first_line
+from minivgg.table import ARCHS, is_full_width
+
 from .known import WeightsError, kind_of, read_head
-from .store import BLOCKS, Network, check_network, is_full_width
+from .store import Network, check_network
 
 EXPECTED = "expected MatConvNet's imagenet-vgg-verydeep-19.mat or -16.mat"
 REMEDY = "`python -m weights fetch vgg19` gets the right one"
@@ -86,8 +89,7 @@ def _load_variables(path):
         variables = scipy.io.loadmat(path, variable_names=["layers", "meta", "normalization", "params"])
     except Exception as error:
         # SciPy's reader meets arbitrary bytes here and answers damage with nearly any exception there is.
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{path}: a damaged MAT-file ({first}); {HELP}") from None
+        raise WeightsError(f"{path}: a damaged MAT-file ({first_line(error)}); {HELP}") from None
     if "params" in variables and "layers" in variables:
         raise WeightsError(f"{path}: a MatConvNet network in DagNN layout; {HELP}")
     if "layers" not in variables:
@@ -137,12 +139,12 @@ def _read_layers(path, layers, dtype):
             )
         previous = kind
     found = tuple(n for n in counts if n)
-    for arch, blocks in BLOCKS.items():
+    for arch, blocks in ARCHS.items():
         if found == blocks:
             return arch, params
     raise WeightsError(
         f"{path}: layers are missing or it is another network: {_plus(found)} convolutions in its blocks; "
-        f"VGG-16 has {_plus(BLOCKS['vgg16'])}, VGG-19 {_plus(BLOCKS['vgg19'])}; {REMEDY}"
+        f"VGG-16 has {_plus(ARCHS['vgg16'])}, VGG-19 {_plus(ARCHS['vgg19'])}; {REMEDY}"
     )
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .cache import atomic_file
+from minivgg.files import FileError, atomic_file
+from minivgg.program import first_line
+from minivgg.table import ARCHS, check_params, conv_names
+
 from .known import WeightsError, file_hash
 
-# Convolutions in each of the five blocks (Simonyan & Zisserman 2015, Table 1, columns D and E).
-BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
-WIDTHS = (64, 128, 256, 512, 512)
 FORMAT = "minivgg-compact"
 VERSION = 1
 PRECISIONS = ("float32", "float16", "uint8")
@@ -46,48 +46,31 @@ class Network:
         return f"Network({self.name!r}, {self.arch}, {len(self.params)} convolutions, {self.order}, {self.path})"
 
 
-def conv_names(arch):
-    """Names of an architecture's convolutions in order: conv1_1, conv1_2, conv2_1, ..."""
-    return [f"conv{i}_{j}" for i, n in enumerate(BLOCKS[arch], 1) for j in range(1, n + 1)]
-
-
-def is_full_width(params):
-    """Whether the channel counts are those of the published VGG networks."""
-    return all(w.shape[0] == WIDTHS[int(name[4]) - 1] for name, (w, _) in params.items())
-
-
 def check_network(network, where):
     """Raise WeightsError unless the network is a chain of 3x3 convolutions from 3 channels, all finite.
 
     A network may end early (a narrow one need not have what no loss asks for); it may not have gaps.
     """
-    if network.arch not in BLOCKS:
-        raise WeightsError(f"{where}: architecture {network.arch!r}; expected one of {', '.join(BLOCKS)}")
+    if network.arch not in ARCHS:
+        raise WeightsError(f"{where}: architecture {network.arch!r}; expected one of {', '.join(ARCHS)}")
     names = conv_names(network.arch)
     if not network.params or list(network.params) != names[: len(network.params)]:
         found = ", ".join(network.params) or "none"
         raise WeightsError(f"{where}: its convolutions are {found}; expected {', '.join(names)}, in this order")
-    channels = 3
+    try:
+        check_params(network.params, network.arch)
+    except ValueError as error:
+        raise WeightsError(f"{where}: {error}: another network or a damaged file") from None
     for name, (w, b) in network.params.items():
-        if w.ndim != 4 or w.shape[1:] != (channels, 3, 3) or w.shape[0] == 0 or b.shape != w.shape[:1]:
-            raise WeightsError(
-                f"{where}: {name} has filters {_by(w.shape)} and biases {_by(b.shape)}; expected "
-                f"F x {channels} x 3 x 3 filters and F biases, since {channels} channels come in: "
-                f"another network or a damaged file"
-            )
         for what, values in (("filters", w), ("biases", b)):
             if not np.isfinite(values).all():
                 bad = int(values.size - np.isfinite(values).sum())
-                raise WeightsError(f"{where}: {name} has {bad} {what} that are not finite; a damaged file, get it anew")
-        channels = w.shape[0]
+                found = f"{name} has {bad} {what} that are not finite"
+                raise WeightsError(f"{where}: {found}; a damaged file, download it again")
     if network.mean.shape != (3,) or not np.isfinite(network.mean).all():
         raise WeightsError(f"{where}: the average colour is {network.mean.tolist()}; expected three numbers")
     if network.order not in ("RGB", "BGR"):
         raise WeightsError(f"{where}: channel order {network.order!r}; expected RGB or BGR")
-
-
-def _by(shape):
-    return " x ".join(map(str, shape)) or "none"
 
 
 # --- the compact file ---------------------------------------------------------------------------------------
@@ -151,8 +134,11 @@ def save_compact(network, path, precision="float32"):
     }
     # Only 8-bit values shrink enough under deflate (a fifth) to be worth the time it takes to load them.
     save = np.savez_compressed if precision == "uint8" else np.savez
-    with atomic_file(path) as file:
-        save(file, metadata=np.array(json.dumps(metadata)), **arrays)
+    try:
+        with atomic_file(path, make_folder=True) as file:
+            save(file, metadata=np.array(json.dumps(metadata)), **arrays)
+    except FileError as error:
+        raise WeightsError(str(error)) from None
 
 
 def load_compact(path, dtype=np.float32):
@@ -176,11 +162,12 @@ def load_compact(path, dtype=np.float32):
     except WeightsError:
         raise
     except KeyError as error:
-        raise WeightsError(f"{path}: a compact weights file without its entry {error}; get it anew") from None
+        raise WeightsError(f"{path}: a compact weights file without its entry {error}; download it again") from None
     except Exception as error:
         # A changed byte in the zip's directory or in an array's header can raise nearly any exception there is.
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path}: a damaged or truncated .npz file ({first}); get it anew") from None
+        raise WeightsError(
+            f"{path}: a damaged or truncated .npz file ({first_line(error)}); download it again"
+        ) from None
     check_network(network, path)
     return network
 
@@ -217,5 +204,5 @@ def check_name(name, arch):
             f"{name!r} cannot name an entry of the cache; expected letters, digits, '.', '_' or '-', "
             "and neither mini nor best"
         )
-    if name in BLOCKS and name != arch:
+    if name in ARCHS and name != arch:
         raise WeightsError(f"the file holds {arch}; expected {name} under that name: use --name {arch}")

@@ -19,29 +19,24 @@ from dataclasses import dataclass
 import numpy as np
 
 import weights
-from minivgg import VGG, layer_names
+from minivgg import VGG
 from minivgg.backend import BackendError, describe_device, get_xp, resolve_device, synchronize, to_device
-from style.objective import Objective, content_targets, style_targets
+from minivgg.program import first_line
 
-from ..peer import CONTENT, STYLE
-from . import checks as gpu_checks
-from . import run as gpu_run
-from . import speed as gpu_speed
-from .tools import TERMS
-
-WIDTHS = (64, 128, 256, 512, 512)  # of VGG-19's blocks
+from .. import common
+from . import checks, run, speed
 
 SECTIONS = {
-    "gradients": gpu_checks.gradients,
-    "agreement": gpu_checks.agreement,
-    "objective": gpu_checks.objective,
-    "ceilings": gpu_speed.ceilings,
-    "timing": gpu_speed.timing,
-    "by layer": gpu_speed.by_layer,
-    "workspaces": gpu_speed.workspaces,
-    "full run": gpu_run.full_run,
-    "large": gpu_speed.large,
-    "processor": gpu_speed.processor,
+    "gradients": checks.gradients,
+    "agreement": checks.agreement,
+    "objective": checks.objective,
+    "ceilings": speed.ceilings,
+    "timing": speed.timing,
+    "by layer": speed.by_layer,
+    "workspaces": speed.workspaces,
+    "full run": run.full_run,
+    "large": speed.large,
+    "processor": speed.processor,
 }
 
 
@@ -78,26 +73,7 @@ class Setup:
         return VGG(params, kernels=kernels, **options)
 
     def objective(self, net, content, style):
-        targets = content_targets(net, content, (CONTENT,)), style_targets(net, style, STYLE)
-        return Objective(net, TERMS, *targets)
-
-
-def random_params(rng, widths=WIDTHS):
-    """Random filters of VGG-19's shape to conv5_1 (He's initialisation), NumPy float32."""
-    params, channels = {}, 3
-    for name in layer_names("vgg19"):
-        if name.startswith("conv"):
-            F = widths[int(name[4]) - 1]
-            w = rng.standard_normal((F, channels, 3, 3), dtype=np.float32) * np.float32((2 / (9 * channels)) ** 0.5)
-            params[name], channels = (w, rng.standard_normal(F, dtype=np.float32)), F
-        if name == "conv5_1":
-            return params
-
-
-def load_params(spec):
-    """Filters down to conv5_1 from a file or by a known name."""
-    names = layer_names("vgg19")
-    return {n: p for n, p in weights.load(spec).params.items() if names.index(n) <= names.index("conv5_1")}
+        return common.objective(net, content=content, style=style)
 
 
 def versions(setup):
@@ -133,7 +109,7 @@ def run_sections(setup, chosen, out):
         try:
             entry["result"] = SECTIONS[name](setup)
         except Exception as e:  # whatever fails, the other sections are worth having
-            entry["error"] = f"{type(e).__name__}: {(str(e).splitlines() or [''])[0]}"
+            entry["error"] = f"{type(e).__name__}: {first_line(e)}"
         free_memory(setup)
         entry["seconds"] = round(time.perf_counter() - start, 3)
         print(f"{name:12} {entry['seconds']:8.1f} s  {entry.get('error', 'done')}", flush=True)
@@ -169,8 +145,8 @@ def verdicts(sections):
         found = "loss not reached" if ratio is None else f"{ratio:.2f}"
         yield f"whole run, PyTorch ÷ {name} to the same loss: {found} (bar 2, aim 5)"
     for name, row in result.get("full run", {}).items():
-        if gpu_run.SHARE in row:
-            yield f"optimiser's share, {name}: {100 * row[gpu_run.SHARE]:.0f} % (bar 20, aim 8)"
+        if run.SHARE in row:
+            yield f"optimiser's share, {name}: {100 * row[run.SHARE]:.0f} % (bar 20, aim 8)"
     for size, parts in result.get("large", {}).items():
         if "gradient, tiled against whole" in parts:
             yield f"{size}: tiled against whole, gradient {parts['gradient, tiled against whole']:.1e}"
@@ -181,11 +157,11 @@ def make_setup(args):
     rng = np.random.default_rng(0)
     if args.dry_run:
         small = {"sizes": (32,), "run_size": 32, "iterations": 4, "large": (64,), "core": 32, "repeats": 2}
-        params = random_params(rng, (8, 8, 8, 8, 8))
+        params = common.vgg_shaped(rng, (8, 8, 8, 8, 8))
         return Setup(resolve_device("cpu"), params, precisions=("float32",), dry=True, **small)
     if not args.device.startswith("gpu"):
         raise BackendError(f"device {args.device!r}: this measures a card, gpu or gpu:N; --dry-run needs none")
-    params = load_params(args.weights) if args.weights else random_params(rng)
+    params = common.load_params(args.weights) if args.weights else common.vgg_shaped(rng)
     return Setup(
         resolve_device(args.device),
         params,

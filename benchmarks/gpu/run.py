@@ -2,26 +2,13 @@
 
 import time
 
+from style.events import Evaluated
 from style.optimize import minimize
 
+from ..common import Timed
 from .tools import guarded, pictures, torch_peer
 
 SHARE = "optimiser's share"
-
-
-class Timed:
-    """An objective that adds up the time of its evaluations; what a run takes beyond it is the optimiser's."""
-
-    def __init__(self, setup, inner):
-        self.setup, self.inner, self.seconds = setup, inner, 0.0
-
-    def evaluate(self, image):
-        self.setup.wait()  # what the optimiser has enqueued is the optimiser's
-        start = time.perf_counter()
-        result = self.inner.evaluate(image)
-        self.setup.wait()
-        self.seconds += time.perf_counter() - start
-        return result
 
 
 def full_run(setup):
@@ -50,16 +37,16 @@ def _our_run(setup, ours, content, method, history):
         ours,
         setup.there(content.copy()),
         method=method,
-        iterations=setup.iterations,
-        callback=lambda p: curve.append((p.seconds, p.loss)),
+        evaluations=setup.iterations,
+        listener=lambda event: curve.append((event.seconds, event.loss)) if isinstance(event, Evaluated) else None,
         **options,
     )
-    timed = Timed(setup, ours)  # once more, with the waiting that telling the two apart takes
-    again = minimize(timed, setup.there(content.copy()), method=method, iterations=setup.iterations, **options)
+    timed = Timed(ours, setup.wait)  # once more, with the waiting that telling the two apart takes
+    again = minimize(timed, setup.there(content.copy()), method=method, evaluations=setup.iterations, **options)
     return {
         "seconds": plain.seconds,
         "evaluations": plain.evaluations,
-        "loss": plain.totals["loss"],
+        "loss": plain.loss,
         "status": plain.status,
         SHARE: 1 - timed.seconds / again.seconds,
         "times and losses": curve,

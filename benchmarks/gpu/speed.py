@@ -11,11 +11,12 @@ import numpy as np
 from minivgg.backend import Device, to_numpy
 from minivgg.fast_gpu import winograd
 from minivgg.vgg import load_kernels
-from style.large import tiles
+from style.large.tiles import Tiled
 from style.large.tiling import Tiling
+from style.objective import Objective
 
-from ..peer import CONTENT, STYLE
-from .tools import TERMS, ReplayedObjective, guarded, milliseconds, pictures, relative, torch_peer
+from ..common import TERMS
+from .tools import ReplayedObjective, guarded, milliseconds, pictures, relative, torch_peer
 
 MEGABYTES = (32, 64, 128, 256, 512, 1024)  # workspaces tried
 
@@ -63,7 +64,7 @@ def _enqueue_milliseconds(setup, ours, x):
     for _ in range(setup.repeats):
         setup.wait()
         start = time.perf_counter()
-        ours.enqueue(x)
+        ours.compute(x)
         found.append(1e3 * (time.perf_counter() - start))
     setup.wait()
     return statistics.median(found)
@@ -134,7 +135,7 @@ def workspaces(setup):
 
 def by_layer(setup):
     """Milliseconds of each layer and pass at the first size, beside the bytes and operations that it cannot avoid."""
-    kernels, size = load_kernels("fast", setup.xp), setup.sizes[0]
+    kernels, size = load_kernels("fast", setup.xp).pairs, setup.sizes[0]
     rng, rows = np.random.default_rng(2), []
     for name, (w, b) in setup.params.items():
         F, C = w.shape[:2]
@@ -210,11 +211,7 @@ def _large_one(setup, name, content, style, image):
 
 def _tiled(setup, net, content, style):
     tiling = Tiling((), ((setup.core, setup.core),))
-    targets = (
-        tiles.content_targets(net, content, (CONTENT,), tiling),
-        tiles.style_targets(net, style, STYLE, tiling),
-    )
-    return tiles.TiledObjective(net, TERMS, *targets, tiling=tiling)
+    return Objective.of(net, TERMS, {"content": content, "style": style}, Tiled(net, tiling))
 
 
 def processor(setup):

@@ -6,20 +6,17 @@ import time
 import numpy as np
 
 from minivgg.backend import to_numpy
-from minivgg.fast_gpu.replay import Replay
-from style.objective import Terms, fetch
+from minivgg.program import first_line
+from style.objective import Evaluation, to_floats
 
-from ..peer import CONTENT, STYLE, TorchObjective
+from .. import common
+from ..peer import TorchObjective
+from .replay import Replay
 
-TERMS = Terms({CONTENT: 1.0}, dict.fromkeys(STYLE, 1000.0))  # as peer.TorchObjective has them
 
-
-def pictures(size, seed=0):
-    """Content, style and current picture (1, 3, size, size) float32: smooth noise, ±100 grey levels."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.uniform(-100, 100, (3, 3, -(-size // 8), -(-size // 8))).astype(np.float32)
-    smooth = coarse.repeat(8, axis=2).repeat(8, axis=3)[:, :, :size, :size]
-    return [(p + rng.uniform(-20, 20, p.shape).astype(np.float32))[None] for p in smooth]
+def pictures(size):
+    """Content, style and current picture (1, 3, size, size) float32."""
+    return common.pictures(size, size)
 
 
 def relative(a, b):
@@ -46,7 +43,7 @@ def guarded(function, *args):
     try:
         return function(*args)
     except Exception as e:
-        return {"error": f"{type(e).__name__}: {(str(e).splitlines() or [''])[0]}"}
+        return {"error": f"{type(e).__name__}: {first_line(e)}"}
 
 
 def torch_peer(setup, device, precision, layout, autotune, content, style):
@@ -59,18 +56,15 @@ def torch_peer(setup, device, precision, layout, autotune, content, style):
 
 
 class ReplayedObjective:
-    """An Objective whose evaluations are replayed from one recording, a CUDA graph (fast_gpu/replay.py)."""
+    """An Objective whose evaluations are replayed from one recording, a CUDA graph (replay.py)."""
 
     def __init__(self, objective, image):
-        self._content, self._style = tuple(objective.terms.content), tuple(objective.terms.style)
-        self._replay = Replay(lambda x: self._flat(objective.enqueue(x)), image)
+        self._names = [term.name for term in objective.terms]
+        self._replay = Replay(lambda x: self._flat(*objective.compute(x)), image)
 
-    def _flat(self, parts):
-        content, style, _, gradient = parts
-        return (*(content[n] for n in self._content), *(style[n] for n in self._style), gradient)
+    def _flat(self, values, gradient):
+        return (*(values[name] for name in self._names), gradient)
 
     def evaluate(self, image):
-        *numbers, gradient = self._replay(image)
-        split = len(self._content)
-        content, style = dict(zip(self._content, numbers)), dict(zip(self._style, numbers[split:], strict=True))
-        return fetch(content, style, None, gradient)
+        *values, gradient = self._replay(image)
+        return Evaluation(to_floats(dict(zip(self._names, values, strict=True))), gradient)

@@ -2,17 +2,18 @@
 
 Same signatures and results as layers.py, arrays (N, C, H, W). Inside, memory is channels last: what these functions
 return are (N, C, H, W) views of (N, H, W, C) arrays, and such views go in without a copy; any other array is copied
-once. Every function takes a `workspace` (runtime.Workspace) whose buffers the results lie in; a buffer is used again
+once. Every function takes a `workspace` (memory.Workspace) whose buffers the results lie in; a buffer is used again
 only when nobody holds its array. `conv_relu_forward` and its backward fuse convolution, ReLU and pooling.
 """
 
 import numpy as np
 
 from .. import layers
+from ..threads import cores, parallel
 from . import direct, winograd
-from .direct import gram, gram_backward
-from .memory import Arena, Workspace, cores, one_blas_thread, parallel
+from .memory import Arena, Workspace
 from .rows import MaskedRows, Rows, Store, StorePool, StoreRelu, UnpooledRows, pool_avg, pool_max, unpool
+from .taps import Taps
 
 __all__ = [
     "Filters",
@@ -23,12 +24,8 @@ __all__ = [
     "conv2d_forward",
     "conv_relu_backward",
     "conv_relu_forward",
-    "cores",
-    "gram",
-    "gram_backward",
     "maxpool2d_backward",
     "maxpool2d_forward",
-    "one_blas_thread",
     "prepare",
     "relu_backward",
     "relu_forward",
@@ -47,13 +44,13 @@ class Filters:
         if algorithm(self, 1, 1) != "winograd":
             self._w = np.ascontiguousarray(w)
             return
-        self.forward = winograd.Taps.of(w)
+        self.forward = Taps.of(w)
         # With long products BLAS loses 5 % or less to reading the filters transposed, so that backward shares
         # forward's where they are large; where they are small it loses up to half, and a copy costs little.
         if w.shape[0] * w.shape[1] > SHARE:
-            self.backward = winograd.Taps(self.forward.taps, mirrored=True)
+            self.backward = Taps(self.forward.taps, mirrored=True)
         else:
-            self.backward = winograd.Taps.of(w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
+            self.backward = Taps.of(w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
 
     def drop(self):
         """Let go of transforms that are kept from call to call."""
@@ -140,8 +137,7 @@ def conv_relu_backward(dout, cache, *, param_grads=False, add=None, workspace=No
     """Gradients of conv_relu_forward.
 
     dout  like out
-    add   a further gradient at the ReLU's output, where pool is None: an array like out, or an object whose
-          .rows(n, y0, y1) gives rows y0 to y1 of picture n as (y1-y0, W, F)
+    add   a further gradient by out, where pool is None: a Given, or None
     dx    (N, C, H, W); dw, db as conv2d_backward
     """
     workspace = workspace or Workspace()
@@ -151,8 +147,7 @@ def conv_relu_backward(dout, cache, *, param_grads=False, add=None, workspace=No
     N, C, H, W = x_shape
     dout = _nhwc(dout, workspace)
     if pool is None:
-        extra = [None] * N if add is None else _extra_rows(add, N, workspace)
-        sources = [MaskedRows(d, k, e) for d, k, e in zip(dout, kept, extra)]
+        sources = [MaskedRows(d, k, add, n) for n, (d, k) in enumerate(zip(dout, kept))]
     else:
         scale = 1 if pool == "max" else 0.25
         sources = [UnpooledRows(d, k, (H, W), scale) for d, k in zip(dout, kept)]
@@ -297,27 +292,8 @@ def _unfused_backward(dout, cache, param_grads, add):
     if pool is not None:
         dout = getattr(layers, f"{pool}pool2d_backward")(dout, pooled)
     if add is not None:
-        H = dout.shape[2]
-        rows = [add.rows(n, 0, H).transpose(2, 0, 1) for n in range(len(dout))] if hasattr(add, "rows") else add
-        dout = dout + np.asarray(rows)
+        dout = dout + add.whole()
     return layers.conv2d_backward(layers.relu_backward(dout, relu), conv, param_grads=param_grads)
-
-
-class _PictureRows:
-    """One picture of an object that gives a gradient by rows."""
-
-    def __init__(self, add, n):
-        self._add, self._n = add, n
-
-    def rows(self, y0, y1):
-        return self._add.rows(self._n, y0, y1)
-
-
-def _extra_rows(add, N, workspace):
-    """Per picture what MaskedRows adds."""
-    if hasattr(add, "rows"):
-        return [_PictureRows(add, n) for n in range(N)]
-    return list(_nhwc(add, workspace))
 
 
 def _nhwc_shape(x):

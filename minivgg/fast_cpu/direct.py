@@ -1,4 +1,4 @@
-"""What Winograd does not suit: few channels (conv1_1 and its backward), gradients of the filters, Gram matrices.
+"""What Winograd does not suit: few channels (conv1_1 and its backward), and the gradients of the filters.
 
 Few channels: 3×3 with padding 1 as one product a strip of rows, the columns of im2col laid out channel by channel so
 that filling them, or adding them up in backward, runs along whole picture rows.
@@ -7,7 +7,8 @@ that filling them, or adding them up in backward, runs along whole picture rows.
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from .memory import Arena, cores, one_blas_thread, parallel
+from ..threads import cores, one_blas_thread, parallel
+from .memory import Arena
 
 STRIP_BYTES = 1 << 21  # of columns and activations in a strip: less makes the two rows of overlap and the calls count
 TAPS = [(i, j) for i in range(3) for j in range(3)]
@@ -141,52 +142,6 @@ def filter_gradients(x, dout, workspace):
         parallel(task, chunks, workers)
     dw = sum(s[0] for s in sums)
     return np.ascontiguousarray(dw.transpose(1, 2, 0)).reshape(F, C, 3, 3), sum(s[2] for s in sums)
-
-
-GROUPS = 16  # partial sums of a Gram matrix: more than cores, so that all have work to the end
-
-
-def gram(F):
-    """F Fᵀ of a wide matrix, by strips of columns: on long, thin products BLAS's own threads wait for each other.
-
-    F  (C, M), either memory order
-    G  (C, C)  the strips' sums are added up, which also loses fewer digits than one sum over all M
-
-    Strips are added in groups of their own, and the groups in order, whatever core did which: the digits do not
-    depend on the number of cores or on their pace.
-    """
-    C, M = F.shape
-    step = max(512, min(8192, (1 << 19) // max(1, C)))
-    strips = range(0, M, step)
-    totals = np.zeros((max(1, min(GROUPS, len(strips))), C, C), F.dtype)
-    workers = min(cores(), len(totals))
-    parts = [np.empty((C, C), F.dtype) for _ in range(workers)]
-
-    def task(worker, group):
-        for first in strips[group :: len(totals)]:
-            columns = F[:, first : first + step]
-            np.matmul(columns, columns.T, out=parts[worker])
-            totals[group] += parts[worker]
-
-    with one_blas_thread():
-        parallel(task, range(len(totals)), workers)
-    return totals.sum(axis=0)
-
-
-def gram_backward(dG, F):
-    """(dG + dGᵀ) F by strips of columns, on all cores.
-
-    dG (C, C), F (C, M) in either memory order → dF (C, M) in F's
-    """
-    S, dF = dG + dG.T, np.empty_like(F)
-    step = max(512, (1 << 19) // max(1, len(S)))
-
-    def task(_, first):
-        np.matmul(S, F[:, first : first + step], out=dF[:, first : first + step])
-
-    with one_blas_thread():
-        parallel(task, range(0, F.shape[1], step), cores())
-    return dF
 
 
 def _frame(grid, x):

@@ -1,121 +1,11 @@
-"""Threads and memory for the fast path: one worker per core, BLAS held to one thread each, buffers that are reused."""
+"""Memory for the fast path: buffers that are used again, scratch memory for each worker."""
 
-import itertools
 import math
-import os
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
-
-from ..backend import cores
-
-__all__ = ["Arena", "Workspace", "cores", "one_blas_thread", "parallel"]
 
 _ALIGN = 64  # bytes: one cache line, one AVX-512 register
-_state = threading.Lock()  # guards everything below
-_pool = None
-_controller, _modules = None, 0
-_keeper = _limiter = None
-_holders = 0  # how often the limit is held, by all threads together
-
-
-class one_blas_thread:
-    """Hold BLAS to one thread for the duration.
-
-    Within a call of the fast path, because its own workers have the cores; around a whole evaluation and a whole run,
-    because OpenBLAS's idle threads keep a core busy for some 25 ms after each product before they sleep, waiting for
-    the next one: a handful of products a run of the network is enough to take half a core from the workers.
-
-    The limit is one setting of the process, so it stands until the last of all threads that hold it has left: a product
-    that is suddenly cut in two adds up in another order, and a run's digits would depend on what ends beside it.
-    threadpoolctl lets only the thread restore that has set, hence a thread that does both.
-    """
-
-    def __enter__(self):
-        global _keeper, _holders
-        with _state:
-            if _holders == 0:
-                if _keeper is None:
-                    _keeper = ThreadPoolExecutor(1, thread_name_prefix="minivgg-blas")
-                _keeper.submit(_limit).result()
-            _holders += 1
-
-    def __exit__(self, *exc):
-        global _holders
-        with _state:
-            if _holders == 0:  # entered before a fork, of which this is the child
-                return
-            _holders -= 1
-            if _holders == 0:
-                _keeper.submit(_restore).result()
-
-
-def _limit():
-    global _controller, _modules, _limiter
-    if _modules != len(sys.modules):  # SciPy brings a BLAS of its own, and may have come since
-        _controller, _modules = ThreadpoolController().select(user_api="blas"), len(sys.modules)
-    _limiter = _controller.limit(limits=1)
-    _limiter.__enter__()
-
-
-def _restore():
-    global _limiter
-    limiter, _limiter = _limiter, None
-    limiter.__exit__(None, None, None)
-
-
-def parallel(task, items, workers):
-    """Call task(worker, item) for every item, on `workers` threads that take the next item as they become free.
-
-    The calling thread is worker 0. An exception in any worker is raised here, after the others have stopped.
-    """
-    items = list(items)
-    workers = min(workers, len(items))
-    if workers <= 1:
-        for item in items:
-            task(0, item)
-        return
-    counter = itertools.count()  # next() is atomic in CPython
-
-    def work(worker):
-        while (i := next(counter)) < len(items):
-            task(worker, items[i])
-
-    pool = _get_pool(workers - 1)
-    jobs = [pool.submit(work, worker) for worker in range(1, workers)]
-    try:
-        work(0)
-    finally:
-        for _ in itertools.takewhile(lambda i: i < len(items), counter):
-            pass  # worker 0 failed: leave nothing for the others
-        errors = [job.exception() for job in jobs]
-    for error in errors:
-        if error is not None:
-            raise error
-
-
-def _get_pool(threads):
-    """The shared pool, grown to at least `threads` threads."""
-    global _pool
-    with _state:
-        if _pool is None or _pool._max_workers < threads:
-            if _pool is not None:
-                _pool.shutdown(wait=False)
-            _pool = ThreadPoolExecutor(threads, thread_name_prefix="minivgg")
-        return _pool
-
-
-def _after_fork():
-    """A forked child has none of its parent's threads: it starts its own."""
-    global _pool, _keeper, _state, _limiter, _holders
-    _pool, _keeper, _state, _limiter, _holders = None, None, threading.Lock(), None, 0
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Workspace:
@@ -127,38 +17,23 @@ class Workspace:
     is reserved with room to spare: the system counts only what has been written to. `arena` is scratch memory for one
     worker, valid until the same worker's arena is asked for again. One thread at a time.
 
-    keep_transforms  whether filters may keep their transforms from call to call (winograd.Taps.store)
+    keep_transforms  whether filters may keep their transforms from call to call (taps.Taps.store)
     """
 
-    ROOM = 4  # a new slab's size by the request that it was made for: VGG's largest request is its first, conv1_1's
-
     def __init__(self):
-        self._slabs = []
+        self._slabs = Slabs(_Slab)
         self._arenas = {}
         self.keep_transforms = False
 
     def empty(self, shape, dtype):
         """An uninitialised C-contiguous array in reused memory."""
         nbytes = max(1, math.prod(shape) * np.dtype(dtype).itemsize)
-        return _carve(self._find(-(-nbytes // _ALIGN) * _ALIGN), 0, shape, dtype)
-
-    def _find(self, nbytes):
-        """A free block of nbytes, in a new slab if need be, which takes the place of smaller slabs that are free."""
-        for slab in self._slabs:
-            block = slab.take(nbytes)
-            if block is not None:
-                return block
-        self._slabs = [s for s in self._slabs if s.held() or len(s.memory) > nbytes]
-        try:
-            slab = _Slab(self.ROOM * nbytes)
-        except MemoryError:  # a system that counts what is reserved
-            slab = _Slab(nbytes)
-        self._slabs.append(slab)
-        return slab.take(nbytes)
+        _, block = self._slabs.take(-(-nbytes // _ALIGN) * _ALIGN)
+        return _carve(block, 0, shape, dtype)
 
     def release(self):
         """Give what is free, and the scratch memory, back to the system: what comes next has other sizes."""
-        self._slabs = [s for s in self._slabs if s.held()]
+        self._slabs.release()
         self._arenas.clear()
 
     def arena(self, worker, nbytes):
@@ -173,39 +48,94 @@ class Workspace:
     @property
     def nbytes(self):
         """Bytes that have been in use, handed out now or free."""
-        return sum(s.high for s in self._slabs) + sum(a.size for a in self._arenas.values())
+        return self._slabs.touched + sum(a.size for a in self._arenas.values())
 
 
-class _Slab:
-    """One piece of memory and the blocks handed out of it, in the order of their addresses."""
+class Slabs:
+    """Slabs of one kind, and the rule by which they come and go. With Places as their kind they only count."""
+
+    ROOM = 4  # a new slab's size by the request that it was made for: VGG's largest request is its first, conv1_1's
+
+    def __init__(self, kind):
+        self._kind, self._slabs = kind, []
+
+    def take(self, nbytes):
+        """(slab, what its take() gave): in a new slab if need be, in the place of smaller ones that are free."""
+        for slab in self._slabs:
+            found = slab.take(nbytes)
+            if found is not None:
+                return slab, found
+        self._slabs = [s for s in self._slabs if s.held() or s.size > nbytes]
+        try:
+            slab = self._kind(self.ROOM * nbytes)
+        except MemoryError:  # a system that counts what is reserved
+            slab = self._kind(nbytes)
+        self._slabs.append(slab)
+        return slab, slab.take(nbytes)
+
+    def release(self):
+        """Let go of the slabs that are free."""
+        self._slabs = [s for s in self._slabs if s.held()]
+
+    @property
+    def touched(self):
+        """Bytes that have been in use, taken now or free."""
+        return sum(s.high for s in self._slabs)
+
+
+class Places:
+    """The places taken in a slab of `size` bytes, in the order of their addresses; as such, without memory."""
+
+    def __init__(self, size):
+        self.size, self.high = size, 0  # high: the end of what has ever been taken
+        self._taken = []
+
+    def held(self):
+        """Whether anything is taken."""
+        return bool(self._taken)
+
+    def take(self, nbytes):
+        """(start, stop), the lowest free place of nbytes, from now on taken; None if there is none."""
+        start = 0
+        for i, (low, high) in enumerate([*self._taken, (self.size, None)]):
+            if low - start >= nbytes:
+                self._taken.insert(i, (start, start + nbytes))
+                self.high = max(self.high, start + nbytes)
+                return self._taken[i]
+            start = high
+        return None
+
+    def give(self, place):
+        """It is free again."""
+        self._taken.remove(place)
+
+
+class _Slab(Places):
+    """Places in one piece of memory. A place is free again when nobody holds the block that lies in it."""
 
     def __init__(self, nbytes):
+        super().__init__(nbytes)
         memory = np.empty(nbytes + _ALIGN, np.uint8)
         # The views of a memoryview's array refer to that array and no further: it is what `_references` counts.
-        self.memory = memoryview(_carve(memory, 0, (nbytes,), np.uint8))
-        self.high = 0  # the end of what has ever been handed out
-        self._places, self._blocks = [], []
+        self._memory = memoryview(_carve(memory, 0, (nbytes,), np.uint8))
+        self._blocks = []  # in the order of the places
 
     def held(self):
         """Forget the blocks that nobody else refers to, and say whether any are left."""
         held = [count != _UNHELD for count in _references(self._blocks)]
-        self._places = [p for p, h in zip(self._places, held) if h]
+        self._taken = [p for p, h in zip(self._taken, held) if h]
         self._blocks = [b for b, h in zip(self._blocks, held) if h]
         return bool(self._blocks)
 
     def take(self, nbytes):
         """The lowest free block of nbytes, or None."""
         self.held()
-        start = 0
-        for i, (low, high) in enumerate([*self._places, (len(self.memory), None)]):
-            if low - start >= nbytes:
-                block = np.frombuffer(self.memory[start : start + nbytes], np.uint8)
-                self._places.insert(i, (start, start + nbytes))
-                self._blocks.insert(i, block)
-                self.high = max(self.high, start + nbytes)
-                return block
-            start = high
-        return None
+        place = super().take(nbytes)
+        if place is None:
+            return None
+        block = np.frombuffer(self._memory[slice(*place)], np.uint8)
+        self._blocks.insert(self._taken.index(place), block)
+        return block
 
 
 def _references(objects):

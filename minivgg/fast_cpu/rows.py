@@ -30,11 +30,11 @@ class MaskedRows:
 
     dout  (H, W, F) or None for 0
     alive (H, W, F)  bool, or the ReLU's own output (alive where > 0)
-    add   (H, W, F) or None, or an object with .rows(y0, y1) -> (n, W, F)
+    add   a Given, of which this is picture n, or None
     """
 
-    def __init__(self, dout, alive, add=None):
-        self.dout, self.alive, self.add = dout, alive, add
+    def __init__(self, dout, alive, add=None, n=0):
+        self.dout, self.alive, self.add, self.n = dout, alive, add, n
 
     def need(self, rows):
         _, W, F = self.dout.shape
@@ -49,8 +49,7 @@ class MaskedRows:
         if self.add is None:
             np.multiply(self.dout[y0:y1], alive, out=out)
             return out, y0
-        extra = self.add.rows(y0, y1) if hasattr(self.add, "rows") else self.add[y0:y1]
-        np.add(self.dout[y0:y1], extra, out=out)
+        np.add(self.dout[y0:y1], self.add.rows(self.n, y0, y1), out=out)
         np.multiply(out, alive, out=out)
         return out, y0
 

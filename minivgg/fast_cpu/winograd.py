@@ -8,123 +8,18 @@ Names: t counts tiles along a row, v and u the six frequencies along x and along
 T = R·tx tiles in a strip, C channels in, F channels out.
 """
 
-from functools import lru_cache
-
 import numpy as np
 
-from .memory import Arena, cores, one_blas_thread, parallel
+from ..threads import cores, one_blas_thread, parallel
+from .memory import Arena
+from .taps import UNPACKED, M, N, divisor, matrices
 
-M, K = 4, 3  # tile of the output, kernel
-N = M + K - 1  # tile of the input = number of points
-# The sixth point is infinity. The set is closed under p → 1/p, and 1/p stands where p stands when read backwards:
-# that makes the transform of flipped filters the transform of the filters read backwards (Taps.mirrored).
-POINTS = (0.0, 2 / 3, -2 / 3, -3 / 2, 3 / 2)
-SMALL = 8192  # columns of one small product: OpenBLAS takes its kernels without packing up to about 1e6 multiplications
 # Tiles in a strip: with fewer, the calls count (the more the fewer channels there are); with more, the cache overflows.
 # Measured on VGG-19 and mini at 512×512: 64 channels gain 18 % from 512 tiles, 32 channels 40 % from 1024.
 STRIP_TILES = 256
 STRIP_VALUES = 512 * 64  # tiles × channels
-# OpenBLAS does products of up to so many multiplications without packing its operands, which a few tiles do not repay.
-UNPACKED = 1_000_000
-UNPACKED_TILES = 64  # measured with 512 channels: from 100 tiles on, packing pays
 FEW_TILES = 256  # in a whole picture: with no more than that, transforming the filters anew is felt (up to 40 %)
-
-
-@lru_cache
-def matrices(dtype):
-    """The transforms of F(4, 3) for POINTS and infinity: G (6, 3), BT (6, 6), AT (4, 6).
-
-    y = AT @ ((G @ g) * (BT @ d)) is the correlation y[i] = Σ_j g[j] d[i+j] of 3 with 6 numbers.
-    """
-    p = np.array(POINTS)
-    A = np.vstack([p[:, None] ** np.arange(M), np.eye(M)[-1:]])
-    G = np.vstack([p[:, None] ** np.arange(K), np.eye(K)[-1:]])
-    BT = np.zeros((N, N))
-    for k in range(N - 1):  # Lagrange's polynomial that is 1 at point k and 0 at the others
-        others = np.delete(p, k)
-        BT[k, : N - 1] = np.polynomial.polynomial.polyfromroots(others) / np.prod(p[k] - others)
-    BT[N - 1] = np.polynomial.polynomial.polyfromroots(p)
-    G[1:-1] /= p[1:, None]  # (1/p, 1, p): symmetric under p → 1/p
-    BT[1:-1] *= p[1:, None]
-    return tuple(np.ascontiguousarray(m, dtype) for m in (G, BT, A.T))
-
-
-class Taps:
-    """Filters laid out tap by tap, from which a pass transforms a frequency's share at the moment it needs it.
-
-    The transforms U[v, u] = Σ_ij G[u, i] G[v, j] w[:, :, i, j]ᵀ, (6, 6, C, F), take four times the filters' memory,
-    and computing them takes 9 multiplications where the products take one for every tile: with many tiles that is
-    nothing. With few, `store` keeps them.
-
-    taps      (9, C, F): taps[3j + i] = w[:, :, i, j]ᵀ
-    mirrored  read the same taps as the flipped, transposed filters': for our points G @ g[::-1] = (G @ g)[::-1]
-    """
-
-    def __init__(self, taps, mirrored=False):
-        self.taps, self.mirrored = taps, mirrored
-        self._stored = None
-        self.dtype = taps.dtype
-        self.channels = taps.shape[:0:-1] if mirrored else taps.shape[1:]  # in, out
-
-    @classmethod
-    def of(cls, w):
-        """From w (F, C, 3, 3)."""
-        F, C = w.shape[:2]
-        return cls(np.ascontiguousarray(w.transpose(3, 2, 1, 0)).reshape(K * K, C, F))
-
-    def filters(self):
-        """w (F, C, 3, 3) again."""
-        return np.ascontiguousarray(self.taps.reshape(K, K, *self.taps.shape[1:]).transpose(3, 2, 1, 0))
-
-    def store(self, tiles):
-        """Keep U from now on, for pictures of so many tiles."""
-        if self._stored is None:
-            C, F = self.channels
-            b = _block(tiles, C, F)
-            stored = np.empty((N, N, F // b, C, b), self.dtype)
-
-            def transform(_, v):
-                U = self.frequency(v, 0, F, np.empty(N * C * F, self.dtype))
-                stored[v] = U.reshape(N, C, F // b, b).transpose(0, 2, 1, 3)
-
-            parallel(transform, range(N), cores())
-            self._stored = stored
-
-    def drop(self):
-        """Keep it no longer."""
-        self._stored = None
-
-    def frequency(self, v, lo, hi, out):
-        """U[v, :, :, lo:hi] in blocks of columns, (6, blocks, in, columns of a block).
-
-        Computed into `out`, an array of as many entries, as a single block, unless it is stored. lo and hi are
-        multiples of 32 or the ends.
-        """
-        if self._stored is not None:
-            blocks, b = self._stored.shape[2], self._stored.shape[-1]
-            return self._stored[v, :, :, :, lo:hi] if blocks == 1 else self._stored[v, :, lo // b : -(-hi // b)]
-        G = matrices(self.dtype)[0]
-        if self.mirrored:  # channels out are the taps' rows
-            taps, v = self.taps[:, lo:hi], N - 1 - v
-        else:
-            taps = self.taps[:, :, lo:hi]
-        out = out.reshape(N, *taps.shape[1:])
-        kernel = np.kron(G[v], G)  # (6, 9)
-        if taps[0].flags.c_contiguous:
-            c = _divisor(taps[0].size)
-            taps = taps.reshape(K * K, -1, c)
-            np.matmul(kernel, taps.transpose(1, 0, 2), out=out.reshape(N, -1, c).transpose(1, 0, 2))
-        else:
-            np.matmul(kernel, taps.transpose(1, 0, 2), out=out.transpose(1, 0, 2))
-        return (out[::-1].transpose(0, 2, 1) if self.mirrored else out)[:, None]
-
-
-def _block(tiles, C, F):
-    """Columns of U in a block: few where that keeps the products of a few tiles unpacked, else all."""
-    for b in (32, 16):
-        if tiles <= UNPACKED_TILES and F % b == 0 and (tiles // 2 if tiles % 2 == 0 else tiles) * C * b <= UNPACKED:
-            return b
-    return F
+SMALL_PICTURE = 300 * 300  # pixels: in larger ones it is felt in few layers, and kept transforms of VGG-19 are 400 MB
 
 
 def convolve(sources, sinks, taps, bias, size, workspace):
@@ -143,14 +38,46 @@ def convolve(sources, sinks, taps, bias, size, workspace):
     strips = [(n, r, min(r + R, ty)) for n in range(len(sources)) for r in range(0, ty, R)]
     workers = cores()
     with one_blas_thread():
-        if workspace.keep_transforms and ty * tx <= FEW_TILES:
+        if workspace.keep_transforms and has_few_tiles(H, W):
             taps.store(ty * tx)
         else:
             taps.drop()
-        if len(strips) >= 2 * workers or (len(strips) > 1 and len(strips) % workers == 0):
+        if _enough(len(strips), workers):
             _by_strips(sources, sinks, taps, bias, (H, W, tx, R), strips, workers, workspace)
         else:
             _by_frequencies(sources, sinks, taps, bias, (H, W, tx, R), strips, workers, workspace)
+
+
+def keeps_transforms(pixels):
+    """Whether filters' transforms are worth keeping for pictures of so many pixels, where layers have few tiles."""
+    return pixels <= SMALL_PICTURE
+
+
+def has_few_tiles(H, W):
+    """Whether an activation is so small that transforming the filters takes a part of the time that is felt."""
+    return -(-H // M) * -(-W // M) <= FEW_TILES
+
+
+def memory(C, F, size, workers, itemsize):
+    """(scratch of all workers, transformed filters) in bytes, for one picture of size (H, W), as a plan counts them.
+
+    From above: X and Z apart, which may share their place; rows in and out half as wide again, for masks and pooling.
+    """
+    H, W = size
+    ty, tx = -(-H // M), -(-W // M)
+    R = tile_rows(ty, tx, C, F)
+    strips = -(-ty // R)
+    own = N * (M * R + 2) * tx * C + (N + 1) * M * R * tx * F  # _Strip's X and Z
+    products = N * R * tx * (C + F)  # D and P
+    rows = (M * R + 4) * W * 3 * max(C, F) // 2
+    if _enough(strips, workers):
+        return itemsize * min(workers, strips) * (own + products + rows), itemsize * N * N * C * F
+    return itemsize * (own + workers * max(products + N * C * F, rows)), 0
+
+
+def _enough(strips, workers):
+    """Whether there are strips enough for every worker to take whole ones, and nobody to wait at the end."""
+    return strips >= 2 * workers or (strips > 1 and strips % workers == 0)
 
 
 def tile_rows(ty, tx, C, F):
@@ -314,7 +241,7 @@ class _Strip:
         T = R * tx
         X = self.X[v, : M * R + 2].reshape(M * R + 2, tx * C)
         D, P = D.reshape(-1)[: N * T * C].reshape(N, T, C), P.reshape(-1)[: N * T * F].reshape(N, T, F)
-        c = _divisor(tx * C)
+        c = divisor(tx * C)
         s = X.strides
         tiles = np.ndarray((R, tx * C // c, N, c), X.dtype, X, 0, (M * s[0], c * s[1], s[0], s[1]))
         np.matmul(self.BT, tiles, out=D.reshape(N, R, -1, c).transpose(1, 2, 0, 3))
@@ -323,7 +250,7 @@ class _Strip:
         np.matmul(D.reshape(N, 1, halves, T // halves, C), U[:, :, None], out=blocks)
         Z = self.Z[v, : M * R]  # (4R, tx, F of all)
         if Z.shape[2] == F:
-            c = _divisor(tx * F)
+            c = divisor(tx * F)
             Z = Z.reshape(R, M, -1, c).transpose(0, 2, 1, 3)
             np.matmul(self.AT, P.reshape(N, R, -1, c).transpose(1, 2, 0, 3), out=Z)
         else:
@@ -346,12 +273,3 @@ class _Strip:
         if W % M:
             np.matmul(self.AT1[: W % M], Z[:, whole], out=out[:, M * whole :])
         sink.finish(y0, y1, out, arena)
-
-
-@lru_cache(maxsize=1024)
-def _divisor(n):
-    """The largest divisor of n up to SMALL, or n itself where the divisors are too small to be worth it."""
-    pieces = -(-n // SMALL)
-    while n % pieces and n // pieces >= SMALL // 16:
-        pieces += 1
-    return n if n % pieces else n // pieces

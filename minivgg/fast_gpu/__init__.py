@@ -92,7 +92,7 @@ def conv_relu_backward(dout, cache, *, param_grads=False, add=None):
     """Gradients of conv_relu_forward.
 
     dout       like out
-    add        a further gradient by out, added on the way in: an array, a function that gives it, or None
+    add        a further gradient by out, added on the way in: a Given, or None
     dx         (N, C, H, W); dw, db as conv2d_backward
     """
     if cache[0] == "textbook":
@@ -132,10 +132,10 @@ def avgpool2d_backward(dout, cache):
 
 def _like(add, dout):
     """The further gradient as an array in the usual memory order; ValueError if its shape is not dout's."""
-    add = add() if callable(add) else add
-    if add.shape != dout.shape:
-        raise ValueError(f"conv_relu_backward: a further gradient of {add.shape}, expected {dout.shape}")
-    return get_xp(dout).ascontiguousarray(add)
+    array = add.whole()
+    if array.shape != dout.shape:
+        raise ValueError(f"conv_relu_backward: a further gradient of {array.shape}, expected {dout.shape}")
+    return get_xp(dout).ascontiguousarray(array)
 
 
 def _supported(x, filters, stride, pad):

@@ -1,4 +1,4 @@
-// The CUDA kernels of fast_gpu.py: Winograd F(4x4, 3x3) around cuBLAS, the first layer, pooling.
+// The CUDA kernels of fast_gpu/: Winograd F(4x4, 3x3) around cuBLAS, the first layer, pooling.
 //
 // A tile is 4x4 places of a convolution's output; it needs a patch of 6x6 places of the input. One thread takes one
 // tile of one channel from end to end, so no kernel has shared memory or barriers: neighbouring threads take
@@ -15,6 +15,9 @@
 //   V, M  (36, C, ld), (36, F, ld)   transformed patches and their products with the filters; tile t is a column
 //
 // Tiles are counted row by row through all N pictures; a launch takes T of them from tile row `row0` on.
+//
+// Where layers.py has a NaN, there is one here. A comparison with a NaN is false: ReLU, maximum and masks are written
+// so that this never puts a number in its place.
 
 typedef REAL real;
 typedef long long i64;
@@ -38,8 +41,8 @@ __device__ __forceinline__ store pack(real x) { return x; }
 __device__ __forceinline__ real unpack(store s) { return s; }
 #endif
 
-// Power of two by which a transform is multiplied before it is stored: 1 but in half precision, where it keeps V and M
-// under 65504 whatever the data. peak[0] + peak[1] bound |d|, and `range` was worked out for |d| <= 1.
+// Power of two by which a transform is multiplied before it is stored: 1 except in half precision, where it keeps V
+// and M under 65504 whatever the data. peak[0] + peak[1] bound |d|, and `range` was worked out for |d| <= 1.
 __device__ __forceinline__ real store_scale(const real* peak, double range) {
 #ifdef HALF
     float top = peak[0] + peak[1];
@@ -50,6 +53,13 @@ __device__ __forceinline__ real store_scale(const real* peak, double range) {
 }
 
 __device__ __forceinline__ real at(const real* x, const real* add, i64 k) { return add ? x[k] + add[k] : x[k]; }
+
+// v becomes the larger of v and u; returns whether that is u. A NaN among them is the result, as numpy.maximum has it.
+__device__ __forceinline__ bool raise_to(real& v, real u) {
+    bool larger = u > v;
+    if (larger || u != u) v = u;
+    return larger;
+}
 
 // Rows h, h+1, ... of the patch come from here: four places from column w on, zero outside.
 __device__ __forceinline__ void load4(real* d, const real* x, const real* add, i64 k, int w, int W, bool vec) {
@@ -69,7 +79,8 @@ __device__ __forceinline__ void load4(real* d, const real* x, const real* add, i
 }
 
 // The patch of tile (ty, tx): d[i][j] = place (4 ty - 1 + i, 4 tx - 1 + j), zero outside the plane: the padding.
-// With ReLU, what `code` does not let through is zero; with pooling, x and add hold the pooled plane, which is spread.
+// With ReLU, what `code` does not let through is multiplied by zero; with pooling, x and add hold the pooled plane,
+// which is spread.
 template <int KIND>
 __device__ __forceinline__ void load_patch(real d[6][6], const real* x, const real* add, const u16* code,
                                            int H, int W, int TH, int TW, int ty, int tx, bool vec) {
@@ -122,15 +133,16 @@ __device__ __forceinline__ void load_patch(real d[6][6], const real* x, const re
                 bool open = KIND == RELU_MAX
                                 ? (own >> (4 * (2 * (r / 2) + s / 2)) & 15) == unsigned(4 + 2 * (r % 2) + s % 2)
                                 : own >> (4 * r + s) & 1;
-                if (!open) d[i][j] = 0;
+                d[i][j] *= open;
             }
         }
     }
 }
 
-// Winograd at the points 0, a, -a, -1/a, 1/a and infinity, a = 2/3: fast_cpu/winograd.py has matrices and reasons.
-// Read backwards, 5 - k for k, the points are their own inverses, and so the filters' transform read backwards is that
-// of the flipped filters: the backward passes store V and read M with `reversed` set and share the forward's filters.
+// Winograd at the points 0, a, -a, -1/a, 1/a and infinity, a = 2/3: fast_cpu/winograd.py has the matrices,
+// fast_cpu/MATH.md the reasons. Read backwards, 5 - k for k, the points are their own inverses, and so the filters'
+// transform read backwards is that of the flipped filters: the backward passes store V and read M with `reversed` set
+// and share the forward's filters.
 #define A1 (real(2) / 3)
 #define A2 (real(4) / 9)
 #define A3 (real(8) / 27)
@@ -209,7 +221,7 @@ __device__ __forceinline__ void store_tile(real o[4][4], real* out, u16* code, i
             for (int s = 0; s < 4; s++) {
                 bool open = o[r][s] > 0 && h + r < H && w + s < W;
                 bits |= unsigned(open) << (4 * r + s);
-                o[r][s] = o[r][s] > 0 ? o[r][s] : real(0);
+                o[r][s] = o[r][s] <= 0 ? real(0) : o[r][s];
             }
     }
     if (KIND <= RELU) {
@@ -240,8 +252,7 @@ __device__ __forceinline__ void store_tile(real o[4][4], real* out, u16* code, i
                     v = 0;
 #pragma unroll
                     for (int q = 0; q < 4; q++) {  // the first of the largest, as maxpool2d_forward does
-                        real u = o[2 * a + q / 2][2 * b + q % 2];
-                        if (u > v) v = u, best = 4 + q;
+                        if (raise_to(v, o[2 * a + q / 2][2 * b + q % 2])) best = 4 + q;
                     }
                     bits |= best << (4 * (2 * a + b));
                 } else {
@@ -435,9 +446,9 @@ extern "C" __global__ void maxpool_forward(const real* __restrict__ x, real* out
     x += (k / WP / HP * H + 2 * p) * W + 2 * q;
     real v = x[0];
     int best = 0;
-    if (x[1] > v) v = x[1], best = 1;
-    if (x[W] > v) v = x[W], best = 2;
-    if (x[W + 1] > v) v = x[W + 1], best = 3;
+    if (raise_to(v, x[1])) best = 1;
+    if (raise_to(v, x[W])) best = 2;
+    if (raise_to(v, x[W + 1])) best = 3;
     out[k] = v;
     index[k] = best;
 }
@@ -458,8 +469,7 @@ extern "C" __global__ void pool_backward(const real* __restrict__ dout, const un
     i64 HP = H / 2, WP = W / 2, w = k % W, h = k / W % H, window = (k / W / H * HP + h / 2) * WP + w / 2;
     real v = 0;
     if (h / 2 < HP && w / 2 < WP) {
-        if (!index) v = real(0.25) * dout[window];
-        else if (index[window] == 2 * (h % 2) + w % 2) v = dout[window];
+        v = dout[window] * (index ? real(index[window] == 2 * (h % 2) + w % 2) : real(0.25));
     }
     dx[k] = v;
 }

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from ..backend import get_xp
-from ..fast_cpu.winograd import matrices
+from ..fast_cpu.taps import matrices
 from .runtime import NULL, blocks, launch, pointer, vectors
 
 PRECISIONS = ("float32", "tf32", "float16")
@@ -31,7 +31,7 @@ class Filters:
     ranges  forward and back: for |d| ≤ 1, and V and M multiplied by it, no |V| or |M| passes HALF_MAX
 
     Flipped and transposed, as backward needs them, they are the same array, frequencies and channels read backwards
-    and transposed (fast_cpu/winograd.py, `flipped`).
+    and transposed (fast_cpu/winograd.py, `mirrored`; fast_cpu/MATH.md 3).
     """
 
     def __init__(self, w, precision="float32"):

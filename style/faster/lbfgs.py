@@ -1,13 +1,14 @@
 """Limited-memory BFGS on the arrays' own device and in their own type: directions (pairs.py), steps along them.
 
 An accepted step is moved, without an evaluation, to where the slopes at its two ends say that the slope is zero.
-Derived in MATH.md 8 and 9.
+Derived in MATH.md 1 and 2; two_loop in optimize.py is the plain form.
 """
 
 import numpy as np
 
 from minivgg.backend import get_xp, to_numpy
 
+from ..method import Ended, Method, check_option, check_state
 from .pairs import Pairs, dot
 from .precondition import Spectrum
 
@@ -45,6 +46,7 @@ class LBFGS:
         self.recent = []  # losses, the newest last
         self.moved = False
         self.iterations = 0
+        self._fresh = True  # whether the next evaluation may renew approximations
 
     @property
     def x(self):
@@ -55,21 +57,23 @@ class LBFGS:
         return self.pairs.get(Pairs.GRADIENT).reshape(self.trial.shape)
 
     def step(self, evaluate):
-        """One iteration: a direction, a line search along it, a new pair. Returns "" or why there is no better picture.
+        """One iteration: a direction, a line search along it, a new pair. Returns "", or why the search found nothing.
 
-        evaluate  image → (loss as a float, gradient like the image)
+        evaluate  (image, *, fresh) → (loss as a float, gradient like the image). Losses within a line search are
+                  compared, so only the first may renew approximations: that is what `fresh` says
         """
+        self._fresh = True
         if self.loss is None:
-            self._know(evaluate)
-        slope = self._aim()
+            self.evaluate_here(evaluate)
+        slope = self.choose_direction()
         if not slope < 0:  # the pairs contradict the gradient (rounding, or a bound): start afresh
-            slope = self._afresh(evaluate)
+            slope = self.restart(evaluate)
             if not slope < 0:
                 return "the gradient is zero" if slope == 0 else "the gradient is not finite"
         fresh = not self.pairs.order and not self.moved  # now: the search takes a pair's place and may evaluate x
         found = self._search(evaluate, slope)
         if found is None and not fresh:
-            found = self._search(evaluate, self._afresh(evaluate))
+            found = self._search(evaluate, self.restart(evaluate, failed=True))
         if found is None:
             return "no lower loss along the gradient: the rounding of the loss is reached"
         self.loss, gradient, slope, end = found
@@ -80,22 +84,30 @@ class LBFGS:
         self.iterations += 1
         return ""
 
-    def _know(self, evaluate):
+    def evaluate_here(self, evaluate):
         """Evaluate x, whose gradient is unknown, or one that was drawn from two others."""
-        self.loss, gradient = evaluate(self.x)
-        self.pairs.look(gradient.reshape(-1))
+        self.loss, gradient = self._evaluate(evaluate, self.x)
+        self.pairs.set_gradient(gradient.reshape(-1))
         self.recent = [self.loss]
         self.moved = False
 
-    def _afresh(self, evaluate):
-        """Forget the pairs, know the gradient, aim along it; returns the slope."""
-        if self.moved:
-            self._know(evaluate)
+    def _evaluate(self, evaluate, x):
+        fresh, self._fresh = self._fresh, False
+        return evaluate(x, fresh=fresh)
+
+    def restart(self, evaluate, *, failed=False):
+        """Forget the pairs, know the gradient, go along it; returns the slope.
+
+        failed  a search has found nothing: what is known of x may be an approximation's
+        """
+        if self.moved or failed:
+            self._fresh = True
+            self.evaluate_here(evaluate)
         self.recent = [self.loss]
         self.pairs.clear()
-        return self._aim()
+        return self.choose_direction()
 
-    def _aim(self):
+    def choose_direction(self):
         """Set the direction; returns its slope, the scalar product with the gradient (0 where there is none)."""
         pairs = self.pairs
         if pairs.order:
@@ -132,9 +144,9 @@ class LBFGS:
                 low, best = here, here
             else:
                 return loss, gradient, slope, end
-            self.factors = self.pairs.last(1 / t)  # the same direction, whatever becomes of the gradient's row
+            self.factors = self.pairs.last_step(1 / t)  # the same direction, whatever becomes of the gradient's row
             if high is not None and self.moved:  # no bisection between a guess and a fact
-                self._know(evaluate)
+                self.evaluate_here(evaluate)
                 slope = float(self.factors @ self.pairs.with_gradient)
                 if not slope < 0:
                     return None
@@ -158,7 +170,7 @@ class LBFGS:
 
     def _measure(self, evaluate, t):
         """Evaluate the trial: (loss, gradient, flat, and the slope there along the step to it)."""
-        loss, gradient = evaluate(self.trial)
+        loss, gradient = self._evaluate(evaluate, self.trial)
         gradient = gradient.reshape(-1)
         return loss, gradient, self.pairs.measure(self._trial, gradient) / t
 
@@ -182,11 +194,7 @@ class LBFGS:
         """Go on from what state() gave; the picture's shape, its type and the history must be the same."""
         pairs = self.pairs
         for name, own in (("x", self.trial), ("pairs", pairs.rows[:, : Pairs.GRADIENT])):
-            found = state[name]
-            if found.shape != own.shape or found.dtype != own.dtype:
-                raise ValueError(
-                    f"saved optimiser state: {name} is {found.shape} {found.dtype}, expected {own.shape} {own.dtype}"
-                )
+            check_state(name, state[name], own)
         pairs.rows[:, : Pairs.GRADIENT] = pairs.xp.asarray(state["pairs"])
         for name, row in (("x", Pairs.X), ("gradient", Pairs.GRADIENT)):
             pairs.put(row, pairs.xp.asarray(state[name]).reshape(-1))
@@ -199,7 +207,7 @@ class LBFGS:
 
 
 def zero_slope(slope, end):
-    """Where the slope along a step is zero if it changes evenly, in times of the step; kept near 1.
+    """Where the slope along a step is zero if it changes evenly, as a multiple of the step; kept near 1.
 
     slope, end  at the step's start (negative) and at its end
     """
@@ -235,49 +243,46 @@ def next_step(low, high):
     return min(max(t, a + 0.1 * width), b - 0.1 * width)
 
 
-def lbfgs(
-    tracker,
-    image,
-    iterations,
-    *,
-    history=10,
-    tolerance=0.0,
-    bounds=None,
-    precondition=0.0,
-    state=None,
-    on_iteration=None,
-):
-    """L-BFGS for optimize.minimize, on the picture's own device and in its own type.
+class LimitedMemoryBFGS(Method):
+    """L-BFGS on the picture's own device and in its own type.
 
     history       pairs (s, y) kept
     tolerance     stop when |f_k - f_{k+1}| / max(|f_k|, |f_{k+1}|, 1) falls to it, as SciPy's ftol; 0: never
     bounds        (low, high), arrays that broadcast to the image, or None
     precondition  α of precondition.Spectrum: the optimiser then works on the picture's weighted spectrum; 0: on pixels
-    state         what LBFGS.state() gave in an earlier run: goes on from there, to the bit; `image` gives the device
-    on_iteration  called with the LBFGS object after each iteration, to save its state, say
     """
-    if precondition and bounds is not None:
-        raise ValueError("bounds are on pixels, a preconditioned search is not: use one of the two")
-    spectrum = Spectrum(image, precondition) if precondition else None
-    optimiser = LBFGS(spectrum.invert(image) if spectrum else image, history=history, bounds=bounds)
-    if state is not None:
-        optimiser.restore(state)
 
-    def evaluate(x):
-        result = tracker.evaluate(x if spectrum is None else spectrum.apply(x))  # x = P z
-        tracker.hold(True)  # what else this line search evaluates is compared with it
-        return result.loss, result.gradient if spectrum is None else spectrum.adjoint(result.gradient)  # Pᵀ dL/dx
+    name = "L-BFGS"
 
-    while True:
-        before = optimiser.loss
-        tracker.hold(False)
-        stuck = optimiser.step(evaluate)
+    def __init__(self, image, *, history=10, tolerance=0.0, bounds=None, precondition=0.0):
+        if precondition and bounds is not None:
+            raise ValueError("bounds are on pixels, a preconditioned search is not: use one of the two")
+        self.tolerance, self.precondition = tolerance, precondition
+        self.spectrum = Spectrum(image, precondition) if precondition else None
+        self.optimiser = LBFGS(self.spectrum.invert(image) if precondition else image, history=history, bounds=bounds)
+
+    def step(self, evaluate):
+        spectrum, optimiser, before = self.spectrum, self.optimiser, self.optimiser.loss
+
+        def on_spectrum(z, *, fresh):
+            result = evaluate(spectrum.apply(z), fresh=fresh)  # x = P z
+            return result.loss, spectrum.adjoint(result.gradient)  # Pᵀ dL/dx
+
+        def on_pixels(x, *, fresh):
+            result = evaluate(x, fresh=fresh)
+            return result.loss, result.gradient
+
+        stuck = optimiser.step(on_pixels if spectrum is None else on_spectrum)
         if stuck:
-            return "converged", f"L-BFGS ended after {tracker.evaluations} evaluations: {stuck}"
-        tracker.iterations += 1
-        if on_iteration is not None:
-            on_iteration(optimiser)
-        if tolerance and before is not None:
+            raise Ended("converged", stuck)
+        if self.tolerance and before is not None:
             scale = max(abs(before), abs(optimiser.loss), 1.0)
-            if abs(before - optimiser.loss) <= tolerance * scale:
-                return "converged", f"L-BFGS ended after {tracker.evaluations} evaluations: the loss no longer falls"
+            if abs(before - optimiser.loss) <= self.tolerance * scale:
+                raise Ended("converged", "the loss no longer falls")
+
+    def state(self):
+        return {"precondition": np.float64(self.precondition), **self.optimiser.state()}
+
+    def restore(self, state):
+        check_option("precondition", float(state["precondition"]), self.precondition)
+        self.optimiser.restore(state)

@@ -3,14 +3,14 @@
 Nocedal & Wright 2006, algorithm 7.4 (the two-loop recursion) in the form of Chen, Wang & Zhou 2014: both loops run on
 coefficients, since every vector in them is a combination of the kept pairs s, y and the gradient. So an iteration reads
 the matrix twice, once for the rows' scalar products with the gradient and once for the next point, and only those
-products go to the host. Derived in MATH.md 8.
+products go to the host. Derived in MATH.md 1.
 """
 
 import numpy as np
 from scipy.linalg.blas import dtrsv
 
 from minivgg.backend import get_xp, to_numpy
-from minivgg.fast_cpu.memory import cores, one_blas_thread, parallel
+from minivgg.threads import cores, one_blas_thread, parallel
 
 BLOCK = 4096  # products are added up in the arrays' type within a block, in double precision over blocks
 CHUNK = {"numpy": 1 << 22, "cupy": 1 << 26}  # values of the pairs handled at a time: with fewer, the calls count
@@ -60,7 +60,7 @@ class Pairs:
         if whole < stop - start:
             self.rows[stop - 1, row, : v.size - whole * BLOCK] = v[whole * BLOCK :]
 
-    def look(self, gradient):
+    def set_gradient(self, gradient):
         """x has this gradient, (size,): take all products with it."""
         self.put(self.GRADIENT, gradient)
         found = sum(self._map(lambda chunk: self._with(self.GRADIENT, self.rows[chunk])))
@@ -154,7 +154,7 @@ class Pairs:
             parallel(run, range(len(chunks)), cores())
         return results
 
-    def last(self, length):
+    def last_step(self, length):
         """Factors (2·history + 1,) that make `length` times the s that was measured last."""
         slot, factors = self._measured[0], np.zeros_like(self.with_gradient)
         factors[2 * slot] = length
@@ -193,12 +193,17 @@ class Pairs:
         return out
 
 
-def dot(a, b):
-    """Scalar product of two flat arrays as a float: blocks in their own type, summed in double precision."""
+def products(a, b):
+    """Scalar product of two flat arrays, 0-d on their device: blocks in their own type, summed in double precision."""
     xp = get_xp(a)
     whole = a.size // BLOCK * BLOCK
     blocks = xp.matmul(a[:whole].reshape(-1, 1, BLOCK), b[:whole].reshape(-1, BLOCK, 1))
-    return float(blocks.sum(dtype=xp.float64) + xp.matmul(a[whole:], b[whole:]))
+    return blocks.sum(dtype=xp.float64) + xp.matmul(a[whole:], b[whole:])
+
+
+def dot(a, b):
+    """Scalar product of two flat arrays as a float."""
+    return float(products(a, b))
 
 
 def _first_free(order):

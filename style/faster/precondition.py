@@ -5,25 +5,25 @@ more along fine patterns than along broad ones, so a method that learns curvatur
 hundreds of iterations on the broad ones. Natural pictures have amplitudes that fall like 1/frequency. In variables z
 with x = P z, where z are the picture's cosine coefficients divided by frequency^-α, a step of one size in z is a larger
 step along what is coarse in x. The minimum stays where it is, for P is invertible; L-BFGS in z is L-BFGS in x with P Pᵀ
-in place of the first guess of the inverse Hessian (Nocedal & Wright 2006, section 7.2, H₀). Derived in MATH.md 10.
+in place of the first guess of the inverse Hessian (Nocedal & Wright 2006, section 7.2, H₀). Derived in MATH.md 3.
 """
 
 import numpy as np
 
 from minivgg.backend import get_fft, get_xp
-from minivgg.fast_cpu.memory import cores
+from minivgg.threads import cores
 
 BROADEST = 1 / 96  # of the highest frequency: waves of 192 pixels (relu5_1 sees 156); all broader ones alike
 
 
 class Spectrum:
-    """x = P z, P = Cᵀ S: C the orthonormal cosine transform (DCT-II) of rows and columns, S a weight a frequency.
+    """x = P z, P = Qᵀ Λ: Q the orthonormal cosine transform (DCT-II) of rows and columns, Λ a weight a frequency.
 
     image  (1, C, H, W) an array of the size, type and device that P is for
-    alpha  S[u, v] = max(f, BROADEST)^-α, f = √((u/H)² + (v/W)²), scaled to mean square 1; 0: the plain coefficients
+    alpha  Λ[u, v] = max(f, BROADEST)^-α, f = √((u/H)² + (v/W)²), scaled to mean square 1; 0: the plain coefficients
 
-    C is orthonormal, so its inverse is Cᵀ, and L-BFGS, which sees scalar products alone, does not notice it: what it
-    notices is S. All three take and return (1, C, H, W) of the image's type.
+    Q is orthonormal, so its inverse is Qᵀ, and L-BFGS, which sees scalar products alone, does not notice it: what it
+    notices is Λ. All three take and return (1, C, H, W) of the image's type.
     """
 
     def __init__(self, image, alpha):
@@ -41,13 +41,13 @@ class Spectrum:
         return self._fft.idctn(z * self.weights, overwrite_x=True, **self._options)
 
     def adjoint(self, g):
-        """Pᵀ g = S C g: the gradient by z, from the gradient by the picture."""
+        """Pᵀ g = Λ Q g: the gradient by z, from the gradient by the picture."""
         c = self._fft.dctn(g, **self._options)
         c *= self.weights
         return c
 
     def invert(self, x):
-        """P⁻¹ x = S⁻¹ C x: the coefficients of a picture."""
+        """P⁻¹ x = Λ⁻¹ Q x: the coefficients of a picture."""
         c = self._fft.dctn(x, **self._options)
         c /= self.weights
         return c

@@ -5,29 +5,26 @@ the peak of the whole process (on a GPU: of the device); objective_for(plan, …
 The prediction is a count of what is alive (footprint.py) over a measured base; benchmarks/tiles.py compares.
 """
 
-import math
-import re
 from dataclasses import dataclass, replace
 
-from minivgg.backend import free_memory
+from minivgg.backend import Device, free_memory
 from minivgg.footprint import Walk, network_bytes
-from minivgg.vgg import activation_size
 
-from .. import objective
-from ..faster.deferred import LaggedObjective, put_off
-from . import tiles
-from .tiles import TiledObjective
+from ..faster.deferred import Deferred, deferred_terms
+from ..objective import Objective, aim
+from ..passes import Whole
+from ..terms import layers
+from ..units import format_memory, format_size
+from .peaks import optimiser_bytes, segment_peak, style_peak, tiled_time, whole_peak
+from .tiles import Tiled
 from .tiling import Tiling, segments
 
 BASE = 110 << 20  # the interpreter with NumPy, SciPy and Pillow
-EXCESS = 1.15  # what tiles take in times of what is counted (2048 and 4096 pixels): uneven buffers leave gaps
 MARGIN = 0.1  # of what is free, left to others when no budget is given
 CUTS = ((), ("pool3",), ("pool2", "pool3"), ("pool2", "pool4"), ("pool2", "pool3", "pool4"))
 EDGES = (4096, 3072, 2048, 1536, 1280, 1024, 896, 768, 640, 512, 448, 384, 320, 256, 192, 128, 96, 64)
 MIN_HISTORY = 3
 SLOW = 2.0  # times the undivided evaluation: rather than that, L-BFGS remembers less
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-BINARY = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 class MemoryBudgetError(ValueError):
@@ -42,10 +39,10 @@ class Plan:
     history  pairs that L-BFGS keeps; at most as many as asked for
     peak     predicted bytes at the worst moment: of the process, or of the device's memory
     memory   the budget, bytes
-    time     predicted time of an evaluation, in times of an undivided one
+    time     predicted time of an evaluation, as a multiple of an undivided one's
     tiles    number of tiles of each segment
     keep_transforms  VGG.keep_transforms: whether there is room for them
-    lag      evaluations from one of a term that hardly bends to its next, at most; 1: all are exact
+    lag      evaluations between two exact ones of a deferred term, at most; 1: all are exact
     notes    what the plan could not give as it was asked for
     """
 
@@ -66,30 +63,13 @@ class Plan:
         return "; ".join([self._division(), *self.notes])
 
     def _division(self):
-        size = f"{self.width}x{self.height}"
+        size = format_size((self.height, self.width))
         memory = f"about {format_memory(self.peak)} of {format_memory(self.memory)}"
         if self.tiling is None:
             return f"{size}: undivided, {memory}"
-        edges = [f"{count} tiles of {w}x{h}" for count, (h, w) in zip(self.tiles, self.tiling.cores)]
+        edges = [f"{count} tiles of {format_size(core)}" for count, core in zip(self.tiles, self.tiling.cores)]
         where = f", cut at {', '.join(self.tiling.cuts[: len(edges) - 1])}" if len(edges) > 1 else ""
         return f"{size}: {' + '.join(edges)}{where}, {memory}, {self.time:.2f} times the undivided time"
-
-
-def parse_memory(text):
-    """Bytes of "2GB", "1.5 GiB", "800M" or a plain number. GB is 10^9, GiB 2^30. Raises ValueError."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kmgt]?)(i?)b?\s*", str(text), re.IGNORECASE)
-    if not match or (match[3] and not match[2]):
-        raise ValueError(f"memory {text!r}: expected a number with a unit, like 2GB, 1.5GiB or 800MB")
-    unit = match[2].lower()
-    found = int(float(match[1]) * (BINARY if match[3] else UNITS)[unit])
-    if found <= 0:
-        raise ValueError(f"memory {text!r}: expected more than 0")
-    return found
-
-
-def format_memory(nbytes):
-    """2.4 GB, 850 MB"""
-    return f"{nbytes / 1e9:.1f} GB" if nbytes >= 999.5e6 else f"{nbytes / 1e6:.0f} MB"
 
 
 def make_plan(
@@ -105,18 +85,18 @@ def make_plan(
     bounds=False,
     lag=1,
     style_size=None,
-    held=0,
+    reserved=0,
 ):
     """The fastest Plan that fits.
 
-    net         minivgg.VGG;  terms  objective.Terms
+    net         minivgg.VGG;  terms  list of terms.Term
     memory      bytes the whole process (or the GPU) may take; None: what is free, less a margin
     device      minivgg.backend.Device; None: the CPU
     optimizer   "l-bfgs-b", "l-bfgs" or "adam"; None: single evaluations
-    lag         evaluations from one of a term that hardly bends to its next, at most. In tiles, and where the loss has
-                no such term, all are exact
+    lag         evaluations between two exact ones of a deferred term, at most. In tiles, and where the loss has no term
+                of low curvature, all are exact
     style_size  (height, width) of the style picture, if its targets are still to be computed
-    held        bytes that the caller keeps beside the objective and the optimiser: pictures in their own size, filters
+    reserved    bytes that the caller keeps beside the objective and the optimiser: pictures in their own size, filters
                 as loaded
 
     Raises MemoryBudgetError, naming the largest size of the same aspect that fits.
@@ -124,8 +104,8 @@ def make_plan(
     on_gpu = device is not None and device.kind == "gpu"
     base = network_bytes(net) + (0 if on_gpu else BASE)
     if memory is None:
-        memory = available_memory(device, base + held)
-    job = _Job(net, terms, optimizer, history, history, bounds, lag, style_size, base + held, memory, on_gpu)
+        memory = available_memory(device, base + reserved)
+    job = _Job(net, terms, optimizer, history, history, bounds, lag, style_size, base + reserved, memory, on_gpu)
     plan = job.plan(height, width)
     if plan is None:
         raise MemoryBudgetError(job.refusal(height, width))
@@ -134,14 +114,10 @@ def make_plan(
 
 def available_memory(device, used):
     """Bytes for a plan when none are given: what is free less a margin, and `used`, which the plan counts as well."""
-    free = free_memory(device) if device is not None else free_memory(_CPU)
+    free = free_memory(device or Device("cpu"))
     if free is None:
         raise ValueError("the free memory is not known here; give a budget, like --memory 4GB")
     return int(free * (1 - MARGIN)) + used
-
-
-class _CPU:
-    kind = "cpu"
 
 
 @dataclass(frozen=True)
@@ -182,11 +158,14 @@ class _Job:
         update = values * (size + passing)  # between evaluations: the gradient and the optimiser's temporaries
         if room < update:
             return None
-        names = self.terms.layers
+        names = layers(self.terms)
         if not names:
             peak = values * size * 9
             return self._made(H, W, None, base + max(peak, update), 1.0) if peak <= room else None
-        peak = max(whole_peak(self.net, self.terms, H, W, self.lag), self._style_peak(Tiling((), ((H, W),))))
+        peak = max(
+            whole_peak(self.net, self.terms, H, W, self.lag),
+            style_peak(self.net, self.terms, self.style_size, Tiling((), ((H, W),))),
+        )
         kept = Walk(self.net, names, None, H, W).transforms()
         if max(peak, update) + kept <= room:
             return self._made(H, W, None, base + max(peak, update) + kept, 1.0, kept > 0)
@@ -201,16 +180,15 @@ class _Job:
     def _made(self, H, W, tiling, peak, time, keep_transforms=False):
         counts = ()
         if tiling is not None:
-            parts = segments(self.net.names, self.terms.layers, H, W, tiling)
+            parts = segments(self.net.names, layers(self.terms), H, W, tiling)
             counts = tuple(len(p.tiles) for p in parts)
         lag, notes = self.lag, []
         if self.history < self.asked:
             notes.append(f"L-BFGS keeps {self.history} of {self.asked} pairs")
-        if lag > 1 and (tiling is not None or not put_off(self.terms, self.net.names)):
+        if lag > 1 and (tiling is not None or not deferred_terms(self.terms, self.net.names)):
             lag = 1
-            why = "no term to put off" if tiling is None else "tiles"
+            why = "no term of low curvature" if tiling is None else "tiles"
             notes.append(f"every evaluation exact ({why})")
-        # the file's filters and the prepared ones are both there for a moment while the network is loaded
         return Plan(
             H, W, tiling, self.history, int(peak), self.memory, time, counts, keep_transforms, lag, tuple(notes)
         )
@@ -218,8 +196,8 @@ class _Job:
     def _tiled(self, H, W, cuts, edges, room):
         """(time, peak, Tiling) with the largest tiles that fit, or None. Segments are chosen one by one: the peak of
         each lies in its own passes, with all that is kept between them."""
-        names, layers = self.net.names, self.terms.layers
-        deepest = max(names.index(n) for n in layers)
+        names = self.net.names
+        deepest = max(names.index(n) for n in layers(self.terms))
         if any(c not in names[:deepest] for c in cuts):  # the network may end above it
             return None
         cores, peaks = [], []
@@ -231,7 +209,9 @@ class _Job:
                 tiling = Tiling(cuts, tuple([(H, W)] * index + [core] + [(H, W)] * (len(cuts) - index)))
                 peak = segment_peak(self.net, self.terms, H, W, tiling, index)
                 if index == 0 and self.style_size is not None:
-                    peak = max(peak, self._style_peak(Tiling(cuts, (core,) * (len(cuts) + 1))))
+                    peak = max(
+                        peak, style_peak(self.net, self.terms, self.style_size, Tiling(cuts, (core,) * (len(cuts) + 1)))
+                    )
                 if peak <= room:
                     break
             else:
@@ -240,20 +220,6 @@ class _Job:
             peaks.append(peak)
         tiling = Tiling(cuts, tuple(cores))
         return tiled_time(self.net, self.terms, H, W, tiling), max(peaks), tiling
-
-    def _style_peak(self, tiling):
-        """Peak while the style's targets are computed, with the same tiles."""
-        if self.style_size is None or not self.terms.style:
-            return 0
-        h, w = self.style_size
-        layers = tuple(self.terms.style)
-        parts = segments(self.net.names, layers, h, w, tiling)
-        live = 3 * h * w * self.net.dtype.itemsize
-        peak = 0
-        for part in parts:
-            live += _end_bytes(self.net, part)
-            peak = max(peak, live + _tile_peak(self.net, part, part.names(layers), self.terms, backward=False))
-        return peak
 
     def fits(self, H, W):
         """Whether the smallest tiles and the shortest history fit."""
@@ -283,123 +249,20 @@ def _scaled(H, W, factor):
     return int(H * factor), int(W * factor)
 
 
-def optimiser_bytes(method, history, bounds=False):
-    """(kept, passing) bytes per value of the picture: during an evaluation, and on top of that between two.
+def objective_for(plan, net, terms, pictures, *, aim=aim):
+    """The objective of a plan, with its targets.
 
-    l-bfgs-b  SciPy, float64 on the host: 2·history + 5 vectors of its workspace, the rest its copies (measured)
-    l-bfgs    2·history vectors of pairs, x, its gradient, trial; with bounds the direction, and copies; float32
-    adam      x and two moments
-    All with the best picture so far.
+    pictures  {"content": (1, 3, H, W) network input of the plan's size, "style": (1, 3, h, w)}
+    aim       objective.aim, or what does the same (engine.Engine.aim)
     """
-    if method is None:
-        return 0, 0
-    if method == "l-bfgs-b":
-        return 16 * history + 144 + (144 if bounds else 0), 20 + (36 if bounds else 0)
-    if method == "l-bfgs":
-        return 8 * history + 16 + (4 if bounds else 0), 4 + (12 if bounds else 0)
-    return 16, 12
-
-
-def whole_peak(net, terms, H, W, lag=1):
-    """Bytes that Objective.evaluate takes at its worst moment, with the content targets; LaggedObjective's with lag."""
-    size = net.dtype.itemsize
-    targets = _content_bytes(net, terms, H, W)
-    peak = Walk(net, terms.layers, None, H, W).peak(backward=True, style=terms.style, whole=True)
-    peak += 2 * targets  # the targets, their differences
-    if lag > 1:
-        bases = [base for _, _, base in put_off(terms, net.names)]
-        for base in set(bases):  # slopes and origins, the sum of the slopes, that with φ's part, a product with φ
-            channels, at = (3, (H, W)) if base is None else (net.channels[base], activation_size(base, H, W))
-            peak += (2 * bases.count(base) + 3) * size * channels * math.prod(at)
-    return peak + (8 if terms.tv else 1) * 3 * H * W * size
-
-
-def segment_peak(net, terms, H, W, tiling, index):
-    """Bytes that TiledObjective.evaluate takes at its worst moment in one segment, with the content targets."""
-    parts = segments(net.names, terms.layers, H, W, tiling)
-    if index >= len(parts):
-        return 0
-    part, size = parts[index], net.dtype.itemsize
-    targets = _content_bytes(net, terms, H, W)
-    names = part.names(terms.layers)
-    ends = [_end_bytes(net, p) for p in parts]  # the last has none
-    # forward: all ends up to this segment's; backward: the ends up to its input, its end's gradient, its input's
-    forward = sum(ends[: index + 1]) + _tile_peak(net, part, names, terms, backward=False)
-    channels = 3 if part.start is None else net.channels[part.start]
-    own = size * channels * part.shape[0] * part.shape[1]
-    dx = own if len(part.tiles) > 1 else 0
-    backward = sum(ends[:index]) + ends[index] + dx + _tile_peak(net, part, names, terms, backward=True)
-    strips = 12 * tiles.TV_STRIP * size if terms.tv and index == 0 else 0
-    return int(EXCESS * (targets + max(forward, backward, own + strips)))
-
-
-def tiled_time(net, terms, H, W, tiling):
-    """Work of a tiled evaluation in times of an undivided one."""
-    parts = segments(net.names, terms.layers, H, W, tiling)
-    with_style = [i for i, p in enumerate(parts) if any(n in terms.style for n in p.depths)]
-    total = 0.0
-    for index, part in enumerate(parts):
-        last = index == len(parts) - 1
-        first_pass = not last or (with_style and with_style[-1] == index)
-        costs = {}
-        for tile in part.tiles:
-            shape = _region(tile)
-            if shape not in costs:
-                costs[shape] = Walk(net, part.names(terms.layers), part.start, *shape).cost()
-            total += costs[shape] * (3 if first_pass else 2)
-        if last and first_pass:
-            total -= costs[_region(part.tiles[-1])]  # the last tile's forward pass serves both
-    return total / (2 * Walk(net, terms.layers, None, H, W).cost())
-
-
-def _tile_peak(net, part, names, terms, *, backward):
-    """Peak over the largest tile of a segment, with the copy of its input."""
-    h, w = max((_region(t) for t in part.tiles), key=lambda s: s[0] * s[1])
-    channels = 3 if part.start is None else net.channels[part.start]
-    return Walk(net, names, part.start, h, w).peak(backward=backward, style=terms.style) + (
-        channels * h * w * net.dtype.itemsize
-    )
-
-
-def _region(tile):
-    t, b, l, r = tile.region
-    return b - t, r - l
-
-
-def _end_bytes(net, part):
-    if part.end is None:
-        return 0
-    h, w = (s >> part.depths[part.end] for s in part.shape)
-    return net.channels[part.end] * h * w * net.dtype.itemsize
-
-
-def _content_bytes(net, terms, H, W):
-    total = 0
-    for name in terms.content:
-        h, w = activation_size(name, H, W)
-        total += net.channels[name] * h * w * net.dtype.itemsize
-    return total
-
-
-def objective_for(plan, net, terms, content_image, style_image):
-    """The Objective, LaggedObjective or TiledObjective of a plan, with its targets.
-
-    content_image  (1, 3, H, W) network input of the plan's size
-    style_image    (1, 3, h, w) network input, or targets {layer: A / M} that are there already
-    """
-    H, W = content_image.shape[2:]
+    H, W = pictures["content"].shape[2:]
     if (plan.height, plan.width) != (H, W):
         raise ValueError(f"the plan is for {plan.width}x{plan.height}, the content picture is {W}x{H}")
-    net.keep_transforms = plan.keep_transforms
-    tiling = plan.tiling or Tiling((), ((H, W),))
-    style = style_image
-    if not isinstance(style, dict):
-        style = tiles.style_targets(net, style_image, tuple(terms.style), tiling)
-        net.release()
-    content = tiles.content_targets(net, content_image, tuple(terms.content), tiling)
+    net = net.keeping_transforms(plan.keep_transforms)
+    # targets are computed once: the memory of one pass is better given back than kept for the next
+    aimed = aim(terms, Tiled(net, plan.tiling or Tiling((), ((H, W),))), pictures)
     net.release()
     if plan.tiling is not None:
-        return TiledObjective(net, terms, content, style, tiling=plan.tiling)
-    if plan.lag > 1:
-        return LaggedObjective(net, terms, content, style, lag=plan.lag)
-    return objective.Objective(net, terms, content, style)
+        return Objective(net, aimed, Tiled(net, plan.tiling))
+    whole = Objective(net, aimed, Whole(net))
+    return Deferred(whole, lag=plan.lag) if plan.lag > 1 else whole

@@ -1,275 +1,229 @@
-"""The objective in tiles: the same loss and gradient as undivided, to rounding, in a fraction of the memory.
+"""The network over a picture in tiles: the same sums and gradient as undivided, to rounding, in less memory.
 
-A Gram matrix is a sum over places, so tiles add up. A first pass over the tiles (tiling.py says where they lie) sums
-the Gram matrices of the whole picture; a second goes through each tile again and sends the gradient of the whole loss
-back. Derived in MATH.md 11.
+What a statistic gathers adds up over tiles. A first pass over the tiles (tiling.py says where they lie) adds up the
+sums of the whole picture; a second goes through each tile again and sends the gradient of the whole loss back. Derived
+in MATH.md 1.
 """
 
 from minivgg.backend import get_xp
-from minivgg.vgg import activation_size
+from minivgg.given import Given
+from minivgg.table import activation_size
 
-from .. import losses
-from ..objective import Evaluating, both
+from ..passes import ALL, TermGradient, add_picture_gradient, embedded, picture_sums
+from ..terms import layers, merge
 from .tiling import segments
 
-TV_STRIP = 1 << 18  # values of the picture in a strip of the TV term
-BAND = 1 << 20  # values of an activation that one product of the Gram sum reads
+BAND = 1 << 20  # values of an activation that one call of gather reads
 
 
-def forward_pass(net, image, segments, *, gram=(), store=(), last_names=None):
-    """One pass over all tiles of all segments: Gram matrices summed, activations put together.
+class Tiled:
+    """Like passes.Whole, in tiles.
 
-    gram        layers to sum over: {name: (C, C)}, in the network's type, summed over tiles in double precision
-    store       layers to put together: {name: (1, C, h, w)}; the segments' ends come with them
-    last_names  if given, the last tile of the last segment goes forward to these layers and keeps its cache
-
-    Returns grams, stored, last: (feats, cache) of the last tile or None.
-    """
-    xp = get_xp(image)
-    grams, stored, last = {}, {}, None
-    x = image
-    for segment in segments:
-        for tile in segment.tiles:
-            names = segment.names({*gram, *store})
-            keep = last_names is not None and tile is segments[-1].tiles[-1]
-            part = x[tile.place].copy(order="K")
-            feats, cache = net.forward(part, last_names if keep else names, start=segment.start, cached=keep)
-            last = (feats, cache) if keep else None
-            for name in names:
-                depth = segment.depths[name]
-                if name in gram:
-                    grams[name] = grams.get(name, 0) + gram_of_core(feats[name], tile.within(depth))
-                if name in store or name == segment.end:
-                    if name not in stored:
-                        size = tuple(s >> depth for s in segment.shape)
-                        stored[name] = xp.empty_like(feats[name], shape=feats[name].shape[:2] + size)
-                    stored[name][tile.in_whole(depth)] = feats[name][tile.within(depth)]
-            del part, feats, cache
-        x = stored.get(segment.end)
-        if segment is not segments[-1]:
-            net.release()  # the next segment's tiles have other sizes
-    return {name: G.astype(image.dtype) for name, G in grams.items()}, stored, last
-
-
-def style_targets(net, image, layers, tiling):
-    """objective.style_targets in tiles: {layer: A / M} of a style picture (1, 3, H, W)."""
-    if not layers:
-        return {}
-    H, W = image.shape[2:]
-    grams, _, _ = forward_pass(net, image, segments(net.names, layers, H, W, tiling), gram=layers)
-    return {name: G / _places(name, H, W) for name, G in grams.items()}
-
-
-def content_targets(net, image, layers, tiling):
-    """objective.content_targets in tiles: {layer: activation (1, C, h, w)} of the content picture."""
-    if not layers:
-        return {}
-    parts = segments(net.names, layers, *image.shape[2:], tiling)
-    _, stored, _ = forward_pass(net, image, parts, store=layers)
-    return {name: stored[name] for name in net.names if name in layers}
-
-
-class TiledObjective(Evaluating):
-    """Loss and gradient in tiles: evaluate() gives what Objective's gives, to rounding.
-
-    net      minivgg.VGG
-    terms    objective.Terms
-    content  {layer: activation} of the whole content picture
-    style    {layer: A / M}
-    tiling   Tiling
+    net     minivgg.VGG
+    tiling  tiling.Tiling
+    run     map, or what else calls a function for each of some tiles and gives the results in their order. A tile is a
+            pure task: from its region of an activation to sums and cores, or to the gradient by the region
     """
 
-    def __init__(self, net, terms, content, style, *, tiling):
-        self.net, self.terms, self.content, self.style, self.tiling = net, terms, content, style, tiling
+    def __init__(self, net, tiling, *, run=map):
+        self.net, self.tiling, self.run = net, tiling, run
 
-    def enqueue(self, image):
-        """As Objective.enqueue: (content, style, tv, gradient), all on the device."""
-        terms, net = self.terms, self.net
-        H, W = image.shape[2:]
-        content, style, gradient = {}, {}, None
-        if terms.layers:
-            self._check_size(H, W)
-            parts = segments(net.names, terms.layers, H, W, self.tiling)
-            summed = self._segments_to_sum(parts)
-            all_names = parts[-1].names(terms.layers) if summed == len(parts) else None
-            grams, stored, last = forward_pass(net, image, parts[:summed], gram=terms.style, last_names=all_names)
-            dgrams = {}
-            for name, G in grams.items():
-                style[name], dgrams[name] = self._style(name, G, _places(name, H, W))
+    def gather(self, image, terms):
+        """({term: sums}, spread), where spread({term: dS}) is the gradient by the image: to be called once."""
+        pictures = picture_sums(image, terms)
+        if not layers(terms):
+            return pictures, lambda dsums: add_picture_gradient(get_xp(image).zeros_like(image), image, dsums)
+        parts = self._segments(image, terms)
+        sums, stored, last = self._forward(image, parts, terms, keep_last=True)
+        kept = [last]
+        del last
+
+        def spread(dsums):
+            gradient = None
             for segment in reversed(parts):
                 x = image if segment.start is None else stored.pop(segment.start)
-                gradient = self._segment_backward(segment, x, dgrams, gradient, content, last)
-                x = last = None
+                task = _Backward(self.net, segment, x, terms, dsums, gradient, image.shape[2:])
+                gradient = self._add_up(task, kept)
+                del task, x
                 if segment.start is not None:
-                    net.release()
-        else:
-            gradient = get_xp(image).zeros_like(image)
-        tv = add_tv(image, gradient, terms.tv, terms.tv_beta) if terms.tv else None
-        content = {name: content[name] for name in sorted(content, key=net.names.index)} if content else {}
-        return content, style, tv, gradient
+                    self.net.release()  # the next segment's tiles have other sizes
+            return add_picture_gradient(gradient, image, dsums)
 
-    def _check_size(self, H, W):
-        for name, target in self.content.items():
-            size = activation_size(name, H, W)
-            if target.shape[2:] != size:
-                raise ValueError(f"{name}: the picture gives {size}, the content target has {target.shape[2:]}")
+        return sums | pictures, spread
 
-    def _segments_to_sum(self, parts):
-        """How many segments the first pass visits: to the last with a style layer, and all that lead to the last."""
-        with_style = [i for i, s in enumerate(parts, 1) if any(n in self.terms.style for n in s.depths)]
-        return max([len(parts) - 1, *with_style])
+    def sums(self, image, terms):
+        """{term: sums} without a way back: for targets."""
+        return self._forward(image, self._segments(image, terms), terms)[0]
 
-    def _style(self, name, G, M):
-        loss, dG = losses.style_loss(G, self.style[name] * M, M)
-        factor = self.terms.style[name]
-        return factor * loss, dG * factor
+    def activations(self, image, names):
+        """{layer: activation (1, C, h, w)}"""
+        parts = segments(self.net.names, names, *image.shape[2:], self.tiling)
+        stored = self._forward(image, parts, (), store=names)[1]
+        return {name: stored[name] for name in self.net.names if name in names}
 
-    def _segment_backward(self, segment, x, dgrams, dend, content, last):
-        """Gradient by the segment's input x: each tile's cores send theirs back, and what overlaps adds up.
+    def _segments(self, image, terms):
+        return segments(self.net.names, layers(terms), *image.shape[2:], self.tiling)
 
-        dend     gradient by the activation at the segment's end, None in the last segment
-        content  receives the content losses
-        last     (feats, cache) of the last tile if the first pass has just left them
+    def _forward(self, image, parts, terms, *, store=(), keep_last=False):
+        """One pass over all tiles of all segments.
+
+        store      layers to put together: {name: (1, C, h, w)}; the segments' ends come with them
+        keep_last  the last tile of the last segment keeps its way back: its gradient can follow at once
+
+        Returns sums {term: S}, stored, and (feats, cache) of the last tile or None.
         """
-        dx = None
-        for tile in reversed(segment.tiles):
-            dtile = self._tile_backward(segment, tile, x, dgrams, dend, content, last)
-            last = None
-            if len(segment.tiles) == 1:
-                return dtile
-            if dx is None:
-                dx = get_xp(x).zeros_like(x)
-            dx[tile.place] += dtile
+        sums, stored, last, x = {}, {}, None, image
+        for segment in parts:
+            task = _Forward(self.net, segment, x, terms, store, image.shape[2:])
+            tiles = list(segment.tiles)
+            final = tiles.pop() if keep_last and segment is parts[-1] else None
+            results = iter(self.run(task, tiles))
+            for tile in tiles:
+                self._put(next(results), tile, segment, sums, stored)
+            if final is not None:
+                feats, cache = task.run(final, cached=True)
+                self._put(task.read(final, feats), final, segment, sums, stored)
+                last = feats, cache
+            x = stored.get(segment.end)
+            if segment is not parts[-1]:
+                self.net.release()
+        return sums, stored, last
+
+    def _put(self, result, tile, segment, sums, stored):
+        """Add a tile's sums to the whole picture's, and put its cores where they belong."""
+        found, cores = result
+        for term, S in found.items():
+            sums[term] = merge(sums.get(term), S)
+        for name, core in cores.items():
+            if name not in stored:
+                size = tuple(s >> segment.depths[name] for s in segment.shape)
+                stored[name] = get_xp(core).empty_like(core, shape=core.shape[:2] + size)
+            stored[name][tile.in_whole(segment.depths[name])] = core
+
+    def _add_up(self, task, kept):
+        """Gradient by a segment's input: each tile's cores send theirs back, and what overlaps adds up."""
+        tiles, dx = list(reversed(task.segment.tiles)), None
+        first = kept.pop() if kept else None
+        if first is not None:  # the first pass has just left its way back
+            dx = task.place(task.backward(tiles.pop(0), *first), task.segment.tiles[-1], dx)
+            del first
+        results = iter(self.run(task, tiles))
+        for tile in tiles:
+            dtile = next(results)
+            dx = task.place(dtile, tile, dx)
             del dtile  # or its memory would lie in the next tile's way
         return dx
 
-    def _tile_backward(self, segment, tile, x, dgrams, dend, content, last):
+
+class _Task:
+    """What the tiles of one segment have in common. x: the segment's input; size: (H, W) of the picture."""
+
+    def __init__(self, net, segment, x, terms, size):
+        self.net, self.segment, self.x, self.terms, self.size = net, segment, x, terms, size
+
+    def run(self, tile, *, cached, names=None):
+        names = names or self.segment.names(layers(self.terms))
+        return self.net.forward(self.x[tile.place].copy(order="K"), names, start=self.segment.start, cached=cached)
+
+
+class _Forward(_Task):
+    """A tile of the first pass: its region in, the sums and cores of its activations out."""
+
+    def __init__(self, net, segment, x, terms, store, size):
+        super().__init__(net, segment, x, terms, size)
+        self.store = store
+
+    def __call__(self, tile):
+        names = self.segment.names({*layers(self.terms), *self.store})
+        return self.read(tile, self.run(tile, cached=False, names=names)[0])
+
+    def read(self, tile, feats):
+        sums, cores = {}, {}
+        for name, feat in feats.items():
+            depth = self.segment.depths[name]
+            within, at = tile.within(depth), tile.in_whole(depth)
+            for term in self.terms:
+                if term.layer == name:
+                    sums[term] = self._gather(term, feat, within, at)
+            if name in self.store or name == self.segment.end:
+                cores[name] = feat[within]
+        return sums, cores
+
+    def _gather(self, term, feat, within, at):
+        """A term's sums over a core, a band of rows at a time: nothing of the core's size is copied."""
+        _, _, rows, cols = within
+        step = max(1, BAND // (feat.shape[1] * (cols.stop - cols.start)))
+        down, total = at[2].start - rows.start, None
+        size = activation_size(term.layer, *self.size)
+        for y in range(rows.start, rows.stop, step):
+            band = slice(y, min(y + step, rows.stop))
+            there = (*ALL[:2], slice(band.start + down, band.stop + down), at[3])
+            copy = feat[(*ALL[:2], band, cols)].copy(order="K")  # in the same memory order, so that F is a view
+            part = term.part(copy, ALL, there, size=size, matmul=self.net.kernels.matmul)
+            total = merge(total, term.statistic.gather(part))
+        return total
+
+
+class _Backward(_Task):
+    """A tile of the second pass: its region in, the gradient by the region out.
+
+    dend  gradient by the activation at the segment's end, None in the last segment
+    """
+
+    def __init__(self, net, segment, x, terms, dsums, dend, size):
+        super().__init__(net, segment, x, terms, size)
+        self.dsums, self.dend = dsums, dend
+
+    def __call__(self, tile):
+        return self.backward(tile, *self.run(tile, cached=True))
+
+    def backward(self, tile, feats, cache):
         """Gradient by a tile's region of x. What the tile has needed is gone when this returns."""
-        names = segment.names(self.terms.layers)
-        feats, cache = last or self.net.forward(x[tile.place].copy(order="K"), names, start=segment.start)
-        last, dfeats, deeper = None, {}, None
-        for name in reversed(names):
-            feat, depth = feats.pop(name), segment.depths[name]
-            core = tile.within(depth)
-            if name in self.terms.style:
-                dfeats[name] = deeper = CoreStyleGradient(dgrams[name], feat, core, deeper)
-            if name in self.terms.content:
-                loss, dcontent = self._content(name, feat, core, tile.in_whole(depth))
-                content[name] = content.get(name, 0.0) + loss
-                dfeats[name] = both(dfeats.get(name), dcontent)
-            if name == segment.end:
-                dfeats[name] = both(dfeats.get(name), _embedded(dend[tile.in_whole(depth)], feat, core))
-        del feat
-        return self.net.backward(dfeats, cache)
+        given, matmul = {}, self.net.kernels.matmul
+        while feats:
+            name, feat = feats.popitem()
+            depth = self.segment.depths[name]
+            within, at = tile.within(depth)[2:], tile.in_whole(depth)[2:]
+            size = activation_size(name, *self.size)
+            found = [
+                TermGradient(term, self.dsums[term], feat, matmul, within, at, size)
+                for term in self.terms
+                if term.layer == name
+            ]
+            if name == self.segment.end:
+                found.append(CoreGradient(self.dend[(*ALL[:2], *at)], feat, within))
+            given[name] = found[0] if len(found) == 1 else sum(found[1:], found[0])
+            del feat, found
+        return self.net.backward(given, cache)
 
-    def _content(self, name, feat, core, in_whole):
-        """α · a tile's share of the content loss, and a function that gives its gradient by the tile's activation."""
-        target = self.content[name]
-        part = feat[core]
-        loss, dpart = losses.content_loss(part, target[in_whole])
-        factor = self.terms.content[name] * (part.size / target.size)  # the mean is over the whole picture
-        dpart *= factor
-        return factor * loss, _embedded(dpart, feat, core)
-
-
-def add_tv(image, gradient, factor, beta):
-    """factor · tv_loss of the whole image, computed in strips; its gradient is added to `gradient` in place.
-
-    A strip of rows a … b shares row b with the next one. TV(strip) counts the differences within its rows; those within
-    row b would be counted twice, so TV(row b) is taken off (it is 0 where the exponent ties both differences together).
-    """
-    N, C, H, W = image.shape
-    rows = max(1, TV_STRIP // (N * C * W))
-    total = 0.0
-    for a in range(0, H, rows):
-        b = min(a + rows, H - 1)
-        total += _tv_part(image, gradient, factor, beta, a, b)
-        if a + rows < H:
-            total += _tv_part(image, gradient, -factor, beta, b, b)
-    return total
+    def place(self, dtile, tile, dx):
+        """dx with a tile's gradient added; of a single tile it is that gradient."""
+        if len(self.segment.tiles) == 1:
+            return dtile
+        dx = get_xp(self.x).zeros_like(self.x) if dx is None else dx
+        dx[tile.place] += dtile
+        return dx
 
 
-def _tv_part(image, gradient, factor, beta, top, bottom):
-    part = image[:, :, top : bottom + 1]
-    factor = factor * (part.size / image.size)  # tv_loss is a mean over its pixels
-    loss, dpart = losses.tv_loss(part, beta=beta)
-    gradient[:, :, top : bottom + 1] += factor * dpart
-    return factor * loss
+class CoreGradient(Given):
+    """A gradient that is known in the core of an activation, and 0 around it. Of `like` nothing is kept."""
 
+    def __init__(self, core, like, within):
+        self.core, self.within, self.shape = core, within, like.shape
+        self.order = get_xp(like).empty_like(like, shape=(1, like.shape[1], 1, 1))  # for its memory order
 
-def _places(name, H, W):
-    h, w = activation_size(name, H, W)
-    return h * w
-
-
-def gram_of_core(feat, core):
-    """Gram matrix of a core in double precision, a band of rows at a time: nothing of the core's size is copied."""
-    xp = get_xp(feat)
-    part = feat[core]
-    N, C, h, w = part.shape
-    rows = max(1, BAND // (C * w))
-    total = 0
-    for y in range(0, h, rows):
-        band = part[:, :, y : y + rows].copy(order="K")  # in the same memory order, so that features() is a view
-        G = losses.gram_forward(losses.features(band))
-        total = total + G.astype(xp.result_type(G.dtype, xp.float64))
-    return total
-
-
-class CoreStyleGradient:
-    """Gradient of the style loss by a tile's activation: 0 in the halo. Whole by a call, or rows of it.
-
-    Computed when backward asks for it, and by then backward is done with the layers below: `deeper`, their gradient,
-    may let go of its activation.
-
-    dG    (C, C), of the whole picture
-    feat  (1, C, h, w)
-    """
-
-    def __init__(self, dG, feat, core, deeper):
-        self.factor = dG + dG.T
-        self.feat, self.core, self.deeper = feat, core, deeper
-
-    def _begin(self):
-        deeper, self.deeper = self.deeper, None
-        if deeper is not None:
-            deeper.feat = None
-
-    def __call__(self):
-        self._begin()
-        F = losses.features(self.feat)
-        xp = get_xp(F)
-        dF = xp.empty_like(F)
-        xp.matmul(self.factor, F, out=dF)  # losses.gram_backward
-        dfeat = dF.reshape(self.feat.shape)
-        _, _, rows, cols = self.core
-        dfeat[:, :, : rows.start] = 0
-        dfeat[:, :, rows.stop :] = 0
-        dfeat[..., : cols.start] = 0
-        dfeat[..., cols.stop :] = 0
-        return dfeat
+    def whole(self):
+        return embedded(self.core, self.order, self.within, self.shape)
 
     def rows(self, n, y0, y1):
-        """Rows y0 to y1, channels last: (y1-y0, w, C)."""
-        self._begin()
-        _, _, rows, cols = self.core
-        _, C, h, w = self.feat.shape
-        out = get_xp(self.feat).zeros((y1 - y0, w, C), dtype=self.feat.dtype)
+        rows, cols = self.within
+        _, C, _, w = self.shape
+        out = get_xp(self.core).zeros((y1 - y0, w, C), dtype=self.core.dtype)
         top, bottom = max(y0, rows.start), min(y1, rows.stop)
         if top < bottom:
-            part = self.feat[n, :, top:bottom, cols].transpose(1, 2, 0)
-            out[top - y0 : bottom - y0, cols] = part @ self.factor
+            part = self.core[n, :, top - rows.start : bottom - rows.start]
+            out[top - y0 : bottom - y0, cols] = part.transpose(1, 2, 0)
         return out
 
-
-def _embedded(dcore, like, core):
-    """A function that gives an array like `like` (of which it keeps nothing) with dcore in its core and 0 around."""
-    xp = get_xp(like)
-    shape, order = like.shape, xp.empty_like(like, shape=(1, *like.shape[1:2], 1, 1))
-
-    def gradient():
-        dfeat = xp.zeros_like(order, shape=shape)
-        dfeat[core] = dcore
-        return dfeat
-
-    return gradient
+    def done(self):
+        self.core = None

@@ -1,7 +1,7 @@
 """Where tiles lie: cores that divide the picture, each with a halo of neighbouring places around it.
 
 Halos overlap. The zero padding of the convolutions is wrong at a tile's inner edge, but what is wrong stays inside the
-halo (MATH.md 11), and nothing but the core is counted.
+halo (MATH.md 2 and 3), and nothing but the core is counted.
 
 The network is cut into segments at some activations (pool3, say), which are kept whole between the segments. A segment
 has fewer layers, so a smaller halo, and fewer of them must be computed a second time.
@@ -10,7 +10,7 @@ has fewer layers, so a smaller halo, and fewer of them must be computed a second
 import itertools
 from dataclasses import dataclass
 
-from minivgg.vgg import activation_size, level
+from minivgg.table import activation_size, level
 
 
 @dataclass(frozen=True)

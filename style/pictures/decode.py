@@ -10,6 +10,10 @@ import io
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
+from minivgg.program import first_line
+
+from . import ImageError
+
 # EXIF orientation → (swap the axes, reverse rows, reverse columns), applied in this order; 1 is upright.
 _ORIENTATION = {
     2: (False, False, True),
@@ -20,10 +24,6 @@ _ORIENTATION = {
     7: (True, True, True),
     8: (True, True, False),
 }
-
-
-class ImageError(Exception):
-    """A picture that cannot be read or written: one line with the file, what was found and what to do."""
 
 
 def decode(image, label):
@@ -148,7 +148,7 @@ def _convert_profile(image, profile, notes):
                 return image
             return ImageCms.applyTransform(image, transform)
         except Exception as error:  # ImageCms raises PyCMSError, OSError, TypeError … on bad profiles
-            notes.append(f"embedded colour profile ignored ({one_line(error)})")
+            notes.append(f"embedded colour profile ignored ({first_line(error)})")
     return image.convert("RGB")
 
 
@@ -171,8 +171,3 @@ def srgb_profile():
     data = _srgb().tobytes()
     date = np.array([2000, 1, 1, 0, 0, 0], dtype=">u2").tobytes()
     return data[:24] + date + data[36:]
-
-
-def one_line(error):
-    text = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
-    return text if len(text) <= 160 else text[:157] + "..."

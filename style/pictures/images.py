@@ -15,7 +15,10 @@ import numpy as np
 from PIL import Image
 
 from minivgg import backend
-from style.pictures.decode import ImageError, composite, decode, one_line
+from minivgg.program import first_line
+
+from . import ImageError
+from .decode import composite, decode
 
 MIN_SIDE = 16  # VGG halves a picture four times before conv5_1: below 16 pixels nothing is left
 
@@ -65,6 +68,8 @@ def as_picture(source, *, min_side=MIN_SIDE):
         return read(source, min_side=min_side)
     if isinstance(source, Image.Image):
         return from_pil(source, min_side=min_side)
+    if isinstance(source, list | tuple) and any(map(_is_picture, source)):
+        raise ImageError(f"a list of {len(source)} pictures: expected one")
     return from_array(source, min_side=min_side)
 
 
@@ -93,7 +98,7 @@ def read(path, *, min_side=MIN_SIDE):
             except MemoryError:
                 raise ImageError(f"{path}: not enough memory to decode; scale the picture down first") from None
             except Exception as error:  # decoders raise anything on bad data: OSError, SyntaxError, struct.error …
-                raise ImageError(f"{path}: damaged or cut short ({one_line(error)}); get the file again") from None
+                raise ImageError(f"{path}: damaged or cut short ({first_line(error)}); get the file again") from None
 
 
 def from_pil(image, *, min_side=MIN_SIDE):
@@ -105,7 +110,7 @@ def from_pil(image, *, min_side=MIN_SIDE):
     except ImageError:
         raise
     except Exception as error:
-        raise ImageError(f"{label}: cannot be decoded ({one_line(error)})") from None
+        raise ImageError(f"{label}: cannot be decoded ({first_line(error)})") from None
 
 
 def from_array(a, *, min_side=MIN_SIDE):
@@ -117,7 +122,7 @@ def from_array(a, *, min_side=MIN_SIDE):
     try:
         a = backend.to_numpy(a) if hasattr(a, "__cuda_array_interface__") else np.asarray(a)
     except Exception as error:
-        raise ImageError(f"picture from memory: not an array ({one_line(error)})") from None
+        raise ImageError(f"picture from memory: not an array ({first_line(error)})") from None
     expected = "expected (H, W), (H, W, 3) or (H, W, 4), uint8 or float 0..255"
     if a.ndim not in (2, 3) or (a.ndim == 3 and a.shape[2] not in (1, 3, 4)):
         raise ImageError(f"picture from memory: array of shape {a.shape}; {expected}")
@@ -140,6 +145,11 @@ def from_array(a, *, min_side=MIN_SIDE):
     colour = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values[..., :3]
     rgb, alpha = composite(colour, alpha)
     return Picture(rgb, alpha, sha256, None, f"array {a.dtype}", (W, H))
+
+
+def _is_picture(item):
+    """Whether an item of a list is a picture of its own, not a row of one."""
+    return isinstance(item, (str, os.PathLike, Image.Image, Picture)) or getattr(item, "ndim", 0) == 3
 
 
 def _sample(name):
@@ -167,7 +177,7 @@ def open_regular(path):
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file; check the name") from None
     except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be opened ({one_line(error)})") from None
+        raise ImageError(f"{path}: cannot be opened ({first_line(error)})") from None
 
 
 def _describe(head):

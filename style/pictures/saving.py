@@ -3,11 +3,9 @@
 A picture is (H, W, 3), RGB 0..255 in sRGB. Every failure is an `ImageError` of one line.
 """
 
-import errno
 import io
 import json
 import os
-import secrets
 import shutil
 import warnings
 from pathlib import Path
@@ -15,7 +13,11 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
-from .decode import ImageError, composite, one_line, srgb_profile
+from minivgg.files import FileError, FileTakenError, atomic_file, check_folder
+from minivgg.program import first_line
+
+from . import ImageError
+from .decode import composite, srgb_profile
 from .images import open_regular, to_uint8
 
 METADATA_KEY = "minivgg-style"
@@ -27,7 +29,6 @@ FORMATS = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
-NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)  # what file systems without hard links say
 LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}  # what the formats can hold
 _TEXT_LIMIT = 60_000  # bytes; a JPEG segment ends at 65533
 
@@ -55,13 +56,10 @@ def check_output(path, overwrite=False, *, size_hw=None):
             raise ImageError(f"{path}: write-protected; give another name")
     if size_hw is not None:
         _check_limits(path, fmt, *size_hw)
-    temporary = _temporary(folder / path.name)
     try:
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-    except OSError as error:
-        raise ImageError(f"{path}: cannot write to {folder} ({one_line(error)}); choose another folder") from None
-    else:
-        temporary.unlink()
+        check_folder(path)
+    except FileError as error:
+        raise ImageError(f"{error}; choose another folder") from None
     if size_hw is not None:
         needed = 2**20 + 4 * size_hw[0] * size_hw[1]  # the picture uncompressed, and some
         free = shutil.disk_usage(folder).free
@@ -72,7 +70,7 @@ def check_output(path, overwrite=False, *, size_hw=None):
 
 
 def save(path, rgb, *, alpha=None, metadata=None, quality=95, replace=True):
-    """Write a picture whole or not at all: temporary file in the same folder, flushed to the disk, renamed.
+    """Write a picture whole or not at all (files.atomic_file).
 
     rgb (H, W, 3) 0..255, alpha (H, W) 0..1 or None
     `metadata` (JSON values) is stored inside the picture: PNG in an iTXt chunk "minivgg-style", JPEG and WebP in
@@ -81,38 +79,49 @@ def save(path, rgb, *, alpha=None, metadata=None, quality=95, replace=True):
     Without `replace` a file that is there stays, also one that came a moment ago: OutputExistsError.
     """
     path = Path(path)
-    data = _encode(path, np.asarray(rgb), alpha, metadata, quality)
-    target = Path(os.path.realpath(path))  # through a link: the file behind it is replaced, the link stays
-    temporary = _temporary(target)
+    data = encode(path, rgb, alpha=alpha, metadata=metadata, quality=quality)
     try:
-        try:
-            # 0o666 less the umask, as any program's output; tempfile would make it private.
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            if replace:
-                os.replace(temporary, target)
-            else:
-                _link(temporary, target)
-        finally:  # also at Ctrl-C
-            temporary.unlink(missing_ok=True)
-    except FileExistsError:
-        raise OutputExistsError(f"{path}: exists already") from None
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be written ({one_line(error)})") from None
+        with atomic_file(path, replace=replace) as file:
+            file.write(data)
+    except FileTakenError as error:
+        raise OutputExistsError(str(error)) from None
+    except FileError as error:
+        raise ImageError(str(error)) from None
 
 
-def _link(temporary, target):
-    """Give the file its name, unless there is one of that name: FileExistsError."""
+def encode(path, rgb, *, alpha=None, metadata=None, quality=95):
+    """The bytes of a file of this name, as `save` writes it. Encoded in memory: a full disk is met by the write alone.
+
+    `path` says the format, by its suffix, and stands in what is refused; nothing is written.
+    """
+    path, rgb = Path(path), np.asarray(rgb)
+    fmt = _format(path)
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
+        raise ImageError(f"{path}: array of shape {rgb.shape}; expected (H, W, 3)")
+    bad = int(rgb.size - np.isfinite(rgb).sum())
+    if bad:
+        raise ImageError(f"{path}: {bad} of {rgb.size} values are not finite; nothing was written")
+    _check_limits(path, fmt, *rgb.shape[:2])
+    if alpha is not None and alpha.shape != rgb.shape[:2]:
+        raise ImageError(f"{path}: alpha of shape {alpha.shape}; expected {rgb.shape[:2]}")
+    if alpha is not None and fmt == "JPEG":
+        rgb, alpha = composite(rgb, alpha)[0], None
+    pixels = to_uint8(rgb)
+    if alpha is not None:
+        pixels = np.dstack([pixels, to_uint8(np.asarray(alpha) * 255.0)])
+    options = {"icc_profile": srgb_profile()} | _format_options(fmt, quality)
+    if metadata is not None:
+        # ASCII, since EXIF and TIFF know no more; wrapped, so that another program's JSON is not taken as ours.
+        text = json.dumps({METADATA_KEY: metadata}, default=_plain)
+        if fmt == "JPEG" and len(text) > _TEXT_LIMIT:
+            raise ImageError(f"{path}: {len(text)} bytes of metadata, JPEG holds {_TEXT_LIMIT}; choose .png")
+        options |= _metadata_options(fmt, text)
+    buffer = io.BytesIO()
     try:
-        os.link(temporary, target)
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-        if os.path.lexists(target):
-            raise FileExistsError from None
-        os.replace(temporary, target)
+        Image.fromarray(pixels).save(buffer, fmt, **options)
+    except Exception as error:  # encoders raise OSError, ValueError, struct.error …
+        raise ImageError(f"{path}: cannot be encoded as {fmt} ({first_line(error)})") from None
+    return buffer.getvalue()
 
 
 def read_metadata(path):
@@ -124,7 +133,7 @@ def read_metadata(path):
             with Image.open(file) as image:
                 text = _stored_text(image)
         except Exception as error:
-            raise ImageError(f"{path}: cannot be read as a picture ({one_line(error)})") from None
+            raise ImageError(f"{path}: cannot be read as a picture ({first_line(error)})") from None
     try:
         stored = json.loads(text)[METADATA_KEY]
     except (TypeError, ValueError, KeyError, IndexError):
@@ -162,45 +171,9 @@ def _check_limits(path, fmt, h, w):
         raise ImageError(f"{path}: {w}x{h} pixels, {fmt} holds at most {limit} a side; choose .png or .tif")
 
 
-def _temporary(path):
-    start = os.fsencode(path.name)[:80].decode(errors="ignore")  # names end at 255 bytes
-    return path.with_name(f".{start}.{secrets.token_hex(6)}.tmp")
-
-
 def _plain(value):
     """JSON values for what run parameters are made of: NumPy numbers and arrays, paths, the rest as text."""
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else str(value)
-
-
-def _encode(path, rgb, alpha, metadata, quality):
-    """The file's bytes. Encoding in memory leaves a full disk to one place: the write."""
-    fmt = _format(path)
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
-        raise ImageError(f"{path}: array of shape {rgb.shape}; expected (H, W, 3)")
-    bad = int(rgb.size - np.isfinite(rgb).sum())
-    if bad:
-        raise ImageError(f"{path}: {bad} of {rgb.size} values are not finite; nothing was written")
-    _check_limits(path, fmt, *rgb.shape[:2])
-    if alpha is not None and alpha.shape != rgb.shape[:2]:
-        raise ImageError(f"{path}: alpha of shape {alpha.shape}; expected {rgb.shape[:2]}")
-    if alpha is not None and fmt == "JPEG":
-        rgb, alpha = composite(rgb, alpha)[0], None
-    pixels = to_uint8(rgb)
-    if alpha is not None:
-        pixels = np.dstack([pixels, to_uint8(np.asarray(alpha) * 255.0)])
-    options = {"icc_profile": srgb_profile()} | _format_options(fmt, quality)
-    if metadata is not None:
-        # ASCII, since EXIF and TIFF know no more; wrapped, so that another program's JSON is not taken as ours.
-        text = json.dumps({METADATA_KEY: metadata}, default=_plain)
-        if fmt == "JPEG" and len(text) > _TEXT_LIMIT:
-            raise ImageError(f"{path}: {len(text)} bytes of metadata, JPEG holds {_TEXT_LIMIT}; choose .png")
-        options |= _metadata_options(fmt, text)
-    buffer = io.BytesIO()
-    try:
-        Image.fromarray(pixels).save(buffer, fmt, **options)
-    except Exception as error:  # encoders raise OSError, ValueError, struct.error …
-        raise ImageError(f"{path}: cannot be encoded as {fmt} ({one_line(error)})") from None
-    return buffer.getvalue()
 
 
 def _format_options(fmt, quality):

@@ -5,9 +5,11 @@ import os
 import numpy as np
 
 from minivgg.vgg import VGG
-from style.objective import Objective, Terms, content_targets, style_targets
+from style.events import Evaluated
+from style.objective import Objective
 from style.optimize import minimize
 from style.pictures import images
+from style.statistics import make_terms
 
 from ..known import WeightsError
 from . import student
@@ -78,14 +80,14 @@ def own_picture(params, teacher, folders, size, mean, rng):
     net = VGG(params)
     style_layers = [name for name in STYLE_LAYERS if name in net.names]
     content_layer = "relu4_2" if "relu4_2" in net.names else style_layers[-1]
-    terms = Terms(content={content_layer: 1.0}, style=dict.fromkeys(style_layers, 1000.0))
+    terms = make_terms(content={content_layer: 1.0}, style=dict.fromkeys(style_layers, 1000.0))
     content, style = (crop(folders, size, rng)[None] - np.asarray(mean, np.float32)[:, None, None] for _ in "cs")
-    targets = content_targets(net, content, terms.content), style_targets(net, style, style_layers)
+    objective = Objective.of(net, terms, {"content": content, "style": style})
     kept = []
 
-    def keep(progress):
-        if progress.evaluation in SNAPSHOTS:
-            kept.append(progress.image[0].astype(np.float32))
+    def keep(event):
+        if isinstance(event, Evaluated) and event.evaluation in SNAPSHOTS:
+            kept.append(event.image[0].astype(np.float32))
 
-    end = minimize(Objective(net, terms, *targets), content, iterations=max(SNAPSHOTS), callback=keep).image[0]
+    end = minimize(objective, content, evaluations=max(SNAPSHOTS), listener=keep).image[0]
     return np.stack(kept or [end])  # an optimiser that gave up at once still leaves its best picture

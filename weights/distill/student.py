@@ -79,7 +79,7 @@ def closed_form(teacher, crops, widths, *, log=None):
     for name, width in widths.items():
         if previous is not None and previous[4] != name[4]:
             T, S = _pool(T), _pool(S)
-            # the maximum of A S is not A times the maximum: the map is regressed anew behind the pooling
+            # the maximum of A S is not A times the maximum: the map is fitted again behind the pooling
             A = regress(_total(T, S), _total(S, S))
         w, b = teacher[name]
         Z = [layers.conv2d_forward(t, w, b, pad=1, param_grads=False)[0] for t in T]

@@ -1,6 +1,6 @@
 """A function recorded once as a CUDA graph and replayed: one launch in place of hundreds."""
 
-from ..backend import get_xp
+from minivgg.backend import get_xp
 
 
 class Replay:

@@ -1,0 +1,50 @@
+"""What a set of kernels offers to the network: the pairs, and what they want prepared, kept and counted."""
+
+import contextlib
+
+from . import layers
+from .footprint import Footprint
+
+
+class Kernels:
+    """A set of kernels. What stands here is the textbook's; a fast set says what it does in another way.
+
+    name        "textbook" (layers.py, arrays of any kind), "fast_cpu" or "fast_gpu" (the packages of these names)
+    pairs       the module with layers.py's pairs: conv2d, relu, maxpool2d, avgpool2d, each _forward and _backward
+    fused       whether there is a pair conv_relu as well, that takes a convolution, its ReLU and pooling as one
+    precisions  those that prepare() takes, for float32 arrays; the first is the default
+    footprint   a Footprint: the bytes that all this takes
+    """
+
+    name, pairs, fused, precisions = "textbook", layers, False, ("float32",)
+    footprint = Footprint()
+
+    def prepare(self, w, b, precision="float32"):
+        """Filters w (F, C, 3, 3) in the form in which the pairs like them best; they stand wherever w stands."""
+        return w
+
+    def workspace(self):
+        """Memory that outlives a call, one for each network, handed to every pair as workspace=…; None: they take none.
+
+        It has an attribute keep_transforms, whether filters keep their transforms from call to call.
+        """
+        return None
+
+    def keeps_transforms(self, pixels):
+        """Whether keeping the filters' transforms from call to call is worth their memory, in pictures of this size."""
+        return False
+
+    def release(self, workspace, filters):
+        """Give back what is kept for the next call: of a workspace, and of the prepared filters (an iterable)."""
+
+    def computing(self):
+        """A context to hold over calls and what lies between them, a whole run long if may be."""
+        return contextlib.nullcontext()
+
+    def matmul(self, A, B):
+        """A @ B of matrices, made for those of Gram matrices: (C, M) @ (M, C), and (C, C) @ (C, M) in B's memory order.
+
+        A place may be long (M, the places of an activation) or short (C, its channels). May be called by several
+        threads at once, also within a task of threads.parallel.
+        """
+        return A @ B

@@ -1,0 +1,283 @@
+"""The job: load what is asked for, check it, optimise, hand the picture back. Prints nothing.
+
+    job = Job("photo.jpg", "painting.jpg", settings_from(size=512))  # reads and checks; raises before any work
+    result = job.run(listener)                                        # the optimisation
+    result.save("out.png")
+
+`transfer(content, style, …)` is these lines in one call.
+"""
+
+import dataclasses
+import math
+import os
+import time
+
+import numpy as np
+
+from minivgg.backend import to_device
+from minivgg.table import activation_size
+
+from .engine import Engine
+from .events import STOP, Evaluated, Finished, Planned, StageDone
+from .large.plan import make_plan, objective_for
+from .optimize import minimize
+from .options import SettingsError
+from .outcome import joined, restored, saved
+from .pictures import images, saving
+from .provenance import metadata
+from .result import Result
+from .schedule import stages
+from .settings import INITS, settings_from
+from .state import State
+from .statistics import terms_of
+from .terms import layers
+from .units import format_size, parse_memory
+
+
+def transfer(content, style, *, preset=None, callback=None, output=None, **options):
+    """Paint `content` in the manner of `style`; returns a Result.
+
+    content, style  a path, a Pillow image, an array (H, W), (H, W, 3) or (H, W, 4) uint8 or 0..255, or a Picture
+    preset          a name from presets.toml
+    callback        called with an events.Evaluated after each evaluation; one that returns style.STOP ends the run
+                    with the best picture so far, any other result is ignored
+    output          a file to save to as well; checked before the work starts
+    options         fields of settings.Settings: size=512, evaluations=200, optimizer="adam", …
+
+    Raises SettingsError, ImageError, WeightsError, BackendError or MemoryBudgetError, each with a one-line message,
+    before the work.
+    """
+    if callback is not None and not callable(callback):
+        raise SettingsError(f"callback {callback!r}: expected a function of one argument, or None", "callback")
+    if output is not None:
+        saving.check_output(output, overwrite=True)
+    heard = [] if callback is None else [lambda event: callback(event) if isinstance(event, Evaluated) else None]
+    result = Job(content, style, settings_from(preset, **options)).run(*heard)
+    if output is not None:
+        result.save(output)
+    return result
+
+
+class Job:
+    """One transfer, checked and ready to run. Attributes tell what it will do; the device is still empty.
+
+    engine  an Engine of earlier jobs with the same network, or None
+    """
+
+    def __init__(self, content, style, settings, *, engine=None):
+        self.settings = settings
+        self.content, self.style = images.as_picture(content), images.as_picture(style)
+        self.start = images.as_picture(settings.init) if not _is_name(settings.init) else None
+        self.engine = engine or Engine(settings)
+        self.engine.check(settings)
+        self.device, self.network, self.colours = self.engine.device, self.engine.network, self.engine.colours
+        self.stages = stages(settings, self.content.rgb.shape[:2], self.style.rgb.shape[:2])
+        self.size, self.style_size = self.stages[-1].size, self.stages[-1].style_size
+        self.terms = terms_of(settings)
+        self._check_depth()
+        outline = self.engine.outline(self.terms)
+        self.plans = {stage: self._plan(outline, stage) for stage in self.stages}
+        self.started = time.time()
+
+    def run(self, *listeners, state=None):
+        """Optimise; returns a Result, whatever ended the run (see its outcome.status).
+
+        listeners  functions of one event (events.py), called in their order; one that returns STOP ends the run
+        state      state.State of an earlier run of the same job: goes on from there, to the same digits
+        """
+        run = _Run(self, listeners)
+        before, first = None, 0
+        if state is not None:
+            state.check(self.made_of())
+            first, before = state.stage, restored(state.arrays)
+            run.losses = state.arrays["losses"].tolist()
+        run.tell(Planned(self))
+        try:
+            for index in range(first, len(self.stages)):
+                stage = self.stages[index]
+                start = self.initial_image(stage) if before is None else self._enlarged(before.image, index)
+                resumed = state.arrays if state is not None and index == first else None
+                outcome = run.stage(index, start, before, resumed)
+                before = joined(before, outcome)
+                if before.status not in ("done", "converged"):
+                    break
+                if stage is not self.stages[-1]:
+                    run.tell(StageDone(stage, self._result(before, run)))
+                    if run.stopped:
+                        before = before.ended("stopped")
+                        break
+            result = self._result(before, run)
+            run.tell(Finished(result))
+        except KeyboardInterrupt:  # minimize() has its own: this one came before, between or after
+            if before is None:
+                raise
+            result = self._result(before.ended("interrupted"), run)
+            run.tell(Finished(result))
+        return result
+
+    def objective(self, stage):
+        """The objective of one stage, with its targets."""
+        net = self.engine.load(self.terms)
+        net.release()
+        pictures = {
+            "content": self._input(self.content, stage.size),
+            "style": self._input(self.style, stage.style_size),
+        }
+        keys = {"style": (self.style.sha256, stage.style_size, self.settings.resample)}
+        return objective_for(self.plans[stage], net, self.terms, pictures, aim=lambda *a: self.engine.aim(*a, keys))
+
+    def _plan(self, outline, stage):
+        """How one stage fits into the memory. Raises MemoryBudgetError, naming the largest size that would."""
+        s = self.settings
+        pictures = [p for p in (self.content, self.style, self.start) if p is not None]
+        reserved = sum(p.rgb.nbytes + (0 if p.alpha is None else p.alpha.nbytes) for p in pictures)
+        reserved += 2 * 4 * 3 * math.prod(stage.style_size)
+        return make_plan(
+            outline,
+            self.terms,
+            *stage.size,
+            memory=s.memory and parse_memory(s.memory),
+            device=self.device,
+            optimizer=s.optimizer,
+            history=s.history,
+            bounds=s.bounds,
+            lag=s.lag,
+            style_size=stage.style_size,
+            reserved=reserved,
+        )
+
+    def initial_image(self, stage):
+        """Network input (1, 3, H, W) at which the first stage starts."""
+        s = self.settings
+        if self.start is not None:
+            return self._input(self.start, stage.size)
+        if s.init in ("content", "style"):
+            return self._input(getattr(self, s.init), stage.size)
+        rng = np.random.default_rng(s.seed)
+        noise = rng.uniform(-s.noise_level, s.noise_level, (1, 3, *stage.size)).astype(np.float32)
+        noise = to_device(noise, self.device)
+        if s.init == "noise":
+            return noise  # about the average colour, which is 0 here
+        return s.noise_ratio * noise + (1 - s.noise_ratio) * self._input(self.content, stage.size)
+
+    def alpha(self, size_hw):
+        """The content's transparency at a picture's size, or None."""
+        return None if self.content.alpha is None else images.resize(self.content.alpha, size_hw)
+
+    def made_of(self):
+        """{what: hash or value}: all that a saved state must agree with."""
+        found = {"content": self.content.sha256, "style": self.style.sha256, "weights": self.network.sha256}
+        for name, value in self.settings.to_dict().items():
+            if name not in ("memory", "device", "weights"):
+                found[name] = repr(value)
+        return found
+
+    def _result(self, outcome, run):
+        rgb = self.colours.to_rgb(outcome.image)
+        return Result(rgb, self.alpha(rgb.shape[:2]), outcome, metadata(self, outcome), run.losses)
+
+    def optimizer_options(self, stage):
+        """The options of the stage's optimiser, as its class takes them."""
+        s, plan = self.settings, self.plans[stage]
+        bounds = {"bounds": self.colours.bounds() if s.bounds else None}
+        quasi = {"history": plan.history, "tolerance": s.tolerance}
+        return {
+            "adam": {**bounds, "learning_rate": s.learning_rate, "betas": s.adam_betas, "eps": s.adam_eps},
+            "l-bfgs-b": {**bounds, **quasi},
+            "l-bfgs": {**bounds, **quasi, "precondition": s.precondition},
+            "two-loop": quasi,
+        }[s.optimizer]
+
+    def _enlarged(self, image, index):
+        """A finished picture as the start of stage `index`; not clipped, so that nothing of it is lost.
+
+        Where the loss has content, only what was changed of it is enlarged: its fine detail need not be found again.
+        """
+        coarser, stage = self.stages[index - 1], self.stages[index]
+        rgb = self.colours.to_rgb(image, clip=False)
+        if any(t.source == "content" and t.factor for t in self.terms):
+            rgb -= images.resize(self.content.rgb, coarser.size, method=self.settings.resample)
+            change, rgb = rgb, images.resize(self.content.rgb, stage.size, method=self.settings.resample)
+            rgb += images.resize(change, stage.size)
+        else:
+            rgb = images.resize(rgb, stage.size)
+        return self.colours.to_input(rgb)
+
+    def _input(self, picture, size_hw):
+        return self.colours.to_input(images.resize(picture.rgb, size_hw, method=self.settings.resample))
+
+    def _check_depth(self):
+        """A picture so small that a layer of the loss would be empty is found here, not in the middle of a run."""
+        for what, size in (("content", self.stages[0].size), ("style", self.stages[0].style_size)):
+            for name in layers(self.terms):
+                if min(activation_size(name, *size)) < 1:
+                    raise SettingsError(
+                        f"{what} picture at {format_size(size)} leaves nothing at {name}: use a larger size, "
+                        "a less elongated picture, or shallower layers"
+                    )
+
+
+class _Run:
+    """One run of a job: tells the listeners what happens, counted over all stages."""
+
+    def __init__(self, job, listeners):
+        self.job, self.listeners, self.losses, self.stopped = job, listeners, [], False
+
+    def tell(self, event):
+        """Tell all listeners; STOP if one of them wishes so, or has."""
+        said = [listener(event) is STOP for listener in self.listeners]  # all hear it, whatever one says
+        self.stopped = self.stopped or any(said)
+        return STOP if self.stopped else None
+
+    def stage(self, index, start, before, resumed):
+        """Optimise at one scale, from `start` or from saved arrays; returns its Outcome."""
+        job, stage = self.job, self.job.stages[index]
+
+        def listener(event):
+            if isinstance(event, Evaluated):
+                self.losses.append(event.loss)
+                event = self._counted(event, index, before)
+            elif event.state is not None:
+                event = dataclasses.replace(event, state=self._saving(event.state, index, before))
+            return self.tell(event)
+
+        return minimize(
+            job.objective(stage),
+            start,
+            method=job.settings.optimizer,
+            evaluations=stage.evaluations,
+            listener=listener,
+            state=resumed,
+            **job.optimizer_options(stage),
+        )
+
+    def _saving(self, save, index, before):
+        """A function that gives the State of the whole run, from one that gives the arrays of the scale's."""
+        return lambda: State(
+            index, save() | saved(before) | {"losses": np.array(self.losses, np.float64)}, self.job.made_of()
+        )
+
+    def _counted(self, event, index, before):
+        """An evaluation of a stage, with what came before it added."""
+        size = self.job.stages[index].size
+        return dataclasses.replace(
+            event,
+            evaluation=event.evaluation + (before.evaluations if before else 0),
+            iteration=event.iteration + (before.iterations if before else 0),
+            seconds=event.seconds + (before.seconds if before else 0),
+            scale=index + 1,
+            scales=len(self.job.stages),
+            size=(size[1], size[0]),
+            to_rgb=lambda: self.job.colours.to_rgb(event.image),
+        )
+
+
+def _is_name(init):
+    """Whether --init names one of our starts; anything else is a file that must exist."""
+    if not isinstance(init, str | os.PathLike):
+        return False
+    if init in INITS:
+        return True
+    if os.path.exists(init) or str(init).startswith("sample:"):
+        return False
+    raise SettingsError(f"--init {str(init)!r}: neither {', '.join(INITS)} nor a file that exists", "init")

@@ -1,0 +1,131 @@
+"""The bytes that objective and optimiser take at their worst moment, and the work of an evaluation: counted."""
+
+import math
+
+from minivgg.footprint import Walk, count
+from minivgg.table import activation_size
+
+from ..faster.deferred import deferred_terms
+from ..passes import STRIP
+from ..terms import layers
+from .tiles import BAND
+from .tiling import segments
+
+EXCESS = 1.15  # what tiles take as a multiple of what is counted (2048 and 4096 pixels): uneven buffers leave gaps
+
+
+def optimiser_bytes(method, history, bounds=False):
+    """(kept, passing) bytes per value of the picture: during an evaluation, and on top of that between two.
+
+    l-bfgs-b  SciPy, float64 on the host: 2·history + 5 vectors of its workspace, the rest its copies (measured)
+    l-bfgs    2·history vectors of pairs, x, its gradient, trial; with bounds the direction, and copies; float32
+    adam      x and two moments
+    All with the best picture so far.
+    """
+    if method is None:
+        return 0, 0
+    if method == "l-bfgs-b":
+        return 16 * history + 144 + (144 if bounds else 0), 20 + (36 if bounds else 0)
+    if method == "l-bfgs":
+        return 8 * history + 16 + (4 if bounds else 0), 4 + (12 if bounds else 0)
+    return 16, 12
+
+
+def whole_peak(net, terms, H, W, lag=1):
+    """Bytes that Objective.evaluate takes at its worst moment, with the content targets; Deferred's with lag."""
+    size = net.dtype.itemsize
+    targets = _content_bytes(net, terms, H, W)
+    compared = max((_content_bytes(net, [t], H, W) for t in terms), default=0)
+    between = 2 * compared  # the difference and its square, of the largest of them
+    peak = targets + Walk(net, layers(terms), None, H, W).peak(backward=True, needed=layers(terms), between=between)
+    if lag > 1:
+        bases = [base for _, base in deferred_terms(terms, net.names)]
+        for base in set(bases):  # slopes and origins, and while one is made its gradient and a product with φ
+            channels, at = (3, (H, W)) if base is None else (net.channels[base], activation_size(base, H, W))
+            peak += (2 * bases.count(base) + 3) * size * channels * math.prod(at)
+    return peak + 3 * H * W * size + _strip_bytes(terms, size)
+
+
+def segment_peak(net, terms, H, W, tiling, index):
+    """Bytes that Objective.evaluate takes in tiles at its worst moment in one segment, with the content targets."""
+    parts = segments(net.names, layers(terms), H, W, tiling)
+    if index >= len(parts):
+        return 0
+    part, size = parts[index], net.dtype.itemsize
+    targets = _content_bytes(net, terms, H, W)
+    names = part.names(layers(terms))
+    ends = [_end_bytes(net, p) for p in parts]  # the last has none
+    # forward: all ends up to this segment's; backward: the ends up to its input, its end's gradient, its input's
+    forward = sum(ends[: index + 1]) + _tile_peak(net, part, names, backward=False)
+    channels = 3 if part.start is None else net.channels[part.start]
+    own = size * channels * part.shape[0] * part.shape[1]
+    dx = own if len(part.tiles) > 1 else 0
+    backward = sum(ends[:index]) + ends[index] + dx + _tile_peak(net, part, names, backward=True)
+    strips = _strip_bytes(terms, size) if index == 0 else 0
+    return int(EXCESS * (targets + max(forward, backward, own + strips)))
+
+
+def style_peak(net, terms, style_size, tiling):
+    """Bytes that the style's targets take while they are computed in tiles; 0 where style_size (h, w) is None."""
+    names = layers([t for t in terms if not t.statistic.per_place])
+    if style_size is None or not names:
+        return 0
+    h, w = style_size
+    live = peak = 3 * h * w * net.dtype.itemsize
+    for part in segments(net.names, names, h, w, tiling):
+        live += _end_bytes(net, part)
+        peak = max(peak, live + _tile_peak(net, part, part.names(names), backward=False))
+    return peak
+
+
+def tiled_time(net, terms, H, W, tiling):
+    """Work of a tiled evaluation as a multiple of an undivided one's."""
+    parts = segments(net.names, layers(terms), H, W, tiling)
+    total = 0.0
+    for part in parts:
+        costs = {}
+        for tile in part.tiles:
+            shape = _region(tile)
+            if shape not in costs:
+                costs[shape] = Walk(net, part.names(layers(terms)), part.start, *shape).cost()
+            total += costs[shape] * 3
+        if part is parts[-1]:
+            total -= costs[_region(part.tiles[-1])]  # the last tile's forward pass serves both
+    return total / (2 * Walk(net, layers(terms), None, H, W).cost())
+
+
+def _tile_peak(net, part, names, *, backward):
+    """Peak over the largest tile of a segment, with the copy of its input."""
+    h, w = max((_region(t) for t in part.tiles), key=lambda s: s[0] * s[1])
+    channels = 3 if part.start is None else net.channels[part.start]
+    size, walk = net.dtype.itemsize, Walk(net, names, part.start, h, w)
+    band = min(BAND, max(count(after) for step, (_, after) in zip(walk.steps, walk.shapes) if step.output in names))
+    # a copy of the band, and for content a difference and its square
+    peak = walk.peak(backward=backward, needed=names, between=3 * band * size)
+    return peak + channels * h * w * size
+
+
+def _region(tile):
+    t, b, l, r = tile.region
+    return b - t, r - l
+
+
+def _end_bytes(net, part):
+    if part.end is None:
+        return 0
+    h, w = (s >> part.depths[part.end] for s in part.shape)
+    return net.channels[part.end] * h * w * net.dtype.itemsize
+
+
+def _content_bytes(net, terms, H, W):
+    total = 0
+    for term in terms:
+        if term.statistic.per_place:
+            h, w = activation_size(term.layer, H, W)
+            total += net.channels[term.layer] * h * w * net.dtype.itemsize
+    return total
+
+
+def _strip_bytes(terms, size):
+    """What the terms of the picture itself take, a strip at a time."""
+    return 12 * STRIP * size if any(t.layer is None for t in terms) else 0

@@ -1,0 +1,53 @@
+"""What an optimiser is to optimize.minimize: a thing that steps, and whose state can be saved."""
+
+
+class Ended(Exception):
+    """The run is over. status, message  as in outcome.Outcome; of "converged" the message is the reason alone."""
+
+    def __init__(self, status, message):
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+class Method:
+    """One optimiser at work on one picture.
+
+    Made from the start, (1, 3, H, W), which it does not modify, and its options. `step` is one iteration.
+    """
+
+    name = ""
+    resumable = True  # whether state() and restore() carry all that step() goes by
+
+    def run(self, evaluate, iterated):
+        """Iterate until something raises Ended. evaluate, iterated  as for step, and a function to call after each."""
+        while True:
+            self.step(evaluate)
+            iterated()
+
+    def step(self, evaluate):
+        """One iteration; raises Ended where there is no better picture.
+
+        evaluate  (image, *, fresh=True) -> objective.Evaluation
+        """
+        raise NotImplementedError
+
+    def state(self):
+        """{name: NumPy array}: what a later run needs to go on to the same digits; copies, not views."""
+        return {}
+
+    def restore(self, state):
+        """Go on from what state() gave; ValueError if that was of another picture's size or other options."""
+
+
+def check_option(name, found, own):
+    """Raise ValueError unless a saved state was made with the option that is to go on with it."""
+    if found != own:
+        raise ValueError(f"saved optimiser state: {name} is {found}, expected {own}")
+
+
+def check_state(name, found, own):
+    """Raise ValueError unless a saved array has the shape and type of the one that it takes the place of."""
+    if found.shape != own.shape or found.dtype != own.dtype:
+        raise ValueError(
+            f"saved optimiser state: {name} is {found.shape} {found.dtype}, expected {own.shape} {own.dtype}"
+        )

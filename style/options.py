@@ -1,0 +1,194 @@
+"""An option is one line: from it come the field, the parser's flag, the refusals, the README's row and the metadata."""
+
+import argparse
+import dataclasses
+import math
+import numbers
+import os
+import re
+from dataclasses import dataclass, field
+
+from minivgg.program import suggest
+
+
+class SettingsError(ValueError):
+    """An option that cannot be used: its name, what was found and what is expected.
+
+    Messages name options as the command line does (--style-weight); str() gives them as Python's arguments
+    (style_weight), `on_command_line` as they stand. option  the name of the one at fault, or None
+    """
+
+    def __init__(self, message, option=None):
+        super().__init__(re.sub(r"--([a-z][a-z-]*)", lambda m: m[1].replace("-", "_"), message))
+        self.on_command_line, self.option = message, option
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known of an option beside its name and default.
+
+    kind     a row of KINDS
+    group    heading in --help
+    help     what it is, for --help and the README
+    low, high  limits, `above` a limit that is itself refused
+    choices  the values there are
+    needs    (what it works with in words, a function of the Settings that says whether that is so), or None
+    alias    a further flag, and a further name in Python
+    shown    whether README's table has it
+    """
+
+    kind: str
+    group: str
+    help: str
+    metavar: str | None = None
+    low: float = -math.inf
+    high: float = math.inf
+    above: float | None = None
+    choices: tuple = ()
+    needs: tuple | None = None
+    alias: str | None = None
+    shown: bool = False
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A type of value: what is taken (in words, and which Python types), and how the command line's text is read."""
+
+    words: str
+    types: tuple
+    parse: object = str
+
+
+KINDS = {
+    "whole": Kind("a whole number", (numbers.Integral,), int),
+    "number": Kind("a number", (numbers.Real,), float),
+    "text": Kind("text", (str,)),
+    "switch": Kind("True or False", (bool,)),
+    "path": Kind("a name or a file", (str, os.PathLike)),
+    "text or whole": Kind("text or a whole number", (str, numbers.Integral)),
+    "picture": Kind("a name, a file or a picture", (object,)),
+    "layers": Kind("names of layers with weights", (str, dict, list, tuple, set)),
+    "pair": Kind("two numbers from 0 to below 1", (tuple, list), lambda text: tuple(map(float, text.split(",")))),
+}
+
+
+def option(default, kind, group, text, metavar=None, **more):
+    """A dataclass field that is an option."""
+    metadata = {"option": Option(kind, group, text, metavar, **more)}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def options_of(cls):
+    """{name: Option} of a dataclass of options, in order."""
+    return {f.name: f.metadata["option"] for f in dataclasses.fields(cls)}
+
+
+def default_of(cls, name):
+    f = next(f for f in dataclasses.fields(cls) if f.name == name)
+    return f.default_factory() if f.default is dataclasses.MISSING else f.default
+
+
+def flag(name):
+    return "--" + name.replace("_", "-")
+
+
+def check_value(name, opt, value, default):
+    """Raise SettingsError unless a value is of the option's kind, among its choices and within its limits."""
+    if value is None and default is None:
+        return
+    kind = KINDS[opt.kind]
+    odd_switch = isinstance(value, bool) and opt.kind not in ("switch", "picture")
+    if not isinstance(value, kind.types) or odd_switch:
+        raise SettingsError(f"{flag(name)} {value!r}: expected {kind.words}, found {_article(value)}", name)
+    if opt.kind == "pair" and (len(value) != 2 or not all(isinstance(v, numbers.Real) and 0 <= v < 1 for v in value)):
+        raise SettingsError(f"{flag(name)} {value!r}: expected {kind.words}", name)
+    if opt.choices and value not in opt.choices:
+        near = suggest(str(value), opt.choices)
+        raise SettingsError(f"{flag(name)} {value!r}: use {' or '.join(opt.choices)}{near}", name)
+    if opt.kind not in ("whole", "number"):
+        return
+    if math.isinf(value) or (opt.above is not None and math.isnan(value)):
+        raise SettingsError(f"{flag(name)} {value}: expected a finite number", name)
+    if opt.above is not None and not opt.above < value:
+        raise SettingsError(f"{flag(name)} {value}: expected more than {opt.above:g}", name)
+    if not opt.low <= value <= opt.high:
+        limit = f"{_plain(opt.low)} to {_plain(opt.high)}" if opt.high < math.inf else f"{_plain(opt.low)} or more"
+        raise SettingsError(f"{flag(name)} {value}: expected {limit}", name)
+
+
+def plain(kind, value):
+    """A checked value as it is stored: any library's numbers as Python's, paths as text, pairs as tuples."""
+    if kind == "text or whole" and isinstance(value, str) and value.isdecimal():
+        return int(value)
+    if isinstance(value, numbers.Integral) and kind in ("whole", "text or whole"):
+        return int(value)
+    if isinstance(value, numbers.Real) and kind == "number":
+        return float(value)
+    if kind == "path" and value is not None:
+        return os.fspath(value)
+    return tuple(map(float, value)) if kind == "pair" else value
+
+
+def markdown(*classes):
+    """Rows of a Markdown table: the options of these classes that are shown."""
+    yield "| option | |"
+    yield "| --- | --- |"
+    for cls in classes:
+        for name, opt in options_of(cls).items():
+            if opt.shown:
+                value = f" {opt.metavar or 'X'}" if opt.kind != "switch" else ""
+                yield f"| `{flag(name)}{value}` | {opt.help} |"
+
+
+def _plain(number):
+    return str(number) if isinstance(number, int) else f"{number:g}"
+
+
+def _article(value):
+    names = {"str": "text", "int": "a whole number", "float": "a number", "list": "a list", "NoneType": "None"}
+    return names.get(type(value).__name__, type(value).__name__)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose flags are options, and whose errors are one line with a suggestion."""
+
+    def __init__(self, **more):
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **more)
+        self._groups = {}
+
+    def add_options(self, cls):
+        """The flags of a dataclass of options. What is not given is None."""
+        for name, opt in options_of(cls).items():
+            if opt.group not in self._groups:
+                self._groups[opt.group] = self.add_argument_group(opt.group)
+            flags = [flag(name), *([flag(opt.alias)] if opt.alias and len(opt.alias) > 1 else [])]
+            flags = [f"-{opt.alias}", *flags] if opt.alias and len(opt.alias) == 1 else flags
+            if opt.kind == "switch":
+                how = {"action": "store_true", "default": None}
+            else:
+                how = {"type": _parser(name, KINDS[opt.kind]), "metavar": opt.metavar or "X"}
+            self._groups[opt.group].add_argument(*flags, dest=name, help=opt.help.replace("%", "%%"), **how)
+
+    def error(self, message):
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        if unknown:
+            flags = [s for action in self._actions for s in action.option_strings]
+            found = next((u for u in unknown if u.startswith("-")), unknown[0])
+            name = found.partition("=")[0]
+            message = (
+                f"{name} is not an option" if found.startswith("-") else f"{found}: one picture and one style only"
+            )
+            message += suggest(name, flags) or "; --help lists them"
+        self.exit(2, f"{self.prog.removeprefix('python -m ')}: {message}\n")
+
+
+def _parser(name, kind):
+    def parse(text):
+        try:
+            return kind.parse(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {kind.words}") from None
+
+    return parse

@@ -1,0 +1,90 @@
+"""What an optimisation leaves, and how those of several scales are joined, saved and read back."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from minivgg.backend import to_numpy
+
+from .objective import by_kind
+
+
+@dataclass
+class Outcome:
+    """What an optimisation leaves: the best picture (1, 3, H, W), its evaluation's numbers, and why it stopped.
+
+    values  {term: factor · loss} at `image`, exact; empty where not one evaluation was finite
+    status  "done" (all evaluations), "converged", "stopped" (a listener's wish), "interrupted" (Ctrl-C) or
+            "non-finite"; message says it in words
+    """
+
+    image: object = field(repr=False)
+    values: dict = field(repr=False)
+    evaluations: int
+    iterations: int
+    seconds: float
+    status: str
+    message: str
+
+    @property
+    def loss(self):
+        return sum(self.values.values()) if self.values else math.nan
+
+    def totals(self):
+        """{"loss", "content", "style", …}: one float a kind of term."""
+        return {"loss": self.loss, **by_kind(self.values)}
+
+    def ended(self, status):
+        """The same with another status, in words."""
+        return replace(self, status=status, message=in_words(status, self.evaluations))
+
+
+def in_words(status, evaluations):
+    """The message of a status, or None where only what ended the run can say it."""
+    return {
+        "done": f"all {evaluations} evaluations done",
+        "interrupted": f"interrupted after {evaluations} evaluations",
+        "stopped": f"stopped on request after {evaluations} evaluations",
+    }.get(status)
+
+
+def joined(before, outcome):
+    """Outcome of all scales so far; the picture before is kept where this scale has not one finite evaluation.
+
+    before  of the scales until then, or None
+    """
+    if before is None:
+        return outcome
+    kept = outcome if math.isfinite(outcome.loss) else before
+    count = outcome.evaluations + before.evaluations
+    return replace(
+        outcome,
+        message=in_words(outcome.status, count) or outcome.message,
+        image=kept.image,
+        values=kept.values,
+        evaluations=count,
+        iterations=outcome.iterations + before.iterations,
+        seconds=outcome.seconds + before.seconds,
+    )
+
+
+def saved(before):
+    """{name: array} of the outcome of the scales before; empty for None."""
+    if before is None:
+        return {}
+    counts = np.array([before.evaluations, before.iterations], dtype=np.int64)
+    names, values = list(before.values), list(before.values.values())
+    found = {"image": to_numpy(before.image), "counts": counts, "seconds": np.float64(before.seconds)}
+    found |= {"names": np.array(names), "values": np.array(values, dtype=np.float64)}
+    return {f"before/{name}": value for name, value in found.items()}
+
+
+def restored(arrays):
+    """The outcome that saved() had, or None."""
+    if "before/image" not in arrays:
+        return None
+    evaluations, iterations = (int(n) for n in arrays["before/counts"])
+    values = dict(zip(arrays["before/names"].tolist(), arrays["before/values"].tolist(), strict=True))
+    seconds = float(arrays["before/seconds"])
+    return Outcome(arrays["before/image"], values, evaluations, iterations, seconds, "done", "")

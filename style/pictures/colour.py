@@ -1,0 +1,44 @@
+"""Between pictures and the network's input: grey levels less the average colour, in the network's channel order."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minivgg.backend import Device, to_device, to_numpy
+
+from . import images
+
+
+@dataclass(frozen=True)
+class ColourSpace:
+    """What a network takes as its input.
+
+    mean    (3,) the average colour of its training pictures, in `order`
+    order   "RGB" or "BGR"
+    device  minivgg.backend.Device on which inputs lie
+    """
+
+    mean: np.ndarray
+    order: str = "RGB"
+    device: Device = Device("cpu")  # noqa: RUF009  frozen
+
+    @classmethod
+    def of(cls, network, device=None):
+        """That of a weights.Network."""
+        return cls(network.mean, network.order, device or Device("cpu"))
+
+    def to_input(self, rgb, dtype=np.float32):
+        """(1, 3, H, W) on the device, from (H, W, 3) RGB 0..255, or anything images.as_picture takes."""
+        if not (isinstance(rgb, np.ndarray) and rgb.ndim == 3 and rgb.shape[2] == 3):
+            rgb = images.as_picture(rgb).rgb
+        return images.to_network(rgb, self.mean, self.order, dtype, self.device)
+
+    def to_rgb(self, x, *, clip=True):
+        """(H, W, 3) float32 on the host, from a network input; cut off at 0 and 255 unless `clip` is False."""
+        rgb = images.from_network(to_numpy(x), self.mean, self.order)
+        return np.clip(rgb, 0, 255) if clip else rgb
+
+    def bounds(self):
+        """Grey levels 0 and 255 as network inputs, (1, 3, 1, 1) each, on the device."""
+        mean = np.asarray(self.mean, np.float32).reshape(1, 3, 1, 1)
+        return to_device(-mean, self.device), to_device(255 - mean, self.device)

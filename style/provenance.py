@@ -1,0 +1,60 @@
+"""What is stored with a picture: everything that went into it, as plain values."""
+
+import importlib.metadata
+import platform
+import time
+
+
+def metadata(job, outcome):
+    """Everything that went into the picture of a job.Job that ended in `outcome`."""
+    return {
+        "program": f"minivgg-style {version('minivgg-style')}",
+        "versions": versions(job.engine.net.xp),
+        "device": str(job.device),
+        "settings": job.settings.to_dict(),
+        "stages": [_stage_record(job, stage) for stage in job.stages],
+        "content": picture_record(job.content),
+        "style": picture_record(job.style),
+        **({} if job.start is None else {"init": picture_record(job.start)}),
+        "weights": {"name": job.network.name, "sha256": job.network.sha256},
+        "result": {
+            **outcome.totals(),
+            "terms": outcome.values,
+            "evaluations": outcome.evaluations,
+            "iterations": outcome.iterations,
+            "seconds": round(outcome.seconds, 3),
+            "status": outcome.status,
+            "message": outcome.message,
+        },
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.started)),
+    }
+
+
+def picture_record(picture):
+    """What tells a picture from others: its file's name, never its folder, and the hash of its content."""
+    return {"name": picture.path.name if picture.path is not None else picture.mode, "sha256": picture.sha256}
+
+
+def versions(xp):
+    """What computed: Python, the packages, and CuPy where the arrays are CuPy's."""
+    found = {name: version(name) for name in ("numpy", "scipy", "pillow")}
+    return found | {xp.__name__: xp.__version__} | {"python": platform.python_version()}
+
+
+def version(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _stage_record(job, stage):
+    plan = job.plans[stage]
+    return {
+        "size": stage.size[::-1],
+        "style size": stage.style_size[::-1],
+        "evaluations": stage.evaluations,
+        "history": plan.history,
+        "lag": plan.lag,
+        "memory": plan.describe(),
+    }

@@ -1,0 +1,44 @@
+"""A finished transfer: the picture and all that is known of it."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .outcome import Outcome
+from .pictures import images, saving
+from .units import format_size
+
+
+@dataclass
+class Result:
+    """A finished transfer. In a notebook it shows itself.
+
+    rgb       (H, W, 3) float32, 0..255
+    alpha     (H, W) or None: the content's, where it had one
+    outcome   outcome.Outcome: values, evaluations, seconds, status, message
+    metadata  everything that went into the picture
+    losses    the loss of each evaluation, over all scales
+    """
+
+    rgb: np.ndarray = field(repr=False)
+    alpha: np.ndarray | None = field(repr=False)
+    outcome: Outcome
+    metadata: dict = field(repr=False)
+    losses: list = field(default_factory=list, repr=False)
+
+    @property
+    def image(self):
+        """(H, W, 3) uint8."""
+        return images.to_uint8(self.rgb)
+
+    def save(self, path, replace=True):
+        """Write the picture with its metadata, atomically; the format is the suffix's. replace  as for saving.save"""
+        saving.save(path, self.rgb, alpha=self.alpha, metadata=self.metadata, replace=replace)
+
+    def _repr_png_(self):
+        return saving.encode("picture.png", self.rgb, alpha=self.alpha, metadata=self.metadata)
+
+    def __repr__(self):
+        o = self.outcome
+        size = format_size(self.rgb.shape[:2])
+        return f"Result({size}, loss {o.loss:.6g}, {o.evaluations} evaluations, {o.status})"

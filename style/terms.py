@@ -1,0 +1,261 @@
+"""What the loss is made of: terms. Each is a statistic of one layer, compared with a target's, times a factor.
+
+A statistic works in three steps (MATH.md 3): *gather* what it needs of the picture, place by place, so that tiles add
+up; compare the sums with the target's, which is *loss*, whole and small; *spread* the gradient to each place, local
+again. Tiles, regions, several styles and deferred terms need no more than that of any loss.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from minivgg.backend import get_xp
+from minivgg.table import level
+
+from . import losses
+
+
+class Part:
+    """What a statistic sees of an activation: all of it, a tile's core, or a few rows.
+
+    feat     (1, C, h, w)
+    at       index of these places in the whole activation, four slices
+    m        (h·w,) weights of the places (a region's), or None: all 1
+    target   for a statistic with a target per place, the target's part, (1, C, h, w); else None
+    shared   rows at the end that the next part has as well: there for a statistic that looks beyond its own places
+    matmul   the product of two matrices, on the kernels that compute the network
+    """
+
+    def __init__(self, feat, at, m=None, target=None, *, shared=0, matmul):
+        self.feat, self.at, self.m, self.target, self.shared, self.matmul = feat, at, m, target, shared, matmul
+
+    @cached_property
+    def F(self):
+        """(C, M), M = h·w; a view where the memory allows."""
+        return losses.features(self.feat)
+
+    @property
+    def M(self):
+        """Number of places, or the sum of their weights."""
+        return self.feat.shape[2] * self.feat.shape[3] if self.m is None else self.m.sum(dtype=_double(self.m))
+
+    @cached_property
+    def root(self):
+        """√m as a row (M,), or None. Where a loss is quadratic in F, a region's weights are F times their roots."""
+        return None if self.m is None else get_xp(self.m).sqrt(self.m)
+
+    def weighted(self, F):
+        """F √m."""
+        return F if self.root is None else F * self.root
+
+
+class Statistic:
+    """The contract; losses.py has what each computes as plain functions.
+
+    gather(part) -> S        a tuple of arrays or numbers which add up over parts; the last may be the count of places
+    loss(S, target) -> value, dS   of the whole picture's sums; dS a tuple: the derivatives that `spread` needs
+    spread(dS, part) -> dfeat      like part.feat
+    target_of(S) -> target   what of a style picture's sums a loss compares with: per place, so that sizes may differ
+    """
+
+    per_place = False  # whether the target is an activation, one value a place, of which a part gets its own
+    reach = 0  # rows below a place that it looks at; above 0 for terms of the picture itself only
+    least = 0.0  # the smallest value that the loss can have
+    analytic = True  # whether it takes complex numbers, for the complex-step check
+
+    def gather(self, part):
+        raise NotImplementedError
+
+    def loss(self, S, target):
+        raise NotImplementedError
+
+    def spread(self, dS, part):
+        raise NotImplementedError
+
+    def target_of(self, S):
+        raise NotImplementedError
+
+    def blend(self, targets):
+        """The target of several pictures, from [(weight, target), …] with weights that add up to 1."""
+        if isinstance(targets[0][1], tuple):
+            return tuple(sum(w * t[k] for w, t in targets) for k in range(len(targets[0][1])))
+        return sum(w * t for w, t in targets)
+
+    def __repr__(self):
+        return type(self).__name__
+
+
+class Content(Statistic):
+    """losses.content_loss; in a region its mean with the weights m: Σ m (F - P)² / (C Σ m)."""
+
+    per_place = True
+
+    def gather(self, part):
+        return self._mean(part)[0] * part.F.size, part.F.shape[0] * part.M
+
+    def loss(self, S, target):
+        total, n = S
+        return total / n, (1.0 / n,)
+
+    def spread(self, dS, part):
+        dF = part.weighted(self._mean(part)[1] * (part.F.size * dS[0]))
+        return dF.reshape(part.feat.shape)
+
+    def _mean(self, part):
+        return losses.content_loss(part.weighted(part.F), part.weighted(losses.features(part.target)))
+
+
+class Gram(Statistic):
+    """losses.style_loss of the Gram matrix; in a region G = Σ_m m f fᵀ, and M = Σ m."""
+
+    def gather(self, part):
+        return losses.gram_forward(part.weighted(part.F), matmul=part.matmul), part.M
+
+    def loss(self, S, target):
+        G, M = S
+        value, dG = losses.style_loss(G, target * M, M)
+        return value, (dG,)
+
+    def spread(self, dS, part):
+        dF = losses.gram_backward(dS[0], part.weighted(part.F), matmul=part.matmul)
+        return part.weighted(dF).reshape(part.feat.shape)
+
+    def target_of(self, S):
+        G, M = S
+        return G / M
+
+
+class TotalVariation(Statistic):
+    """losses.tv_loss. A part shares its last row with the next one, whose differences are then counted once.
+
+    TV(part) counts the differences within its rows; those within the shared row would be counted twice, so TV(row) is
+    taken off (it is 0 where the exponent ties both differences together).
+    """
+
+    reach = 1
+
+    def __init__(self, beta=2.0):
+        self.beta = beta
+
+    def gather(self, part):
+        total = sum(sign * losses.tv_loss(x, beta=self.beta)[0] * x.size for sign, x, _ in self._pieces(part))
+        own = part.feat[:, :, : part.feat.shape[2] - part.shared]
+        return total, own.size
+
+    def loss(self, S, target):
+        total, n = S
+        return total / n, (1.0 / n,)
+
+    def spread(self, dS, part):
+        dfeat = 0
+        for sign, x, rows in self._pieces(part):
+            dx = losses.tv_loss(x, beta=self.beta)[1] * (sign * x.size * dS[0])
+            if rows is None:
+                dfeat = dx
+            else:
+                dfeat[:, :, rows] += dx
+        return dfeat
+
+    def _pieces(self, part):
+        """(sign, picture, its rows in the part or None for all)"""
+        yield 1, part.feat, None
+        if part.shared:
+            rows = slice(part.feat.shape[2] - part.shared, None)
+            yield -1, part.feat[:, :, rows], rows
+
+
+class Region:
+    """Weights of places, from weights of pixels: a place has the mean over the pixels that it stands for.
+
+    pixels  (H, W) from 0 to 1, on the network's device: how much a pixel belongs to the region
+    Gatys et al. 2017, section 4.1, "simple" guidance. Raises ValueError where no place has any weight.
+    """
+
+    def __init__(self, pixels):
+        self.pixels, self._found = pixels, {}
+
+    def weights(self, layer):
+        """(h, w) weights of the places of a layer's activation; layer None: of the pixels."""
+        depth = level(layer)
+        if depth not in self._found:
+            (h, w), step = (n >> depth for n in self.pixels.shape), 1 << depth
+            found = self.pixels[: h * step, : w * step].reshape(h, step, w, step).mean(axis=(1, 3))
+            if not float(found.sum()) > 0:
+                raise ValueError(f"the region covers no place of {layer or 'the picture'}: use a larger one")
+            self._found[depth] = found
+        return self._found[depth]
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """One line of the loss: factor · statistic.loss at a layer.
+
+    name    what it is called in results and logs: its kind, then where ("style relu4_1")
+    layer   a layer of the network, or None: the picture itself
+    source  the picture that its target comes from: "content", "style", …; None where it has no target
+    target  what statistic.target_of gave, or, per place, the activation (1, C, h, w)
+    region  Region of the picture to which the term is confined, or None
+    """
+
+    name: str
+    statistic: Statistic
+    layer: str | None = None
+    factor: float = 1.0
+    source: str | None = None
+    target: object = field(default=None, repr=False)
+    region: Region | None = None
+
+    @property
+    def kind(self):
+        return self.name.partition(" ")[0]
+
+    def part(self, feat, within, at, *, size, shared=0, matmul):
+        """The Part of `feat` at the index `within`, which lies at `at` in an activation of `size` (h, w) places."""
+        target = m = None
+        if self.statistic.per_place:
+            if self.target.shape[2:] != tuple(size):
+                raise ValueError(
+                    f"{self.name}: the picture gives {size} places, the target has {self.target.shape[2:]}"
+                )
+            target = self.target[at]
+        if self.region is not None:
+            weights = self.region.weights(self.layer)
+            if weights.shape != tuple(size):
+                raise ValueError(f"{self.name}: the picture gives {size} places, its region has {weights.shape}")
+            m = weights[at[2:]].reshape(-1)
+        return Part(feat[within], at, m, target, shared=shared, matmul=matmul)
+
+    def compare(self, S, dtype):
+        """(factor · loss, factor · dS) of the whole picture's sums; dS in the type of the activations."""
+        value, dS = self.statistic.loss(S, self.target)
+        return self.factor * value, tuple(_as(self.factor * d, dtype) for d in dS)
+
+    def aimed(self, target):
+        """The same term with a target."""
+        return replace(self, target=target)
+
+    def confined(self, region):
+        """The same term in a region of the picture (None: everywhere)."""
+        return replace(self, region=region)
+
+
+def layers(terms):
+    """The layers that terms look at, each once."""
+    return tuple(dict.fromkeys(t.layer for t in terms if t.layer is not None))
+
+
+def merge(first, second):
+    """Sums of two parts added up, arrays in double precision. first  a tuple, or None for nothing yet"""
+    second = tuple(s.astype(_double(s), copy=False) if hasattr(s, "dtype") else s for s in second)
+    return second if first is None else tuple(a + b for a, b in zip(first, second, strict=True))
+
+
+def _double(a):
+    xp = get_xp(a)
+    return xp.complex128 if a.dtype.kind == "c" else xp.float64
+
+
+def _as(d, dtype):
+    """A derivative in the activations' type; what is complex (the complex-step check) and plain numbers stay."""
+    if not hasattr(d, "dtype") or d.dtype.kind == "c":
+        return d
+    return d.astype(dtype, copy=False)

@@ -1,0 +1,36 @@
+"""Amounts as people write them: memory, durations, sizes."""
+
+import re
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+BINARY = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def parse_memory(text):
+    """Bytes of "2GB", "1.5 GiB", "800M" or a plain number. GB is 10^9, GiB 2^30. Raises ValueError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kmgt]?)(i?)b?\s*", str(text), re.IGNORECASE)
+    if not match or (match[3] and not match[2]):
+        raise ValueError(f"memory {text!r}: expected a number with a unit, like 2GB, 1.5GiB or 800MB")
+    unit = match[2].lower()
+    found = int(float(match[1]) * (BINARY if match[3] else UNITS)[unit])
+    if found <= 0:
+        raise ValueError(f"memory {text!r}: expected more than 0")
+    return found
+
+
+def format_memory(nbytes):
+    """2.4 GB, 850 MB"""
+    return f"{nbytes / 1e9:.1f} GB" if nbytes >= 999.5e6 else f"{nbytes / 1e6:.0f} MB"
+
+
+def format_size(hw):
+    """WIDTHxHEIGHT of (height, width): the one place that turns them."""
+    return f"{hw[1]}x{hw[0]}"
+
+
+def duration(seconds):
+    """'42 s', '3 min 5 s', '2 h 10 min'"""
+    s = round(seconds)
+    if s < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{s} s"
+    return f"{s // 60} min {s % 60} s" if s < 3600 else f"{s // 3600} h {s % 3600 // 60} min"
