@@ -1,8 +1,9 @@
 """What of a style's features a loss can compare: a row here, a file each for what is not in the core."""
 
 from ..terms import Content, Gram, Term, TotalVariation
+from .moments import Moments
 
-STYLE_LOSSES = {"gram": Gram}
+STYLE_LOSSES = {"gram": Gram, "moments": Moments}
 
 
 def terms_of(settings):
