@@ -2,8 +2,9 @@
 
 from ..terms import Content, Gram, Term, TotalVariation
 from .moments import Moments
+from .wasserstein import Wasserstein
 
-STYLE_LOSSES = {"gram": Gram, "moments": Moments}
+STYLE_LOSSES = {"gram": Gram, "moments": Moments, "w2": Wasserstein}
 
 
 def terms_of(settings):
