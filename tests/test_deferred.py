@@ -4,15 +4,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cases import TERMS, Case, assert_same, make_case, worst
+from cases import MEAN, STYLE_LAYERS, TERMS, Case, assert_same, blocks, hears, make_case, noise, worst
 
+import weights
+from minivgg import VGG
 from minivgg.gradcheck import direction
-from style import SettingsError, settings_from
+from style import SettingsError, passes, settings_from
+from style.events import Evaluated
 from style.faster import deferred
 from style.faster.deferred import Deferred, Expansion, deferred_terms
 from style.large.plan import make_plan, objective_for
 from style.objective import Objective
-from style.optimize import minimize
+from style.optimize import Tracker, minimize
 from style.passes import ALL
 from style.statistics import make_terms
 from style.terms import Part
@@ -312,6 +315,18 @@ def test_the_first_layer_is_not_deferred_where_it_is_content():
     assert_same(case.deferred(3).evaluate(case.image), case.whole().evaluate(case.image), 1e-12)
 
 
+def test_where_it_was_made_an_expansion_has_the_terms_own_digits(monkeypatch):
+    """Also where the picture's products are added up in strips, whose rounding is another."""
+    monkeypatch.setattr(passes, "STRIP", 3 * 50 * 7)
+    whole, lag, image = make_pair(4, np.float32, kernels="fast")
+    for k in range(9):
+        found, expected = lag.evaluate(image + k), whole.evaluate(image + k)
+        for e in lag.expansions:
+            if e.since == 0:
+                assert found.values[e.term.name] == pytest.approx(expected.values[e.term.name], rel=1e-12)
+    assert not found.exact
+
+
 def test_a_picture_that_is_changed_in_place():
     (_, one, image), (_, other, _) = make_pair(4), make_pair(4)
     trial = image.copy()
@@ -348,3 +363,150 @@ def test_errors_are_judged_by_the_whole_loss():
         e.adapt_interval = lambda error, loss, lag, adapt=e.adapt_interval: (seen.append(loss), adapt(error, loss, lag))
     found = lag.evaluate(image)
     assert seen == pytest.approx([found.loss] * 3)
+
+
+@pytest.fixture
+def worn(always_trusted):
+    """(Objective, Deferred, image) in the middle of a run: every expansion has an interval above 1."""
+    whole, lag, image = make_pair(20)
+    for k in range(9):
+        lag.evaluate(image + 0.01 * k)
+    assert all(e.interval > 1 and e.past for e in lag.expansions)
+    return whole, lag, image + 0.1
+
+
+def spoil(e):
+    """Make an expansion's slope one that takes its value below 0, to about what it is above 0 now."""
+    e.slope = e.slope - 2 * value_at(e, e.origin) / (e.origin**2).sum() * e.origin
+
+
+def count_refreshes(lag):
+    """{term's name: how often it has been refreshed from now on}"""
+    counts = {e.term.name: 0 for e in lag.expansions}
+
+    def counted(e, refresh):
+        def call(phi):
+            counts[e.term.name] += 1
+            refresh(phi)
+
+        return call
+
+    for e in lag.expansions:
+        e.refresh = counted(e, e.refresh)
+    return counts
+
+
+@pytest.mark.parametrize("name", ["style relu1_1", "content relu4_2", "style relu5_1"])
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_value_that_a_term_cannot_have_voids_its_expansion(name, fresh, worn):
+    whole, lag, image = worn
+    broken, others = expansion_of(lag, name), [e for e in lag.expansions if e.term.name != name]
+    spoil(broken)
+    phi = image if broken.base is None else whole.net.forward(image, (broken.base,))[0][broken.base].copy()
+    wrong, moved = value_at(broken, phi), phi - broken.origin
+    assert wrong < 0
+    before = [(e.since, e.interval, list(e.past), e.slope) for e in others]
+    curvature, refreshes = broken.curvature, count_refreshes(lag)
+
+    found, expected = lag.evaluate(image, fresh=fresh), whole.evaluate(image)
+    assert found.values[name] == pytest.approx(expected.values[name], rel=1e-9)
+    assert not found.exact
+    assert (broken.since, broken.interval, broken.voided, len(broken.past)) == (0, 1, True, 1)
+    learnt = curvature + 2 * (expected.values[name] - wrong) / (moved**2).sum()
+    assert broken.curvature == pytest.approx(learnt, rel=1e-9)
+
+    for k in range(1, 4):  # and throughout this line search
+        picture = image + 0.01 * k
+        found, expected = lag.evaluate(picture, fresh=False), whole.evaluate(picture)
+        assert found.values[name] == pytest.approx(expected.values[name], rel=1e-9)
+        assert broken.voided and broken.interval == 1
+    for e, (since, interval, past, slope) in zip(others, before, strict=True):  # the others count on
+        assert (e.since, e.interval, e.past) == (since + 4, interval, past)
+        assert e.slope is slope and not e.voided
+    assert refreshes == {**dict.fromkeys(refreshes, 0), name: 4}
+
+    lag.evaluate(image, fresh=True)  # the next iteration's first: refreshed in the usual way
+    assert not broken.voided and broken.since == 0
+    assert len(broken.past) == 5
+
+
+def test_the_gradient_is_that_of_the_loss_where_an_expansion_was_voided(worn):
+    _, lag, image = worn
+    spoil(expansion_of(lag, "style relu5_1"))
+    gradient = lag.evaluate(image, fresh=False).gradient
+    d, step = direction(gradient, RNG), 1e-6
+    ends = [lag.evaluate(image + t * d, fresh=False).loss for t in (step, -step)]
+    assert (ends[0] - ends[1]) / (2 * step) == pytest.approx((gradient * d).sum(), rel=1e-6)
+
+
+def test_one_that_was_voided_before_is_refreshed_once_an_evaluation(worn):
+    """Else the second time would find no error, and the interval would grow by it."""
+    _, lag, image = worn
+    first, second = (expansion_of(lag, name) for name in ("content relu4_2", "style relu5_1"))
+    spoil(first)
+    lag.evaluate(image, fresh=False)
+    spoil(second)
+    refreshes = count_refreshes(lag)
+    lag.evaluate(image + 1, fresh=False)
+    assert refreshes == {"style relu1_1": 0, "content relu4_2": 1, "style relu5_1": 1}
+    assert first.past[-1][2] > 0
+
+
+def test_where_all_are_voided_the_evaluation_is_exact(worn):
+    whole, lag, image = worn
+    for e in lag.expansions:
+        spoil(e)
+    found = lag.evaluate(image, fresh=False)
+    assert found.exact
+    assert_same(found, whole.evaluate(image), 1e-9)
+
+
+OPTIMISERS = {
+    "l-bfgs": ("l-bfgs", {}),
+    "l-bfgs, preconditioned": ("l-bfgs", {"precondition": 0.45, "history": 60}),
+    "adam": ("adam", {}),
+}
+
+
+@pytest.fixture(scope="module")
+def mini():
+    """{pooling: VGG} of the network that comes with the program."""
+    return {pooling: VGG(weights.load("mini").params, pooling=pooling, kernels="fast") for pooling in ("max", "avg")}
+
+
+@pytest.mark.parametrize("side, evaluations", [(48, 32), pytest.param(64, 120, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("weight", [100, 1000, 1e5])
+@pytest.mark.parametrize("start", ["content", "noise", "style"])
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+def test_only_an_exact_evaluation_is_kept_as_best(
+    pooling, start, weight, optimiser, side, evaluations, mini, monkeypatch
+):
+    """No picture that was best on the way is better than the one that is handed back, whose numbers are true."""
+    content, style = ((p - MEAN).transpose(2, 0, 1)[None].astype(np.float32) for p in blocks([(side // 8,) * 2] * 2))
+    starts = {"content": content, "style": style, "noise": noise(side, side, dtype=np.float32)[0]}
+    terms = make_terms(content={"relu4_2": 1.0}, style=dict.fromkeys(STYLE_LAYERS, weight / 5))
+    case = Case(mini[pooling], terms, content, style, starts[start])
+    whole, events, bests, consider = case.whole(), [], [], Tracker.consider
+
+    def watched(tracker, *args):
+        before = tracker.values
+        consider(tracker, *args)
+        if tracker.values is not before:
+            bests.append((tracker.best.copy(), sum(tracker.values.values())))
+
+    monkeypatch.setattr(Tracker, "consider", watched)
+    method, options = OPTIMISERS[optimiser]
+    listener = hears(Evaluated, lambda event: events.append((event.exact, event.values)))
+    outcome = minimize(
+        case.deferred(40), case.image, method=method, evaluations=evaluations, listener=listener, **options
+    )
+    expected = whole.evaluate(outcome.image)
+    assert outcome.values == pytest.approx(expected.values, rel=1e-6, abs=1e-12 * expected.loss)
+    assert outcome.loss == pytest.approx(expected.loss, rel=1e-6)
+    for picture, loss in bests:
+        true = whole.evaluate(picture).loss
+        assert true >= outcome.loss * (1 - 1e-6)
+        assert loss == pytest.approx(true, rel=1e-6)
+    assert any(exact for exact, _ in events) and not all(exact for exact, _ in events)
+    assert min(min(values.values()) for _, values in events) >= 0

@@ -63,13 +63,16 @@ class Expansion(Statistic):
         self.origin = None  # φ where it was made
         self.since, self.interval, self.voided = 0, 1, False
         self.past = []  # of the last times: number of the evaluation, loss, c
-        self.error = None  # of the old expansion where the new one was made, until it is judged
+        self.value = None  # of the term where it was made, and until that is judged
+        self.error = None  # what the old expansion was off by there
 
     def gather(self, part):
         square = dot_all(part.feat, part.feat)
         return (dot_all(self.slope[part.at], part.feat) + self.curvature / 2 * square,)
 
     def loss(self, S, target):
+        if self.error is not None:  # made here: the sum would be the same but for rounding
+            return self.value, (1.0,)
         return self.constant + S[0], (1.0,)
 
     def spread(self, dS, part):
@@ -99,7 +102,7 @@ class Expansion(Statistic):
         self.slope = gradient - curvature.astype(phi.dtype) * phi
         self.constant = value - dot_all(self.slope, phi) - curvature / 2 * square
         self.curvature, self.origin = curvature, phi.copy(order="K")
-        self.error = error
+        self.value, self.error = value, error
 
     def adapt_interval(self, error, loss, lag):
         """Set the interval of the new expansion from what the old one was off by.
@@ -115,7 +118,7 @@ class Expansion(Statistic):
             rate = abs(losses[-1] - losses[first]) / (numbers[-1] - numbers[first])
             allowed = TRUSTED * rate / max(errors[1:]) if max(errors[1:]) else np.inf
             self.interval = int(max(1, min(allowed, 2 * self.interval, lag)))
-        self.since, self.error = 0, None
+        self.since, self.value, self.error = 0, None, None
 
     def state(self):
         """{name: NumPy array}: all that it goes by; nothing before it was made."""
