@@ -73,8 +73,9 @@ KINDS = {
 
 
 def option(default, kind, group, text, metavar=None, **more):
-    """A dataclass field that is an option."""
-    metadata = {"option": Option(kind, group, text, metavar, **more)}
+    """A dataclass field that is an option. {} in the text stands for the default."""
+    shown = ",".join(f"{v:g}" for v in (default if isinstance(default, tuple) else (default,))) if "{}" in text else ""
+    metadata = {"option": Option(kind, group, text.replace("{}", shown), metavar, **more)}
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
