@@ -52,6 +52,13 @@ def blocks(sizes, seed=0, side=8):
     return [np.kron(rng.uniform(0, 255, (h, w, 3)), np.ones((side, side, 1))) for h, w in sizes]
 
 
+def blob(H, W):
+    """(H, W) weights of a soft region: 1 in a disc off the middle, 0 far away, slopes between."""
+    y, x = np.ogrid[:H, :W]
+    distance = np.hypot((y - 0.4 * H) / H, (x - 0.6 * W) / W)
+    return np.clip((0.5 - distance) / 0.3, 0, 1)
+
+
 def objective(net, *, content=None, style=None, content_layers=None, style_layers=None, tv=0.0, tv_beta=2.0):
     """The whole-picture Objective with {layer: factor} of each kind and the targets of two network inputs.
 

@@ -4,11 +4,15 @@ import itertools
 
 import numpy as np
 import pytest
+from cases import hears, make_case, worst
 
 from style import STOP
 from style.events import Evaluated
+from style.faster.lbfgs import LBFGS
+from style.faster.pairs import Pairs
+from style.method import Ended
 from style.objective import Evaluating, Evaluation
-from style.optimize import METHODS, minimize
+from style.optimize import METHODS, TwoLoop, minimize, two_loop
 
 TARGET = np.random.default_rng(3).uniform(-100, 100, (1, 3, 6, 7))
 SCALE = np.random.default_rng(4).uniform(0.5, 2, TARGET.shape)
@@ -37,13 +41,8 @@ class Breaks(Quadratic):
         return super().evaluate(image)
 
 
-def hears(seen):
-    """A listener that keeps the evaluations."""
-    return lambda event: seen.append(event) if isinstance(event, Evaluated) else None
-
-
 def stop_at(number):
-    return lambda event: STOP if isinstance(event, Evaluated) and event.evaluation == number else True
+    return hears(Evaluated, lambda event: STOP if event.evaluation == number else True)
 
 
 def start():
@@ -61,7 +60,7 @@ def test_finds_the_minimum(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_budget_and_callback(method):
     seen = []
-    outcome = minimize(Quadratic(), start(), method=method, evaluations=7, listener=hears(seen))
+    outcome = minimize(Quadratic(), start(), method=method, evaluations=7, listener=hears(Evaluated, seen.append))
     assert outcome.evaluations == len(seen) <= 7
     assert [p.evaluation for p in seen] == list(range(1, len(seen) + 1))
     assert all(a.iteration <= b.iteration for a, b in itertools.pairwise(seen))
@@ -127,11 +126,8 @@ def test_the_first_step_is_one_that_can_be_felt(method, shape):
         def evaluate(self, image, *, fresh=True):
             return Evaluation({"style relu1_1": float((far * image).sum())}, far.copy())
 
-    def look(event):
-        if isinstance(event, Evaluated):
-            seen.append(event.image.copy())
-
-    minimize(Slope(), np.zeros(shape), method=method, evaluations=2, listener=look)
+    listener = hears(Evaluated, lambda event: seen.append(event.image.copy()))
+    minimize(Slope(), np.zeros(shape), method=method, evaluations=2, listener=listener)
     assert 0.7 < np.sqrt((seen[1] ** 2).mean()) < 1.42
 
 
@@ -157,7 +153,107 @@ def test_adam_is_the_published_algorithm():
         method="adam",
         evaluations=3,
         learning_rate=3.0,
-        listener=lambda e: seen.append(e.image.copy()) if isinstance(e, Evaluated) else None,
+        listener=hears(Evaluated, lambda event: seen.append(event.image.copy())),
     )
     assert np.allclose(seen[1], x1, rtol=1e-12)
     assert np.allclose(seen[2], x2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("history", [1, 3, 8])
+def test_the_directions_of_l_bfgs_are_the_two_loops(history):
+    """In a run on a picture: the pairs as they lie in its matrix, the recursion on vectors, the same direction."""
+    case = make_case(24, 33)
+    objective, optimiser, compared = case.whole(), LBFGS(case.image, history=history), 0
+
+    def evaluate(x, *, fresh):
+        result = objective.evaluate(x)
+        return result.loss, result.gradient
+
+    for _ in range(12):
+        optimiser.step(evaluate)
+        kept = optimiser.pairs
+        pairs = [(kept.get(2 * k), kept.get(2 * k + 1)) for k in kept.order]
+        found = kept.combine(kept.direction(), 0.0, np.empty(kept.padded_shape)).reshape(-1)[: kept.size]
+        assert worst(found, -two_loop(kept.get(Pairs.GRADIENT), pairs)) <= 1e-10
+        compared = max(compared, len(pairs))
+    assert compared == history
+
+
+def test_two_loop_inverts_what_the_pairs_say():
+    """H y = s for the newest pair (the secant equation), and for all where they are conjugate; H is symmetric."""
+    rng = np.random.default_rng(0)
+    curvature = np.geomspace(1, 50, 40)
+    pairs = [(s, curvature * s) for s in rng.standard_normal((5, 40))]
+    s, y = pairs[-1]
+    np.testing.assert_allclose(two_loop(y, pairs), s, rtol=1e-10, atol=1e-10)
+    axes = [(e, c * e) for e, c in zip(np.eye(40), curvature)][:7]
+    for s, y in axes:
+        np.testing.assert_allclose(two_loop(y, axes), s, rtol=1e-12, atol=1e-12)
+    u, v = rng.standard_normal((2, 40))
+    assert u @ two_loop(v, pairs) == pytest.approx(v @ two_loop(u, pairs), rel=1e-10)
+    assert np.array_equal(two_loop(u, []), u)
+
+
+def test_two_loop_reaches_the_minimum():
+    """Of the quadratic to the last digits, where it says that it is done; of a picture as low as l-bfgs."""
+    outcome = minimize(Quadratic(), start(), method="two-loop", evaluations=200)
+    assert outcome.status == "converged"
+    assert np.abs(outcome.image - TARGET).max() < 1e-6
+    case = make_case(32, 40)
+    ours, readable = (minimize(case.whole(), case.image, method=m, evaluations=80) for m in ("l-bfgs", "two-loop"))
+    assert readable.loss < 1.2 * ours.loss
+
+
+def test_two_loop_keeps_only_pairs_of_positive_curvature():
+    """Along -cos, from near its maximum, where its curvature is negative."""
+    steps = TwoLoop(np.linspace(100, 150, 30).reshape(1, 3, 1, 10), history=4)
+
+    def evaluate(x, *, fresh=True):
+        return Evaluation({"f": float(-np.cos(x / 50).sum())}, np.sin(x / 50) / 50)
+
+    skipped = 0
+    for k in range(120):
+        steps.step(evaluate)
+        skipped += len(steps.pairs) < min(k + 1, 4)
+        assert len(steps.pairs) <= 4
+        assert all((s * y).sum() > 0 for s, y in steps.pairs)
+    assert skipped
+    assert steps.loss == pytest.approx(-30, abs=1e-6)
+
+
+def test_two_loop_says_why_it_stopped():
+    flat = TwoLoop(TARGET.copy())
+    with pytest.raises(Ended, match="the gradient is zero"):
+        flat.step(Quadratic().evaluate)
+    with pytest.raises(Ended, match="the gradient is not finite"):
+        TwoLoop(start()).step(lambda x, *, fresh=True: Evaluation({"f": 1.0}, np.full_like(x, np.nan)))
+    with pytest.raises(Ended, match="no lower loss along the direction"):
+        TwoLoop(start()).step(lambda x, *, fresh=True: Evaluation({"f": float(-x.sum())}, np.ones_like(x)))
+
+
+def test_two_loops_tolerance():
+    class Raised(Quadratic):
+        def evaluate(self, image, *, fresh=True):
+            return Evaluation({"f": 1e4, **super().evaluate(image).values}, super().evaluate(image).gradient)
+
+    outcome = minimize(Raised(), start(), method="two-loop", evaluations=200, tolerance=1e-3)
+    assert outcome.status == "converged" and "no longer falls" in outcome.message
+    assert outcome.evaluations < 30
+
+
+def test_two_loops_line_search_renews_nothing_within():
+    """Only the first trial of an iteration may renew approximations."""
+    calls = []
+
+    def evaluate(x, *, fresh=True):
+        calls.append(fresh)
+        return Evaluation({"f": float(((x - 1) ** 4).sum())}, 4 * (x - 1) ** 3)
+
+    steps, trials = TwoLoop(np.linspace(-3, 2, 12).reshape(1, 3, 2, 2)), []
+    for _ in range(6):
+        calls.clear()
+        steps.step(evaluate)
+        trials.append(list(calls))
+    assert trials[0][0]  # the start
+    assert all(fresh == [True] + [False] * (len(fresh) - 1) for fresh in trials[1:])
+    assert any(len(fresh) > 1 for fresh in trials)

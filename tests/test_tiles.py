@@ -1,8 +1,10 @@
 """Whole against tiled: the same loss and gradient, for any grid."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from cases import TERMS, Case, assert_same, make_case, make_net, worst
+from cases import TERMS, Case, assert_same, blob, make_case, make_net, worst
 
 from style import losses, objective, passes
 from style.large import tiles, tiling
@@ -11,7 +13,7 @@ from style.large.tiling import Tiling
 from style.objective import Evaluation
 from style.passes import Whole
 from style.statistics import make_terms
-from style.terms import layers
+from style.terms import Region, layers
 
 WHOLE = (10**6, 10**6)
 
@@ -35,6 +37,16 @@ def test_tiles_equal_the_whole(grid, pooling):
     assert_same(case.tiled(GRIDS[grid]).evaluate(case.image), expected, 1e-12)
 
 
+@pytest.mark.parametrize("grid", GRIDS)
+def test_tiles_equal_the_whole_in_a_soft_region(grid):
+    case = make_case(97, 131)
+    region = Region(blob(97, 131))
+    case = replace(case, terms=[t if t.layer is None else replace(t, region=region) for t in case.terms])
+    expected = case.whole().evaluate(case.image)
+    assert_same(case.tiled(GRIDS[grid]).evaluate(case.image), expected, 1e-12)
+    assert expected.loss != pytest.approx(make_case(97, 131).whole().evaluate(case.image).loss, rel=1e-3)
+
+
 @pytest.mark.parametrize("size", [(97, 131), (64, 200), (95, 33), (16, 47), (113, 16), (79, 81)])
 @pytest.mark.parametrize("core", [(16, 16), (24, 40), (1, 1000)])
 def test_odd_sizes_and_grids(size, core):
@@ -54,7 +66,7 @@ def test_float32_and_both_kernels(kernels):
         assert found.gradient.dtype == np.float32
 
 
-@pytest.mark.parametrize("beta", [1.0, 1.25, 2.0])
+@pytest.mark.parametrize("beta", [1.0, 1.25, 2.0, 2.5])
 @pytest.mark.parametrize("rows", [1, 2, 5, 23])
 def test_tv_in_strips(beta, rows, monkeypatch):
     image = np.random.default_rng(0).standard_normal((1, 3, 23, 17))
