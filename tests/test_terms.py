@@ -9,7 +9,8 @@ from cases import STYLE_LAYERS, TERMS, Case, assert_same, blob, make_case, make_
 from minivgg.gradcheck import direction
 from style import losses
 from style.large.tiling import Tiling
-from style.objective import ALL, Objective, Whole, aim
+from style.objective import Objective, aim
+from style.passes import ALL, Whole
 from style.statistics import make_terms
 from style.terms import Content, Gram, Part, Region, Statistic, Term, layers, merge
 
