@@ -20,19 +20,19 @@ def features(feat):
     return feat.reshape(C, H * W)
 
 
-def content_loss(F, P):
-    """Content loss: mean squared difference of the features (Gatys et al. 2016, eq. 1, up to its factor 1/2).
+def content_loss(F, P, *, gradient=True):
+    """Content loss: mean squared difference of the features (Gatys et al. 2016, eq. 1, without its 1/2). MATH.md 2.
 
     F, P  (C, M) or any equal shapes: features of the picture, of the content
     loss  mean (F - P)²
-    dF    forward: loss = Σ (F - P)² / n, so dF = 2 (F - P) / n
+    dF    forward: loss = Σ (F - P)² / n, so dF = 2 (F - P) / n; None without `gradient`
     """
     diff = F - P
-    return _sum_squares(diff) / diff.size, diff * (2.0 / diff.size)
+    return _sum_squares(diff) / diff.size, diff * (2.0 / diff.size) if gradient else None
 
 
 def gram_forward(F, *, matmul=operator.matmul):
-    """Gram matrix: G[i, j] = Σ_m F[i, m] F[j, m] (Gatys et al. 2016, eq. 3). Raw sum: tiles add up.
+    """Gram matrix: G[i, j] = Σ_m F[i, m] F[j, m] (Gatys et al. 2016, eq. 3; MATH.md 3, (2)). Raw sum: tiles add up.
 
     F       (C, M)
     G       (C, C) = F Fᵀ
@@ -42,7 +42,7 @@ def gram_forward(F, *, matmul=operator.matmul):
 
 
 def gram_backward(dG, F, *, matmul=operator.matmul):
-    """forward: G = F Fᵀ, F stands there twice, so dF = (dG + dGᵀ) F.
+    """forward: G = F Fᵀ, F stands there twice, so dF = (dG + dGᵀ) F. MATH.md 3, (3).
 
     dG  (C, C)
     F   (C, M)
@@ -52,7 +52,9 @@ def gram_backward(dG, F, *, matmul=operator.matmul):
 
 
 def style_loss(G, A, M):
-    """Style loss of one layer: mean over the C×C entries of ((G - A) / (C·M))² (Gatys et al. 2016, eq. 4, other unit).
+    """Style loss of one layer: mean over the C×C entries of ((G - A) / (C·M))². MATH.md 3, (4).
+
+    Gatys et al. 2016, eq. 4, in another unit.
 
     G, A  (C, C)  Gram matrices in the same unit: G of the picture over M places, A the style's scaled to M places
     M     places the picture has at this layer
@@ -64,8 +66,8 @@ def style_loss(G, A, M):
     return _sum_squares(diff) / C**2, diff * (2.0 / (C**3 * M))
 
 
-def tv_loss(image, *, beta=2.0):
-    """Total variation: differences to the right and lower neighbour, as a mean over all pixels and channels.
+def tv_loss(image, *, beta=2.0, gradient=True):
+    """Total variation: differences to the right and lower neighbour, a mean over all pixels and channels. MATH.md 4.
 
     image   (1, C, H, W), grey levels
     beta=1  (Σ |dx| + Σ |dy|) / n                      absolute (anisotropic); derivative 0 where a difference is 0
@@ -78,19 +80,18 @@ def tv_loss(image, *, beta=2.0):
     """
     xp = get_xp(image)
     n = image.size
-    dimage = xp.zeros_like(image)
     dx = image[..., :, 1:] - image[..., :, :-1]
     dy = image[..., 1:, :] - image[..., :-1, :]
+    if not gradient:
+        return _tv_sum(dx, dy, beta) / n, None
+    loss, dimage = _tv_sum(dx, dy, beta) / n, xp.zeros_like(image)
     if beta == 2:
-        loss = (_sum_squares(dx) + _sum_squares(dy)) / n
         gx, gy = dx * (2.0 / n), dy * (2.0 / n)
     elif beta == 1:
-        loss = (_sum(abs(dx)) + _sum(abs(dy))) / n
         gx, gy = xp.sign(dx) / n, xp.sign(dy) / n
     else:
         dx, dy = dx[..., :-1, :], dy[..., :, :-1]
         s = dx**2 + dy**2
-        loss = _sum(s ** (beta / 2)) / n
         # forward: s^(β/2), so its derivative by s is β/2 s^(β/2-1); ds = 2 dx ddx + 2 dy ddy. Where s = 0, dx and dy
         # are 0 and any number does in place of the negative power of 0
         power = beta / 2 * xp.where(s > 0, s, 1) ** (beta / 2 - 1)
@@ -101,6 +102,14 @@ def tv_loss(image, *, beta=2.0):
     dimage[..., 1:, :W] += gy
     dimage[..., :-1, :W] -= gy
     return loss, dimage.astype(image.dtype, copy=False)
+
+
+def _tv_sum(dx, dy, beta):
+    if beta == 2:
+        return _sum_squares(dx) + _sum_squares(dy)
+    if beta == 1:
+        return _sum(abs(dx)) + _sum(abs(dy))
+    return _sum((dx[..., :-1, :] ** 2 + dy[..., :, :-1] ** 2) ** (beta / 2))
 
 
 def _sum_squares(a):

@@ -60,6 +60,7 @@ class Statistic:
     per_place = False  # whether the target is an activation, one value a place, of which a part gets its own
     reach = 0  # rows below a place that it looks at; above 0 for terms of the picture itself only
     least = 0.0  # the smallest value that the loss can have
+    regional = True  # whether it knows weights of places
     analytic = True  # whether it takes complex numbers, for the complex-step check
 
     def gather(self, part):
@@ -90,7 +91,7 @@ class Content(Statistic):
     per_place = True
 
     def gather(self, part):
-        return self._mean(part)[0] * part.F.size, part.F.shape[0] * part.M
+        return self._mean(part, gradient=False)[0] * part.F.size, part.F.shape[0] * part.M
 
     def loss(self, S, target):
         total, n = S
@@ -100,8 +101,9 @@ class Content(Statistic):
         dF = part.weighted(self._mean(part)[1] * (part.F.size * dS[0]))
         return dF.reshape(part.feat.shape)
 
-    def _mean(self, part):
-        return losses.content_loss(part.weighted(part.F), part.weighted(losses.features(part.target)))
+    def _mean(self, part, **options):
+        P = losses.features(part.target)
+        return losses.content_loss(part.weighted(part.F), part.weighted(P), **options)
 
 
 class Gram(Statistic):
@@ -131,13 +133,14 @@ class TotalVariation(Statistic):
     taken off (it is 0 where the exponent ties both differences together).
     """
 
-    reach = 1
+    reach, regional = 1, False
 
     def __init__(self, beta=2.0):
         self.beta = beta
 
     def gather(self, part):
-        total = sum(sign * losses.tv_loss(x, beta=self.beta)[0] * x.size for sign, x, _ in self._pieces(part))
+        parts = [(sign * x.size, x) for sign, x, _ in self._pieces(part)]
+        total = sum(n * losses.tv_loss(x, beta=self.beta, gradient=False)[0] for n, x in parts)
         own = part.feat[:, :, : part.feat.shape[2] - part.shared]
         return total, own.size
 
@@ -203,6 +206,10 @@ class Term:
     source: str | None = None
     target: object = field(default=None, repr=False)
     region: Region | None = None
+
+    def __post_init__(self):
+        if self.region is not None and not self.statistic.regional:
+            raise ValueError(f"{self.name}: {self.statistic} knows no regions")
 
     @property
     def kind(self):

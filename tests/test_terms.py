@@ -12,7 +12,7 @@ from style.large.tiling import Tiling
 from style.objective import Objective, aim
 from style.passes import ALL, Whole
 from style.statistics import make_terms
-from style.terms import Content, Gram, Part, Region, Statistic, Term, layers, merge
+from style.terms import Content, Gram, Part, Region, Statistic, Term, TotalVariation, layers, merge
 
 RNG = np.random.default_rng(6)
 H, W = 45, 51
@@ -201,3 +201,8 @@ def test_what_make_terms_makes():
     assert [t.factor for t in halved] == [1.5]
     assert make_terms() == []
     assert Case(None, make_terms(tv=2.0), None, None, noise(5, 6)[0]).whole().evaluate(noise(5, 6)[0]).loss > 0
+
+
+def test_a_statistic_that_knows_no_regions_refuses_one():
+    with pytest.raises(ValueError, match="tv: TotalVariation knows no regions"):
+        Term("tv", TotalVariation()).confined(Region(np.ones((4, 4))))
