@@ -45,8 +45,8 @@ def follow(pictures, way, args, evaluations, target=None, log=None):
     coarser = [(args.size >> k, FIRST >> (options["scales"] - 1 - k)) for k in range(options["scales"] - 1, 0, -1)]
     options["scales"] = ",".join(f"{size}:{n}" for size, n in [*coarser, (args.size, evaluations)])
     job = style.Job(*pictures, style.settings_from(preset, **options))
-    lagged = job.settings.lag > 1
-    exact = job.objective(job.stages[-1]).exact if lagged and target is not None else None
+    deferred = job.settings.lag > 1
+    exact = job.objective(job.stages[-1]).exact if deferred and target is not None else None
     curve, work, off = [], 0.0, 0.0
 
     def listener(p):
@@ -70,7 +70,7 @@ def follow(pictures, way, args, evaluations, target=None, log=None):
         return None
 
     outcome = job.run(listener).outcome
-    if lagged:  # the run ends with one exact evaluation of the picture that it hands back
+    if deferred:  # the run ends with one exact evaluation of the picture that it hands back
         curve.append((work + 1, outcome.seconds, outcome.loss))
     return curve
 

@@ -215,6 +215,11 @@ class Term:
     def kind(self):
         return self.name.partition(" ")[0]
 
+    @property
+    def least(self):
+        """The smallest value that the term can have."""
+        return self.factor * self.statistic.least
+
     def part(self, feat, within, at, *, size, shared=0, matmul):
         """The Part of `feat` at the index `within`, which lies at `at` in an activation of `size` (h, w) places."""
         target = m = None

@@ -30,6 +30,7 @@ FUNCTIONS = words("""
     zeros zeros_like copyto vstack hstack isnan logical_and logical_or logical_not power divide inner promote_types
     result_type shares_memory
 """)
+LINALG = words("eigh")  # of xp.linalg
 TYPES = words("float16 float32 float64 complex64 complex128 uint8 uint16 int8 int16 int32 int64 uint32 uint64 bool_")
 METHODS = words("""
     all any argmax argmin astype clip copy cumsum diagonal dot fill max mean min prod ravel reshape round squeeze std
@@ -311,6 +312,15 @@ class StrictModule:
             return lambda a, **options: StrictArray(function(_unwrap(a), **options), self)
 
         return SimpleNamespace(dctn=wrapped(fft.dctn), idctn=wrapped(fft.idctn))
+
+    @property
+    def linalg(self):
+        """cupy.linalg, in the part that this code may use: decompositions stay on the device."""
+
+        def wrapped(function):
+            return lambda a: tuple(StrictArray(part, self) for part in function(_unwrap(a)))
+
+        return SimpleNamespace(**{name: wrapped(getattr(np.linalg, name)) for name in LINALG})
 
     def get_default_memory_pool(self):
         return SimpleNamespace(free_all_blocks=dict, set_limit=dict, total_bytes=lambda: 0)  # dict: does nothing

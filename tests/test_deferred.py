@@ -35,7 +35,7 @@ def expansion(name="style relu5_1", base="relu4_1"):
 
 
 def refresh(e, phi, value, gradient):
-    """Expand anew at φ, where the term has this value and gradient; returns the old expansion's error there."""
+    """Refresh at φ, where the term has this value and gradient; returns the old expansion's error there."""
     e.exactly = SimpleNamespace(compute=lambda phi: ({e.term.name: value}, gradient))
     e.refresh(phi)
     return e.error
@@ -125,7 +125,7 @@ def test_a_loss_that_is_no_number_is_followed_by_exact_evaluations():
 
 
 def test_within_a_line_search_the_approximation_stays():
-    """Else losses of different approximations would be compared; between two steps it may be made anew."""
+    """Else losses of different approximations would be compared; between two steps it may be refreshed."""
     _, lag, image = make_pair(20)
     numbers, refreshed = [], lag.refresh
 

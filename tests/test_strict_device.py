@@ -27,7 +27,8 @@ from minivgg.vgg import VGG
 from style import losses
 from style.large.tiling import Tiling
 from style.optimize import minimize
-from style.statistics import make_terms
+from style.statistics import STYLE_LOSSES, make_terms
+from style.terms import Region
 
 ROOT = Path(__file__).resolve().parent.parent
 STYLE = ("relu1_1", "relu2_1", "relu3_1")
@@ -81,6 +82,25 @@ def test_evaluation_fetches_its_losses_once(xp, kernels, pooling, beta):
     assert found.totals() == pytest.approx(expected.totals(), rel=1e-4)
     error = np.linalg.norm(found.gradient.get() - expected.gradient) / np.linalg.norm(expected.gradient)
     assert error < 1e-4
+
+
+@pytest.mark.parametrize("region", [False, True])
+@pytest.mark.parametrize("name", STYLE_LOSSES)
+def test_every_style_loss_stays_on_the_device(xp, name, region):
+    terms = make_terms(style=dict.fromkeys(STYLE, 100.0), style_loss={name: 1.0})
+    weights = np.random.default_rng(5).uniform(0, 1, (18, 23)).astype(np.float32)
+    found = {}
+    for move in (xp.asarray, np.asarray):
+        own = [t.confined(Region(move(weights))) for t in terms] if region else terms
+        whole, image = objective(move, np.random.default_rng(3), terms=own)
+        whole.evaluate(image)  # what a target or a region needs once
+        xp.crossings.reset()
+        found[move] = whole.evaluate(image)
+        assert xp.crossings.to_host == ([8 * len(STYLE)] if move == xp.asarray else [])
+        assert xp.crossings.to_device == []
+    there, here = found.values()
+    assert there.totals() == pytest.approx(here.totals(), rel=1e-4)
+    assert np.linalg.norm(there.gradient.get() - here.gradient) < 1e-3 * np.linalg.norm(here.gradient)
 
 
 def test_tiles_fetch_their_losses_once(xp):
@@ -158,7 +178,7 @@ def test_a_deferred_term_stays_on_the_device(xp):
     for evaluation in range(9):
         xp.crossings.reset()
         found, expected = (o.evaluate(x + 0.01 * evaluation) for o, x in ((there, image), (here, start)))
-        made = 1 + len(there.expansions)  # where they are made anew: the loss and their errors, besides its terms
+        made = 1 + len(there.expansions)  # where they are refreshed: the loss and their errors, besides its terms
         assert sum(xp.crossings.to_host) <= 8 * (LOSSES + made)
         assert xp.crossings.to_device == []
         assert found.totals() == pytest.approx(expected.totals(), rel=1e-4)
@@ -253,7 +273,19 @@ def test_device_without_cupy_or_driver(monkeypatch):
 
 def test_every_array_function_is_one_that_cupy_has():
     """Whatever is called on `xp` anywhere is on the stand-in's list, which the next test compares with CuPy."""
-    own = {"RawModule", "cuda", "asarray", "array", "ndarray", "newaxis", "pi", "inf", "nan", "get_default_memory_pool"}
+    own = {
+        "RawModule",
+        "cuda",
+        "linalg",
+        "asarray",
+        "array",
+        "ndarray",
+        "newaxis",
+        "pi",
+        "inf",
+        "nan",
+        "get_default_memory_pool",
+    }
     known = own | set(strict_device.FUNCTIONS) | set(strict_device.TYPES)
     used = {}
     for folder in ("minivgg", "style"):
@@ -280,6 +312,7 @@ def test_cupy_has_what_the_stand_in_offers():
     import cupyx.scipy.fft
 
     missing = [n for n in strict_device.FUNCTIONS + strict_device.TYPES if not hasattr(cupy, n)]
+    missing += [n for n in strict_device.LINALG if not hasattr(cupy.linalg, n)]
     missing += [n for n in strict_device.METHODS + strict_device.ATTRIBUTES if not hasattr(cupy.ndarray, n)]
     missing += [
         n for n in ("get", "set", "item", "tolist", "data", "T", "real", "imag") if not hasattr(cupy.ndarray, n)

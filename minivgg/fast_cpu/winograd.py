@@ -18,7 +18,7 @@ from .taps import UNPACKED, M, N, divisor, matrices
 # Measured on VGG-19 and mini at 512×512: 64 channels gain 18 % from 512 tiles, 32 channels 40 % from 1024.
 STRIP_TILES = 256
 STRIP_VALUES = 512 * 64  # tiles × channels
-FEW_TILES = 256  # in a whole picture: with no more than that, transforming the filters anew is felt (up to 40 %)
+FEW_TILES = 256  # in a whole picture: with no more than that, transforming the filters again is felt (up to 40 %)
 SMALL_PICTURE = 300 * 300  # pixels: in larger ones it is felt in few layers, and kept transforms of VGG-19 are 400 MB
 
 

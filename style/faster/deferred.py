@@ -85,7 +85,7 @@ class Expansion(Statistic):
         return self.slope is None or self.voided or (fresh and self.since >= self.interval)
 
     def refresh(self, phi):
-        """Expand anew at φ, with the curvature that would have made the last expansion right here."""
+        """Expand again at φ, with the curvature that would have made the last expansion right here."""
         xp = get_xp(phi)
         values, gradient = self.exactly.compute(phi)
         value, square = values[self.term.name], dot_all(phi, phi)
@@ -209,7 +209,7 @@ class Deferred(Objective):
 
     def _void(self, values):
         """Void the expansions whose value their term cannot have; whether there were any."""
-        wrong = [e for e in self.expansions if e.error is None and not values[e.term.name] >= e.term.statistic.least]
+        wrong = [e for e in self.expansions if e.error is None and not values[e.term.name] >= e.term.least]
         for e in wrong:
             e.void()
         return bool(wrong)

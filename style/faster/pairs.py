@@ -19,8 +19,8 @@ CHUNK = {"numpy": 1 << 22, "cupy": 1 << 26}  # values of the pairs handled at a 
 class Pairs:
     """The last pairs (s, y), the gradient and the point x, and their scalar products.
 
-    rows           (nblocks, 2·history + 2, BLOCK): s of place k in row 2k, y in row 2k+1, of no meaning where the
-                   place is not in use; then the gradient, then x. Cut into blocks so that one batched product reads
+    rows           (nblocks, 2·history + 2, BLOCK): s of place k in row 2k, y in row 2k+1, whatever they hold where
+                   the place is not in use; then the gradient, then x. Cut into blocks so that one batched product reads
                    each block once
     products       (2·history, history) scalar products of the pairs' rows with the y, double precision, on the host; 0
                    for an s and an older y, which the two loops never ask for
