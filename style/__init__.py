@@ -6,10 +6,11 @@ For use:
     Job, Engine, settings_from, Settings, presets     the same in parts: check, plan, run, share a network
     STOP, events                                      what a callback returns to end a run; what listeners hear
     State                                             a run's state, to go on from later
+    ColourSpace                                       between pictures and the input that minivgg.VGG.forward takes
     samples                                           pictures of our own to try it on
 
-`python -m style.run --help` is the command line. The mathematics is in losses.py, terms.py, objective.py and
-optimize.py, in this order, and in MATH.md.
+`python -m style.run --help` is the command line. The mathematics is in losses.py, terms.py, objective.py,
+passes.py and optimize.py, in this order, and in MATH.md.
 """
 
 from importlib import import_module
@@ -19,6 +20,7 @@ from .engine import Engine
 from .events import STOP
 from .job import Job, transfer
 from .options import SettingsError
+from .pictures.colour import ColourSpace
 from .result import Result
 from .settings import Settings, presets, settings_from
 from .state import State, StateError
@@ -37,6 +39,7 @@ def __getattr__(name):
 
 __all__ = [
     "STOP",
+    "ColourSpace",
     "Engine",
     "Job",
     "Result",
