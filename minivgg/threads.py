@@ -58,10 +58,21 @@ def parallel(task, items, workers):
     finally:
         for _ in itertools.takewhile(lambda i: i < len(items), counter):
             pass  # worker 0 failed: leave nothing for the others
-        errors = [job.exception() for job in jobs]
+        errors = [_ended(job) for job in jobs]
     for error in errors:
         if error is not None:
             raise error
+
+
+def _ended(job):
+    """The exception of a future that has ended, or None. Ctrl-C meanwhile is that exception, once the work has ended:
+    its buffers are not to be written to behind the caller's back."""
+    interrupted = None
+    while True:
+        try:
+            return job.exception() or interrupted
+        except KeyboardInterrupt as error:
+            interrupted = error
 
 
 def _submit(work, workers):

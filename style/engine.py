@@ -1,5 +1,8 @@
 """What several transfers share: the device, the network on it, and the targets of style pictures."""
 
+import contextlib
+import threading
+
 import numpy as np
 
 import weights
@@ -17,7 +20,7 @@ class Engine:
     """A network for the settings `weights`, `device`, `pooling`, `kernels` and `precision`.
 
     Made, it has read and checked the file; the device is filled by load(). The same engine serves a batch, a sweep or
-    a page: what it has computed of a style picture is kept.
+    a page, one run at a time: what it has computed of a style picture is kept.
     """
 
     def __init__(self, settings):
@@ -35,7 +38,18 @@ class Engine:
         self.names = reached_layers(self.network.arch, self.network.params)
         self.colours = ColourSpace.of(self.network, self.device)
         self.net = None
+        self._lock = threading.Lock()
         self._targets = {}  # {(picture's hash, size, resampling, layer, statistic): target}
+
+    @contextlib.contextmanager
+    def alone(self):
+        """A context in which no other run may use this engine: its network's buffers are one run's."""
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError("this engine is in use by another run: one at a time, or an engine for each")
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def check(self, settings):
         """Raise SettingsError where settings ask for another network, or for a layer that this one has not."""

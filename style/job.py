@@ -84,7 +84,13 @@ class Job:
 
         listeners  functions of one event (events.py), called in their order; one that returns STOP ends the run
         state      state.State of an earlier run of the same job: goes on from there, to the same digits
+
+        Raises RuntimeError where another run uses the engine at this moment: one at a time.
         """
+        with self.engine.alone():
+            return self._run(listeners, state)
+
+    def _run(self, listeners, state):
         run = _Run(self, listeners)
         before, first = None, 0
         if state is not None:
@@ -170,6 +176,8 @@ class Job:
         for name, value in self.settings.to_dict().items():
             if name not in ("memory", "device", "weights"):
                 found[name] = repr(value)
+        for stage, plan in self.plans.items():  # they follow from the memory there is, and the digits from them
+            found[f"memory plan of {format_size(stage.size)}"] = repr((plan.tiling, plan.history, plan.lag))
         return found
 
     def _result(self, outcome, run):

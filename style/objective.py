@@ -84,6 +84,10 @@ class Objective(Evaluating):
 
     def __init__(self, net, terms, passes=None):
         self.net, self.terms = net, list(terms)
+        names = [t.name for t in self.terms]
+        if len({*names}) < len(names):
+            twice = next(n for n in names if names.count(n) > 1)
+            raise ValueError(f"two terms are called {twice!r}: their values would be one")
         self.passes = passes or Whole(net)
 
     @classmethod

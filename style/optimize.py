@@ -57,10 +57,7 @@ class Tracker:
         """Keep the picture if it is the best so far and its numbers are exact."""
         better = self.best is None or result.loss < sum(self.values.values())
         if result.exact and math.isfinite(result.loss) and better:
-            if self.best is None:
-                self.best = get_xp(image).empty_like(image)
-            self.best[...] = image
-            self.values = result.values
+            self.best, self.values = image.copy(), result.values
 
     def iterated(self, state):
         self.iterations += 1
@@ -87,7 +84,7 @@ class Tracker:
         self.evaluations, self.iterations = (int(n) for n in state["counts"])
         self.start = time.perf_counter() - float(state["seconds"])
         if "best" in state:
-            self.best = get_xp(like).asarray(state["best"])
+            self.best = get_xp(like).array(state["best"])  # a copy
             self.values = dict(zip(state["names"].tolist(), state["values"].tolist(), strict=True))
 
 

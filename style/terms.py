@@ -208,6 +208,8 @@ class Term:
     region: Region | None = None
 
     def __post_init__(self):
+        if self.layer is None and self.source is not None:
+            raise ValueError(f"{self.name}: a term of the picture itself has no target from another picture")
         if self.region is not None and not self.statistic.regional:
             raise ValueError(f"{self.name}: {self.statistic} knows no regions")
 

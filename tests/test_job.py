@@ -310,3 +310,11 @@ def test_an_engine_of_another_network_is_refused(make_job):
     engine = make_job().engine
     with pytest.raises(SettingsError, match="pooling avg: the engine was made for max"):
         make_job(engine=engine, pooling="avg")
+
+
+def test_an_engine_is_one_run_s_at_a_time(pictures, make_job):
+    """Two at once would write to one network's buffers, and both pictures be wrong."""
+    job = make_job()
+    with job.engine.alone(), pytest.raises(RuntimeError, match="in use by another run"):
+        job.run()
+    assert job.run().outcome.status == "done"

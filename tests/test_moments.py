@@ -46,3 +46,13 @@ def test_single_precision_keeps_its_digits():
     far = (1000 + RNG.standard_normal((4, 20000))).astype(np.float32)
     _, deviation = moments_of(far)
     assert np.allclose(deviation, far.astype(np.float64).std(axis=1), rtol=1e-3)
+
+
+def test_a_channel_that_is_the_same_everywhere_is_no_noise():
+    """Its variance is the rounding of squares, of either sign, and their root no number."""
+    flat = np.repeat(RNG.uniform(60, 1300, (40, 1)), 300, axis=1).astype(np.float32)
+    mean, deviation = moments_of(flat)
+    assert np.isfinite(deviation).all()
+    loss, dS = moments_loss(*moments_forward(flat), 300, mean + 1, deviation)
+    assert loss == pytest.approx(1, rel=1e-6)
+    assert np.isfinite(moments_backward(*dS, flat)).all()

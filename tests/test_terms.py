@@ -206,3 +206,14 @@ def test_what_make_terms_makes():
 def test_a_statistic_that_knows_no_regions_refuses_one():
     with pytest.raises(ValueError, match="tv: TotalVariation knows no regions"):
         Term("tv", TotalVariation()).confined(Region(np.ones((4, 4))))
+
+
+def test_two_terms_of_one_name_are_refused():
+    """Their values would overwrite each other, and the loss would not be the gradient's."""
+    with pytest.raises(ValueError, match="two terms are called 'style relu1_1'"):
+        Objective(None, [Term("style relu1_1", Gram(), "relu1_1"), Term("style relu1_1", Gram(), "relu1_1")])
+
+
+def test_a_term_of_the_picture_itself_with_a_source_is_refused():
+    with pytest.raises(ValueError, match="no target from another picture"):
+        Term("odd", Gram(), None, 1.0, "style")

@@ -9,6 +9,7 @@ An objective around an objective: an expansion is a statistic like any other, an
 """
 
 import math
+import weakref
 
 import numpy as np
 
@@ -161,7 +162,7 @@ class Deferred(Objective):
         deferred = dict(deferred_terms(objective.terms, net.names))
         self.expansions = [Expansion(net, term, base) for term, base in deferred.items()]
         expanded = {e.term: Term(e.term.name, e, e.base) for e in self.expansions}
-        super().__init__(net, [expanded.get(t, t) for t in objective.terms], _Refreshing(net, self))
+        super().__init__(net, [expanded.get(t, t) for t in objective.terms], _Refreshing(net, weakref.proxy(self)))
         self.fresh = self.again = False
         self.lowest = None  # (approximate loss, picture) since an expansion was refreshed
 

@@ -34,8 +34,9 @@ def moments_loss(s, q, M, mean, deviation):
     """
     C = s.shape[0]
     mu, sigma = mean_and_deviation(s, q, M)
+    varies = q.real / M > mu.real**2  # else the deviation is the floor's, whatever the sums' last digits are
     loss = (((mu - mean) ** 2).sum() + ((sigma - deviation) ** 2).sum()) / C
-    dmu, dv = 2 * (mu - mean) / C, (sigma - deviation) / (C * sigma)
+    dmu, dv = 2 * (mu - mean) / C, varies * (sigma - deviation) / (C * sigma)
     return loss, ((dmu - 2 * mu * dv) / M, dv / M)
 
 
@@ -49,9 +50,13 @@ def moments_backward(ds, dq, F, m=None):
 
 
 def mean_and_deviation(s, q, M):
-    """μ = s / M and σ = √(q / M - μ² + FLOOR), (C,) each."""
+    """μ = s / M and σ = √(q / M - μ² + FLOOR), (C,) each.
+
+    Of a channel that is the same everywhere q / M - μ² is rounding, of either sign: it counts as 0.
+    """
     mu = s / M
-    return mu, (q / M - mu * mu + FLOOR) ** 0.5
+    v = q / M - mu * mu
+    return mu, (get_xp(v).where(v.real > 0, v, 0) + FLOOR) ** 0.5
 
 
 class Moments(Statistic):

@@ -12,9 +12,9 @@ from minivgg.backend import get_xp
 
 from ..terms import Statistic
 
-RIDGE = (
-    1e-4  # of the style's mean variance, added to both covariances: at deep layers there are fewer places than channels
-)
+# Of the style's mean variance, added to both covariances: at deep layers there may be fewer places than channels.
+RIDGE = 1e-4
+TINY = 1e-6  # of the squared mean, added to that variance: a style of a single place has none
 
 
 def covariance_forward(F, *, matmul=operator.matmul):
@@ -47,7 +47,8 @@ class Gaussian:
     @cached_property
     def ridge(self):
         """ε, what is added to the diagonals."""
-        return RIDGE * self.covariance.trace() / len(self.mean)
+        variance = get_xp(self.mean).maximum(self.covariance.trace(), 0)  # of one place it is 0, but for rounding
+        return RIDGE * (variance + TINY * (self.mean**2).sum()) / len(self.mean)
 
     @cached_property
     def root(self):
@@ -82,7 +83,7 @@ class Wasserstein(Statistic):
     """wasserstein_loss as a statistic; in a region, of the places with its weights."""
 
     analytic = False  # eigenvalues of real symmetric matrices only
-    least = -1e-6  # what rounding leaves of a distance of 0, of features of some hundred grey levels
+    least = -1e-2  # what rounding leaves of a distance of 0, of features up to some thousand
 
     def gather(self, part):
         if part.m is None:
