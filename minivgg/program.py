@@ -35,7 +35,7 @@ def first_line(error):
 
 def suggest(name, known, *, cutoff=0.6):
     """ ", did you mean NAME?" for the nearest of the known names, or "" where none is near (cutoff: difflib's)."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=cutoff)
     return f", did you mean {near[0]}?" if near else ""
 
 

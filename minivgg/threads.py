@@ -17,8 +17,8 @@ _here = threading.local()  # .working: whether this thread is in a task of `para
 
 
 def is_number(text):
-    """Whether a string is digits that int() takes; isdigit() alone takes "²" as well."""
-    return text.isascii() and text.isdecimal()
+    """Whether a string is digits that int() takes, of a number that can be meant; isdigit() alone takes "²" as well."""
+    return text.isascii() and text.isdecimal() and len(text) <= 18
 
 
 def cores():

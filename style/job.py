@@ -28,7 +28,7 @@ from .provenance import metadata
 from .result import Result
 from .schedule import stages
 from .settings import INITS, settings_from
-from .state import State
+from .state import State, StateError
 from .statistics import terms_of
 from .terms import layers
 from .units import format_size, parse_memory
@@ -95,6 +95,8 @@ class Job:
         before, first = None, 0
         if state is not None:
             state.check(self.made_of())
+            if not 0 <= state.stage < len(self.stages) or "losses" not in state.arrays:
+                raise StateError(f"saved state: it is of scale {state.stage + 1} of {len(self.stages)}, or incomplete")
             first, before = state.stage, restored(state.arrays)
             run.losses = state.arrays["losses"].tolist()
         run.tell(Planned(self))

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 
 from minivgg.program import suggest
+from minivgg.threads import is_number
 
 
 class SettingsError(ValueError):
@@ -110,7 +111,8 @@ def check_value(name, opt, value, default):
         raise SettingsError(f"{flag(name)} {value!r}: use {' or '.join(opt.choices)}{near}", name)
     if opt.kind not in ("whole", "number"):
         return
-    if math.isinf(value) or (opt.above is not None and math.isnan(value)):
+    exact = isinstance(value, numbers.Integral)  # of any size: no float need hold it
+    if (not exact and math.isinf(value)) or (opt.above is not None and not exact and math.isnan(value)):
         raise SettingsError(f"{flag(name)} {value}: expected a finite number", name)
     if opt.above is not None and not opt.above < value:
         raise SettingsError(f"{flag(name)} {value}: expected more than {opt.above:g}", name)
@@ -121,7 +123,7 @@ def check_value(name, opt, value, default):
 
 def plain(kind, value):
     """A checked value as it is stored: any library's numbers as Python's, paths as text, pairs as tuples."""
-    if kind == "text or whole" and isinstance(value, str) and value.isdecimal():
+    if kind == "text or whole" and isinstance(value, str) and is_number(value):
         return int(value)
     if isinstance(value, numbers.Integral) and kind in ("whole", "text or whole"):
         return int(value)
@@ -181,7 +183,8 @@ class Parser(argparse.ArgumentParser):
             message = (
                 f"{name} is not an option" if found.startswith("-") else f"{found}: one picture and one style only"
             )
-            message += suggest(name, flags) or "; --help lists them"
+            begun = [f for f in flags if f.startswith(name)]
+            message += suggest(name, begun, cutoff=0) or suggest(name, flags) or "; --help lists them"
         self.exit(2, f"{self.prog.removeprefix('python -m ')}: {message}\n")
 
 

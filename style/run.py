@@ -108,7 +108,10 @@ def finish(result, output, files, signals):
     if not files.quiet:
         say(f"wrote    {written}")
     if outcome.status == "non-finite":
-        hint = "the best picture so far was kept; use a smaller --learning-rate or other weights"
+        smaller = (
+            "a smaller --learning-rate" if result.metadata["settings"]["optimizer"] == "adam" else "smaller factors"
+        )
+        hint = f"the best picture so far was kept; use {smaller} or other weights"
         return fail(NAME, f"{outcome.message}: {hint}", FAILURE)
     if interrupted:
         return fail(NAME, f"{outcome.message}: {written} is the best picture so far", signals.code)
@@ -160,6 +163,8 @@ def check_log(args, output):
 def check_on_the_way(job, output, args):
     """Pictures on the way, too, replace nothing unless told to, and nothing that is read."""
     read = {os.path.realpath(path): what for what, path in inputs(args)}
+    if args.log is not None:
+        read[os.path.realpath(args.log)] = "--log"
     for name in names_on_the_way(job, output, args.save_every):
         what = read.get(os.path.realpath(name))
         if what:

@@ -63,7 +63,8 @@ def _sizes(scales):
     sizes = []
     for part in scales.split(","):
         size, colon, evaluations = part.strip().partition(":")
-        if not is_number(size) or int(size) < SMALLEST or (colon and not (is_number(evaluations) and int(evaluations))):
+        counted = is_number(evaluations) and 1 <= int(evaluations) <= 10**9
+        if not is_number(size) or int(size) < SMALLEST or (colon and not counted):
             raise SettingsError(f"--scales {scales}: {part!r} is neither a size nor size:evaluations")
         sizes.append((int(size), int(evaluations) if colon else None))
     return sizes

@@ -1,5 +1,6 @@
 """Every option of a style transfer, a line each: the command line and the library read this one place."""
 
+import copy
 import dataclasses
 import math
 import os
@@ -96,6 +97,11 @@ class Settings:
             if name not in STYLE_LOSSES:
                 known = ", ".join(STYLE_LOSSES)
                 raise SettingsError(f"--style-loss {name!r}: use {known}{suggest(name, STYLE_LOSSES)}", "style_loss")
+        if not any(self.style_loss.values()):
+            raise SettingsError(
+                f"--style-loss: expected {' or '.join(STYLE_LOSSES)} with a weight above 0; for no style, --style-layers none",
+                "style_loss",
+            )
         if self.memory is not None:
             try:
                 parse_memory(self.memory)
@@ -109,7 +115,7 @@ class Settings:
             if on and not works(self):
                 raise SettingsError(f"{flag(name)}: works with {words}", name)
         factors = [self.content_weight * v for v in self.content_layers.values()]
-        factors += [self.style_weight * v for v in self.style_layers.values() if any(self.style_loss.values())]
+        factors += [self.style_weight * v for v in self.style_layers.values()]
         if not any((*factors, self.tv_weight)):
             raise SettingsError("nothing to optimise: no content, no style and no total variation, or all of weight 0")
 
@@ -137,7 +143,7 @@ def settings_from(preset=None, **options):
             raise SettingsError(f"unknown option {name!r}{suggest(name, known)}")
     values = {}
     if preset is not None:
-        if preset not in presets():
+        if not isinstance(preset, str) or preset not in presets():
             raise SettingsError(
                 f"--preset {preset!r} is not known{suggest(preset, presets())}: {', '.join(presets())}", "preset"
             )
@@ -167,8 +173,13 @@ def refuse_idle(settings, given):
             raise SettingsError(f"{flag(name)}: works with {needs[0]}", name)
 
 
-@cache
 def presets():
+    """{name: options} of the presets, a copy."""
+    return copy.deepcopy(_presets())
+
+
+@cache
+def _presets():
     """{name: options} from presets.toml. `extends` names a preset whose options come first, but for those in `without`."""
     with open(Path(__file__).with_name("presets.toml"), "rb") as f:
         found = tomllib.load(f)
@@ -192,12 +203,12 @@ def parse_layers(name, spec):
                 raise SettingsError(f"{flag(name)}: {layer.strip()} stands there twice", name)
             spec[layer.strip()] = weight if colon else 1.0
     elif not isinstance(spec, dict):
-        spec = dict.fromkeys(spec, 1.0)
+        spec = dict.fromkeys(map(str, spec), 1.0)
     layers = {}
     for layer, weight in spec.items():
         try:
             layers[layer] = float(weight)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise SettingsError(f"{flag(name)}: weight {weight!r} of {layer} is not a number", name) from None
         if not 0 <= layers[layer] < math.inf:
             raise SettingsError(f"{flag(name)}: weight {weight} of {layer}: expected a number from 0 up", name)

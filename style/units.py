@@ -12,7 +12,10 @@ def parse_memory(text):
     if not match or (match[3] and not match[2]):
         raise ValueError(f"memory {text!r}: expected a number with a unit, like 2GB, 1.5GiB or 800MB")
     unit = match[2].lower()
-    found = int(float(match[1]) * (BINARY if match[3] else UNITS)[unit])
+    amount = float(match[1]) * (BINARY if match[3] else UNITS)[unit]
+    if amount > 1e18:
+        raise ValueError(f"memory {str(text)[:20]!r}: expected less than 1000000 TB")
+    found = int(amount)
     if found <= 0:
         raise ValueError(f"memory {text!r}: expected more than 0")
     return found

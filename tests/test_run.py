@@ -424,3 +424,36 @@ def test_the_package_runs_as_its_program(folder):
 def test_both_names_of_evaluations(folder):
     assert run.main([*BASE[:4], "--device", "cpu", "--evaluations", "3", "-o", "out.png", "--quiet"]) == 0
     assert saving.read_metadata("out.png")["settings"]["evaluations"] == 3
+
+
+NINES = "9" * 400
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--size", NINES], "--size"),
+        (["--evaluations", NINES], "--evaluations"),
+        (["--seed", NINES], "--seed"),
+        (["--save-every", NINES + NINES], ""),
+        (["--memory", NINES], "expected less than"),
+        (["--memory", NINES + "GB"], "expected less than"),
+        (["--scales", NINES * 13], "--scales"),
+        (["--scales", f"48:{NINES},64"], "--scales"),
+        (["--scales", "48:99999999999,64"], "--scales"),
+        (["--style-loss", ""], "for no style, --style-layers none"),
+        (["--style-loss", "gram:0"], "for no style, --style-layers none"),
+        (["--log", "out-00001.png", "--save-every", "1", "-o", "out.png", "--overwrite"], "is the --log file"),
+        (["--iter"], "--iterations"),
+    ],
+)
+def test_numbers_of_any_length_and_names_that_meet_end_in_a_line(folder, capsys, args, says):
+    try:
+        code = main("--quiet", *args)
+    except SystemExit as end:  # argparse's own
+        code = end.code
+    error = capsys.readouterr().err
+    if args[0] != "--save-every":  # a number that large only saves nothing
+        assert (code, error.count("\n")) == (2, 1)
+    assert says in error
+    assert "Traceback" not in error

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from style import Settings, SettingsError, settings_from
+from style import Settings, SettingsError, presets, settings_from
 from style.settings import parse_layers
 
 
@@ -113,3 +113,16 @@ def test_python_s_errors_name_arguments_and_the_command_line_s_name_flags():
 
 def test_an_option_is_known_by_its_other_name_as_well():
     assert settings_from(iterations=7) == settings_from(evaluations=7)
+
+
+def test_presets_are_handed_out_as_copies():
+    presets()["gatys"]["size"] = 20
+    assert settings_from("gatys").size == 512
+
+
+@pytest.mark.parametrize(
+    "options", [{"style_layers": {"relu1_1": 10**400}}, {"preset": 5}, {"preset": ["a"]}, {"style_loss": {1: 1}}]
+)
+def test_odd_types_are_settings_errors(options):
+    with pytest.raises(SettingsError):
+        settings_from(**options)
