@@ -48,3 +48,12 @@ class Kernels:
         threads at once, also within a task of threads.parallel.
         """
         return A @ B
+
+    def record(self, function, example):
+        """The same function of one array, made quicker to call again where the device has a way; else itself.
+
+        function  gives a tuple of arrays; it asks the host for nothing on the way, and what it reads besides its
+                  argument stays as it is
+        example   an array of the shape and type that it will be called with
+        """
+        return function

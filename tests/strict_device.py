@@ -252,6 +252,7 @@ class StrictModule:
         self.__name__ = "cupy" if engine else "strict_device"  # kernels.load_kernels asks: fast_gpu needs its kernels
         self.crossings = Crossings()
         self._engine = engine
+        self.records = False  # whether streams can be recorded
         self.launches = []  # names of the kernels launched, "gemm" for cuBLAS
 
     def __getattr__(self, name):
@@ -349,7 +350,9 @@ class Launcher:
 
 
 class Stream:
-    """A stream that can be recorded; the recording holds what the function left, and replaying it does nothing."""
+    """A stream. Where the module `records`, a recording holds what the function left, and replaying it does nothing."""
+
+    ptr = 0
 
     def __init__(self, xp):
         self.xp = xp
@@ -364,9 +367,13 @@ class Stream:
         pass
 
     def begin_capture(self):
+        if not self.xp.records:
+            raise NotImplementedError("the stand-in cannot replay")
         self.xp.crossings.capturing = True
 
     def end_capture(self):
+        if not self.xp.crossings.capturing:
+            raise RuntimeError("cudaErrorIllegalState: nothing is being recorded")
         self.xp.crossings.capturing = False
         return SimpleNamespace(launch=lambda: None)
 
@@ -406,32 +413,40 @@ class Cuda:
         self.Stream = lambda non_blocking: Stream(xp)
         self.get_current_stream = lambda: Stream(xp)
         self.runtime = SimpleNamespace(
-            runtimeGetVersion=lambda: 0, getDeviceCount=lambda: 1, getDeviceProperties=lambda k: {"name": b"stand-in"}
+            runtimeGetVersion=lambda: 0,
+            getDevice=lambda: 0,
+            getDeviceCount=lambda: 1,
+            getDeviceProperties=lambda k: {"name": b"stand-in"},
         )
-        self.device = SimpleNamespace(get_cublas_handle=lambda: 1)
-        self.cublas = SimpleNamespace(
-            CUBLAS_COMPUTE_32F=68,
-            CUBLAS_COMPUTE_64F=70,
-            CUBLAS_COMPUTE_32F_FAST_TF32=77,
-            gemmStridedBatchedEx=self._gemm,
-        )
+        self.cublas = SimpleNamespace(create=lambda: 1, library=Cublas(xp))
+
+
+class Cublas:
+    """cuBLAS's own functions, as a library opened with ctypes has them: status as result, addresses as integers."""
+
+    def __init__(self, xp):
+        self.xp = xp
+        self.cublasSetStream_v2 = lambda handle, stream: 0
+        self.cublasSetWorkspace_v2 = lambda handle, workspace, size: 0
+        self.cublasGemmStridedBatchedEx = lambda *args: self._gemm(*args)  # argtypes can be set on it
 
     def _gemm(self, handle, ta, tb, m, n, k, alpha, *rest):
         """C = α op(A) op(B) + β C for each of a batch, by columns as cuBLAS counts."""
         A, A_type, lda, A_stride, B, B_type, ldb, B_stride, beta, C, C_type, ldc, C_stride, batch, compute, _ = rest
-        if ta or lda < m or ldb < (n if tb else k) or ldc < m:
-            raise ValueError("CUBLAS_STATUS_INVALID_VALUE")
+        if lda < (k if ta else m) or ldb < (n if tb else k) or ldc < m:
+            return 7  # CUBLAS_STATUS_INVALID_VALUE
         self.xp.launches.append("gemm")
         real = np.float64 if compute == 70 else np.float32
-        a = _columns(A, A_type, batch, A_stride, k, lda)[:, :, :m]
+        a = _columns(A, A_type, batch, A_stride, m if ta else k, lda)[:, :, : k if ta else m]
         b = _columns(B, B_type, batch, B_stride, k if tb else n, ldb)[:, :, : n if tb else k]
-        b = b.transpose(0, 2, 1) if tb else b
+        a, b = a.transpose(0, 2, 1) if ta else a, b.transpose(0, 2, 1) if tb else b
         c = _columns(C, C_type, batch, C_stride, n, ldc)[:, :, :m]
         if compute == 77:
             a, b = to_tf32(a), to_tf32(b)
         factor, old = (np.frombuffer((ctypes.c_char * real().nbytes).from_address(p), real)[0] for p in (alpha, beta))
         product = factor * (b.astype(real) @ a.astype(real))
         c[...] = product + old * c if old else product
+        return 0
 
 
 def _columns(address, kind, batch, stride, columns, ld):

@@ -11,7 +11,6 @@ from strict_device import StrictModule
 from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu import speed as gpu_speed
 from benchmarks.gpu import tools as gpu_tools
-from benchmarks.gpu.replay import Replay
 from minivgg import backend, fast_gpu
 
 QUICK = [name for name in gpu.SECTIONS if name != "gradients"]  # whose table has its own test
@@ -101,15 +100,3 @@ def test_pictures_repeat_and_differ():
     assert [p.shape for p in first] == [(1, 3, 40, 40)] * 3
     assert all(np.array_equal(a, b) for a, b in zip(first, again))
     assert not np.array_equal(first[0], first[1])
-
-
-def test_replay_records_without_a_word_to_the_host():
-    """Recording runs the function once more, on memory of its own, and hands out copies."""
-    rng, xp = np.random.default_rng(7), StrictModule(cuda_twins.engine)
-    replay = Replay(lambda image: (image * 2, image.sum()), xp.asarray(rng.standard_normal((1, 3, 4, 4))))
-    first = replay(replay.image)
-    np.testing.assert_array_equal(first[0].get(), 2 * replay.image.get())
-    first[0][...] = 0
-    assert replay(replay.image)[0].get().any()
-    with pytest.raises(RuntimeError, match="stream is capturing"):
-        Replay(lambda image: (image * float(image.sum()),), replay.image)

@@ -24,9 +24,10 @@ from minivgg.backend import BackendError, describe_device, get_xp, resolve_devic
 from minivgg.program import first_line
 
 from .. import common
-from . import checks, run, speed
+from . import checks, memory, run, speed
 
 SECTIONS = {
+    "memory": memory.memory,
     "gradients": checks.gradients,
     "agreement": checks.agreement,
     "objective": checks.objective,
@@ -147,6 +148,10 @@ def verdicts(sections):
     for name, row in result.get("full run", {}).items():
         if run.SHARE in row:
             yield f"optimiser's share, {name}: {100 * row[run.SHARE]:.0f} % (bar 20, aim 8)"
+    for name, row in result.get("memory", {}).items():
+        if isinstance(row, dict) and row.get("ratio"):
+            found = f"predicted {row['predicted']:.0f} MB, measured {row['measured']:.0f}"
+            yield f"memory, {name}: {found} (bar 15 %, aim 5)"
     for size, parts in result.get("large", {}).items():
         if "gradient, tiled against whole" in parts:
             yield f"{size}: tiled against whole, gradient {parts['gradient, tiled against whole']:.1e}"

@@ -3,6 +3,7 @@
 import time
 
 from style.events import Evaluated
+from style.faster.recorded import Recorded
 from style.optimize import minimize
 
 from ..common import Timed
@@ -16,7 +17,7 @@ def full_run(setup):
     content, style, _ = pictures(setup.run_size)
     found = {}
     for precision in setup.precisions:
-        ours = setup.objective(setup.net(precision), setup.there(content), setup.there(style))
+        ours = Recorded(setup.objective(setup.net(precision), setup.there(content), setup.there(style)))
         for method, history in (("l-bfgs", 10), ("l-bfgs", 100), ("adam", None), ("l-bfgs-b", 10)):
             if precision != "float32" and (method, history) != ("l-bfgs", 10):
                 continue

@@ -9,14 +9,15 @@ import tracemalloc
 import numpy as np
 
 from minivgg.backend import Device, to_numpy
-from minivgg.fast_gpu import winograd
+from minivgg.fast_gpu import blas, winograd
 from minivgg.vgg import load_kernels
+from style.faster.recorded import Recorded
 from style.large.tiles import Tiled
 from style.large.tiling import Tiling
 from style.objective import Objective
 
 from ..common import TERMS
-from .tools import ReplayedObjective, guarded, milliseconds, pictures, relative, torch_peer
+from .tools import guarded, milliseconds, pictures, relative, torch_peer
 
 MEGABYTES = (32, 64, 128, 256, 512, 1024)  # workspaces tried
 
@@ -34,7 +35,7 @@ def ceilings(setup):
         for precision in ("tf32", "float16"):
             U, V = (v[None].astype("float16" if precision == "float16" else "float32") for v in (a, b))
             M = xp.empty_like(V)
-            time_ = milliseconds(setup, winograd.multiply, xp, U, V, M, n, precision, False)
+            time_ = milliseconds(setup, blas.multiply, xp, U, V, M, n, precision, False)
             found[f"{precision} TFLOP/s"] = 2 * n**3 / 1e9 / time_["min"]
     return found
 
@@ -71,7 +72,7 @@ def _enqueue_milliseconds(setup, ours, x):
 
 
 def _replayed(setup, ours, x):
-    replayed = ReplayedObjective(ours, x)
+    replayed = Recorded(ours)
     error = relative(replayed.evaluate(x).gradient, ours.evaluate(x).gradient)
     return milliseconds(setup, replayed.evaluate, x) | {"gradient against the first": error}
 
@@ -220,7 +221,7 @@ def processor(setup):
     net = setup.net(device=Device("cpu"))
     ours = setup.objective(net, content, style)
     here = milliseconds(setup, ours.evaluate, image, repeats=2)
-    on_device = setup.objective(setup.net(), setup.there(content), setup.there(style))
+    on_device = Recorded(setup.objective(setup.net(), setup.there(content), setup.there(style)))
     x = setup.there(image)
     there = milliseconds(setup, on_device.evaluate, x)
     return {"processor": here, "device": there, "ratio": here["median"] / there["median"]}

@@ -7,11 +7,9 @@ import numpy as np
 
 from minivgg.backend import to_numpy
 from minivgg.program import first_line
-from style.objective import Evaluation, to_floats
 
 from .. import common
 from ..peer import TorchObjective
-from .replay import Replay
 
 
 def pictures(size):
@@ -53,18 +51,3 @@ def torch_peer(setup, device, precision, layout, autotune, content, style):
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.benchmark = autotune
     return TorchObjective(setup.params, content, style, layout=layout, device=device)
-
-
-class ReplayedObjective:
-    """An Objective whose evaluations are replayed from one recording, a CUDA graph (replay.py)."""
-
-    def __init__(self, objective, image):
-        self._names = [term.name for term in objective.terms]
-        self._replay = Replay(lambda x: self._flat(*objective.compute(x)), image)
-
-    def _flat(self, values, gradient):
-        return (*(values[name] for name in self._names), gradient)
-
-    def evaluate(self, image):
-        *values, gradient = self._replay(image)
-        return Evaluation(to_floats(dict(zip(self._names, values, strict=True))), gradient)

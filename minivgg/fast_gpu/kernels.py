@@ -4,14 +4,15 @@ from .. import fast_gpu
 from ..backend import get_xp
 from ..footprint import Footprint, count
 from ..kernels import Kernels
-from . import winograd
+from . import blas, winograd
+from .replay import Replay
 
 
 class GPUFootprint(Footprint):
     """See Footprint."""
 
     def scratch(self, shapes, size):
-        return winograd.WORKSPACE
+        return winograd.WORKSPACE + blas.WORKSPACE
 
     def passing(self, step, before, after, size, *, backward):
         return 0
@@ -33,10 +34,18 @@ class FastGPU(Kernels):
     def prepare(self, w, b, precision="float32"):
         return fast_gpu.prepare(w, b, precision=precision)
 
+    def release(self, workspace, filters):
+        """Give what the pool keeps for later back to the card: what comes next has other sizes."""
+        for f in filters:
+            get_xp(f.w).get_default_memory_pool().free_all_blocks()
+            break
+
     def matmul(self, A, B):
-        if A.ndim != 2 or A.shape[0] != A.shape[1] or A.dtype != B.dtype:
-            return A @ B
-        xp = get_xp(B)
-        out = xp.empty_like(B)  # keeps B's memory order: with channels last, the product writes channels last
-        xp.matmul(A, B, out=out)
-        return out
+        return blas.matmul(get_xp(B), A, B)
+
+    def record(self, function, example):
+        """A Replay, where the function can be recorded; else the function itself."""
+        try:
+            return Replay(function, example)
+        except Exception:  # what CuPy cannot record it refuses in many ways; the plain call then says what is wrong
+            return function

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..backend import get_xp
 from ..fast_cpu.taps import matrices
+from .blas import multiply
 from .runtime import NULL, blocks, launch, pointer, vectors
 
 PRECISIONS = ("float32", "tf32", "float16")
@@ -18,10 +19,6 @@ TILE = 4
 GROUPS = 4  # shares of the filters in the first layer's backward
 HALF_MAX = 60000.0  # just under the largest half-precision number
 PLAIN, POOLS = "plain", {None: "relu", "max": "relu_max", "avg": "relu_avg"}  # the kernels' suffixes
-_TYPES = {"float32": 0, "float64": 1, "float16": 2}  # cudaDataType
-_COMPUTE = {"float32": "CUBLAS_COMPUTE_32F", "tf32": "CUBLAS_COMPUTE_32F_FAST_TF32", "float16": "CUBLAS_COMPUTE_32F"}
-_ONE = {t: np.ones(1, t) for t in ("float32", "float64")}  # cuBLAS reads its factors from the host
-_ZERO = {t: np.zeros(1, t) for t in ("float32", "float64")}
 
 
 class Filters:
@@ -153,24 +150,6 @@ def strip_rows(rows, TW, channels, itemsize):
     most = max(1, WORKSPACE // (36 * channels * TW * itemsize))
     strips = -(-rows // most)
     return -(-rows // strips)
-
-
-def multiply(xp, U, V, M, T, precision, back):
-    """M[k] = U[k] @ V[k], back: U[k]ᵀ @ V[k], for each frequency k: one call of cuBLAS, which counts by columns."""
-    batch, F, C = U.shape
-    K, L = (F, C) if back else (C, F)
-    ld = V.shape[2]
-    cublas = xp.cuda.cublas
-    kind = _TYPES[U.dtype.name]
-    scalar = "float64" if precision == "float64" else "float32"
-    compute = getattr(cublas, _COMPUTE.get(precision, "CUBLAS_COMPUTE_64F"))
-    cublas.gemmStridedBatchedEx(
-        *(xp.cuda.device.get_cublas_handle(), 0, int(back), T, L, K),
-        *(_ONE[scalar].ctypes.data, V.data.ptr, kind, ld, K * ld),
-        *(U.data.ptr, kind, C, F * C),
-        *(_ZERO[scalar].ctypes.data, M.data.ptr, kind, ld, L * ld),
-        *(batch, compute, -1),
-    )
 
 
 def _peak(xp, x, add):

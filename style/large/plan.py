@@ -11,6 +11,7 @@ from minivgg.backend import Device, free_memory
 from minivgg.footprint import Walk, network_bytes
 
 from ..faster.deferred import Deferred, deferred_terms
+from ..faster.recorded import Recorded
 from ..objective import Objective, aim
 from ..passes import Whole
 from ..terms import layers
@@ -265,4 +266,4 @@ def objective_for(plan, net, terms, pictures, *, aim=aim):
     if plan.tiling is not None:
         return Objective(net, aimed, Tiled(net, plan.tiling))
     whole = Objective(net, aimed, Whole(net))
-    return Deferred(whole, lag=plan.lag) if plan.lag > 1 else whole
+    return Deferred(whole, lag=plan.lag) if plan.lag > 1 else Recorded(whole)

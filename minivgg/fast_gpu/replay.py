@@ -1,6 +1,6 @@
 """A function recorded once as a CUDA graph and replayed: one launch in place of hundreds."""
 
-from minivgg.backend import get_xp
+from ..backend import get_xp
 
 
 class Replay:
@@ -15,22 +15,21 @@ class Replay:
 
     def __init__(self, function, example):
         self.xp = xp = get_xp(example)
-        self.image = example.copy()
+        self._image = example.copy()
         self._pool = xp.cuda.MemoryPool()
         self._stream = xp.cuda.Stream(non_blocking=True)
         xp.cuda.get_current_stream().synchronize()
         with xp.cuda.using_allocator(self._pool.malloc), self._stream:
-            for _ in range(2):  # compiles, creates cuBLAS's handle, and fills the pool: recording may not allocate
-                function(self.image)
+            function(self._image)  # compiles, and fills the pool
             self._stream.synchronize()
             self._stream.begin_capture()
             try:
-                self._results = function(self.image)
+                self._results = function(self._image)
             finally:
                 self._graph = self._stream.end_capture()
         self._stream.synchronize()
 
     def __call__(self, image):
-        self.image[...] = image
+        self._image[...] = image
         self._graph.launch()  # on the current stream, in order with what came before
         return tuple(a.copy() for a in self._results)
