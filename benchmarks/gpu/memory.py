@@ -28,7 +28,7 @@ def memory(setup):
         for optimizer in ("l-bfgs", "adam", "l-bfgs-b"):
             row = guarded(_run, setup, size, optimizer, None)
             found[f"{size} {optimizer}"] = row
-            if "predicted" in row and optimizer == "l-bfgs":
+            if "predicted" in row and optimizer == "l-bfgs" and size >= 256:
                 budget = int(TIGHT * 1e6 * row["predicted"])
                 found[f"{size} {optimizer}, half of it"] = guarded(_run, setup, size, optimizer, budget)
     return found
