@@ -12,14 +12,16 @@ class Kernels:
     name        "textbook" (layers.py, arrays of any kind), "fast_cpu" or "fast_gpu" (the packages of these names)
     pairs       the module with layers.py's pairs: conv2d, relu, maxpool2d, avgpool2d, each _forward and _backward
     fused       whether there is a pair conv_relu as well, that takes a convolution, its ReLU and pooling as one
-    precisions  those that prepare() takes, for float32 arrays; the first is the default
+    precisions  of products, for float32 arrays; the first is the default
+    precision   the one that is used, set before anything is prepared
     footprint   a Footprint: the bytes that all this takes
     """
 
     name, pairs, fused, precisions = "textbook", layers, False, ("float32",)
+    precision = "float32"
     footprint = Footprint()
 
-    def prepare(self, w, b, precision="float32"):
+    def prepare(self, w, b):
         """Filters w (F, C, 3, 3) in the form in which the pairs like them best; they stand wherever w stands."""
         return w
 

@@ -98,6 +98,7 @@ class VGG(Outline):
         if precision not in self.kernels.precisions:
             known = ", ".join(self.kernels.precisions)
             raise ValueError(f"precision {precision!r}: the {self.kernels.name} kernels have {known}")
+        self.kernels.precision = precision
         self._workspace = self.kernels.workspace()  # this network's own, used again by its next call
         self._own = {} if self._workspace is None else {"workspace": self._workspace}
         self._prepare(params)
@@ -115,7 +116,7 @@ class VGG(Outline):
         self._prepare(params)
 
     def _prepare(self, params):
-        self._params = {name: (self.kernels.prepare(w, b, self.precision), b) for name, (w, b) in params.items()}
+        self._params = {name: (self.kernels.prepare(w, b), b) for name, (w, b) in params.items()}
 
     def forward(self, x, names, *, start=None, param_grads=False, cached=True):
         """Activations at `names`; computes up to the deepest of them and no further.

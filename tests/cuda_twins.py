@@ -1,4 +1,4 @@
-"""NumPy twins of the kernels in kernels.cu: same names, same arguments, same tile indexing, whole arrays at a time.
+"""NumPy twins of the kernels in kernels.cu and pairs.cu: same names and arguments, same tiles, whole arrays at a time.
 
 engine(code, options) is made for strict_device.StrictModule. The twins use the matrices of fast_cpu/winograd.py, where
 the kernels have their numbers written out, and NumPy's padding, where the kernels look at their indices.
@@ -21,6 +21,7 @@ def engine(code, options):
         kernels[f"first_{kind}"] = _bound(first_forward, kind)
         kernels[f"first_backward_{kind}"] = _bound(first_backward, kind)
         kernels[f"unmask_{kind}"] = _bound(unmask, kind)
+    kernels |= {"write_pair": write_pair, "products": products, "combine": combine, "keep": keep}
     if half:
         kernels["max_abs"] = max_abs
     return {name: _host(function) for name, function in kernels.items()}
@@ -184,3 +185,41 @@ def pool_backward(dout, index, dx, H, W, size):
     for k in range(4):
         quarter = dx[:, :, k // 2 : H // 2 * 2 : 2, k % 2 : W // 2 * 2 : 2]
         quarter[...] = dout * (index == k) if isinstance(index, np.ndarray) else dout / 4
+
+
+def _padded(g, rows):
+    """A flat gradient as blocks (nblocks, width), 0 beyond its end."""
+    padded = np.zeros(rows.shape[::2], g.dtype)
+    padded.reshape(-1)[: g.size] = g.reshape(-1)
+    return padded
+
+
+def write_pair(rows, x_new, g_new, R, s, size, padded):
+    rows[:, s] = x_new - rows[:, R - 1]
+    rows[:, s + 1] = _padded(g_new, rows) - rows[:, R - 2]
+
+
+def products(rows, g_new, parts, R, y, size, nblocks):
+    g = _padded(g_new, rows)
+    factors = np.concatenate([rows[:, : R - 1], g[:, None]], axis=1)
+    groups, _, _, lanes = parts.shape
+    for group in range(groups):
+        own = slice(group, None, groups)
+        for k, by in enumerate((g, rows[:, y])):
+            found = (factors[own] * by[own, None]).reshape(-1, R, by.shape[1] // lanes, lanes)
+            parts[group, k] = found.sum(axis=(0, 2))
+
+
+def combine(rows, factors, out, R, padded):
+    out[...] = 0
+    for r in np.flatnonzero(factors):
+        out += factors[r] * rows[:, r]
+
+
+def keep(rows, x_new, g_new, R, s, factor, exact, size, padded):
+    if exact:
+        rows[:, R - 1], rows[:, R - 2] = x_new, _padded(g_new, rows)
+        return
+    rows[:, s : s + 2] *= rows.dtype.type(factor)
+    rows[:, R - 1] += rows[:, s]
+    rows[:, R - 2] += rows[:, s + 1]

@@ -7,7 +7,6 @@ compiles it for the cards it is meant for.
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import cuda_on_cpu
 import cuda_twins
@@ -15,14 +14,20 @@ import numpy as np
 import pytest
 from strict_device import StrictModule
 
-from minivgg import Given, fast_gpu, layers
+from minivgg import Given, cuda, fast_gpu, layers
 from minivgg.fast_gpu import runtime, winograd
 from minivgg.vgg import VGG
+from style.faster import pairs
 
 ENGINES = {"twins": cuda_twins.engine, "compiled": cuda_on_cpu.engine}
 CARDS = ("75", "80", "86", "89", "90")  # compute capabilities: Turing to Hopper
-BUILDS = [(c, "float", False) for c in CARDS] + [
-    (c, *v) for c in ("75", "90") for v in (("float", True), ("double", False))
+BUILDS = [(c, runtime.KERNELS, "float32", False) for c in CARDS] + [
+    (c, source, *v)
+    for c in ("75", "90")
+    for source, v in (
+        *((runtime.KERNELS, v) for v in (("float32", True), ("float64", False))),
+        *((pairs.KERNELS, v) for v in (("float32", False), ("float64", False))),
+    )
 ]
 
 # float32, of 5·64 terms and more; tensor cores round their factors to 10 bits, and Winograd enlarges that
@@ -353,19 +358,18 @@ def test_a_write_beside_an_array_is_found(rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("card", "real", "half"), BUILDS)
-def test_kernels_compile_for_cards(card, real, half, tmp_path):
+@pytest.mark.parametrize(("card", "source", "dtype", "half"), BUILDS)
+def test_kernels_compile_for_cards(card, source, dtype, half, tmp_path):
     """NVRTC where CuPy is installed (as at run time), or nvcc: no error, no warning."""
-    options = (*runtime.compile_options(real, half), f"-arch=sm_{card}")
+    options = (*runtime.compile_options(np.dtype(dtype), half), f"-arch=sm_{card}")
     probe = "from cupy.cuda import nvrtc; nvrtc.getVersion()"
     if subprocess.run([sys.executable, "-c", probe], capture_output=True).returncode == 0:
         from cupy.cuda import nvrtc
 
-        program = nvrtc.createProgram(runtime.kernel_source(), "kernels.cu", (), ())
+        program = nvrtc.createProgram(cuda.source(source), source.name, (), ())
         nvrtc.compileProgram(program, options)
         assert nvrtc.getProgramLog(program).strip("\0\n") == ""
     elif shutil.which("nvcc"):
-        source = Path(runtime.__file__).with_name("kernels.cu")
         command = ["nvcc", *options, "-cubin", "-o", tmp_path / "kernels.cubin", source]
         done = subprocess.run(command, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")

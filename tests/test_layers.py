@@ -234,7 +234,8 @@ def test_frozen_filters_keep_no_input(backend, layers, rng):
     dx, dw, db = layers.conv2d_backward(out, cache, param_grads=False)
     assert dw is None and db is None
     full = layers.conv2d_backward(out, layers.conv2d_forward(x, w, b, pad=1)[1])
-    assert_close(dx, full[0])
+    # on a card the gradients by the filters come from the textbook, and dx with them
+    assert_close(dx, full[0], 0.0 if backend.name == "numpy" else 1e-14)
     with pytest.raises(ValueError, match="param_grads"):
         layers.conv2d_backward(out, cache)
 

@@ -1,13 +1,17 @@
 """L-BFGS of our own against SciPy's, against the textbook recursion, and on problems that are hard for it."""
 
+import cuda_on_cpu
+import cuda_twins
 import numpy as np
 import pytest
 from cases import hears, make_case
+from strict_device import StrictModule
 
 from style.events import Evaluated
 from style.faster import lbfgs
+from style.faster import pairs as pairs_module
 from style.faster.lbfgs import LBFGS, LONGEST, SHORTEST, next_step, zero_slope
-from style.faster.pairs import BLOCK, CHUNK, Pairs, dot
+from style.faster.pairs import BLOCK, DevicePairs, Pairs, dot, make_pairs
 from style.objective import Evaluating, Evaluation
 from style.optimize import minimize, two_loop
 
@@ -118,7 +122,7 @@ def gather(pairs, s, y, factor=1.0):
 @pytest.mark.parametrize("chunk", [1, 1 << 22])
 @pytest.mark.parametrize("factor", [1, 1.2])
 def test_coefficients_are_the_two_loop_recursion(n, count, chunk, factor, monkeypatch):
-    monkeypatch.setitem(CHUNK, "numpy", chunk)
+    monkeypatch.setattr(pairs_module, "CHUNK", chunk)
     rng = np.random.default_rng(0)
     x, g = rng.standard_normal(n), rng.standard_normal(n)
     kept, pairs = Pairs(x, 4), []
@@ -133,6 +137,50 @@ def test_coefficients_are_the_two_loop_recursion(n, count, chunk, factor, monkey
         found = np.concatenate([kept.get(Pairs.X), kept.get(Pairs.GRADIENT)])
         np.testing.assert_allclose(found, np.concatenate([x, g]), rtol=0, atol=1e-13)
     np.testing.assert_allclose(direction_of(kept), -two_loop(g, pairs[-4:]), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("engine", ["twins", pytest.param("compiled", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [7, BLOCK, 2 * BLOCK + 100, 9 * BLOCK])
+@pytest.mark.parametrize("factor", [1, 1.2])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pairs_of_a_device_are_the_processors(engine, n, factor, dtype, monkeypatch):
+    """Each pass in kernels of its own, and not one number that the other has not."""
+    if engine == "compiled" and cuda_on_cpu.compiler() is None:
+        pytest.skip("no C++ compiler")
+    monkeypatch.setattr(pairs_module, "GROUPS", 4)  # with more blocks than that, threads take several
+    xp = StrictModule(cuda_twins.engine if engine == "twins" else cuda_on_cpu.engine)
+    rng, bound = np.random.default_rng(0), {"float32": 2e-5, "float64": 1e-13}[dtype]
+    x, g = (rng.standard_normal(n).astype(dtype) for _ in range(2))
+    here, there = Pairs(x, 3), make_pairs(xp.asarray(x), 3)
+    assert type(there) is DevicePairs
+    here.set_gradient(g)
+    there.set_gradient(xp.asarray(g))
+    for step in range(5):
+        s = rng.standard_normal(n).astype(dtype)
+        x_new = np.zeros(here.padded_shape, dtype)
+        x_new.reshape(-1)[:n] = here.get(Pairs.X) + s
+        g_new = here.get(Pairs.GRADIENT) + (2 + step) * s
+        xp.crossings.reset()
+        xp.launches.clear()
+        device = xp.asarray(x_new), xp.asarray(g_new)
+        along = here.measure(x_new, g_new), there.measure(*device)
+        assert along[1] == pytest.approx(along[0], rel=bound, abs=bound * n)
+        here.keep(x_new, g_new, factor)
+        there.keep(*device, factor)
+        assert xp.launches == ["write_pair", "products", "keep"]
+        assert len(xp.crossings.to_host) == 1
+        assert here.order == there.order
+        for one, other in ((here.products, there.products), (here.with_gradient, there.with_gradient)):
+            np.testing.assert_allclose(other, one, rtol=0, atol=bound * n * 10)
+        factors = here.direction()
+        out = xp.empty(here.padded_shape, dtype=np.dtype(dtype))
+        np.testing.assert_allclose(
+            there.combine(factors, 1.0, out).get(),
+            here.combine(factors, 1.0, np.empty(here.padded_shape, dtype)),
+            rtol=0,
+            atol=bound * 10,
+        )
+    np.testing.assert_allclose(there.rows.get(), here.rows, rtol=0, atol=bound * 10)
 
 
 def test_a_measured_pair_counts_once_it_is_kept():

@@ -15,7 +15,7 @@ class FastCPU(Kernels):
     name, pairs, fused = "fast_cpu", fast_cpu, True
     footprint = CPUFootprint()
 
-    def prepare(self, w, b, precision="float32"):
+    def prepare(self, w, b):
         return fast_cpu.prepare(w, b)
 
     def workspace(self):

@@ -22,7 +22,8 @@ float64 arrays are computed in float64 whatever was asked.
 
 from .. import layers
 from ..backend import get_xp
-from .runtime import NULL, REALS, blocks, launch
+from ..cuda import REALS, blocks
+from .runtime import NULL, launch
 from .winograd import PLAIN, POOLS, PRECISIONS, Filters, convolve, convolve_back, unmask
 
 __all__ = [

@@ -31,8 +31,8 @@ class FastGPU(Kernels):
     name, pairs, fused, precisions = "fast_gpu", fast_gpu, True, winograd.PRECISIONS
     footprint = GPUFootprint()
 
-    def prepare(self, w, b, precision="float32"):
-        return fast_gpu.prepare(w, b, precision=precision)
+    def prepare(self, w, b):
+        return fast_gpu.prepare(w, b, precision=self.precision)
 
     def release(self, workspace, filters):
         """Give what the pool keeps for later back to the card: what comes next has other sizes."""
@@ -41,7 +41,7 @@ class FastGPU(Kernels):
             break
 
     def matmul(self, A, B):
-        return blas.matmul(get_xp(B), A, B)
+        return blas.matmul(get_xp(B), A, B, "float32" if self.precision == "float32" else "tf32")
 
     def record(self, function, example):
         """A Replay, where the function can be recorded; else the function itself."""

@@ -1,42 +1,21 @@
-"""kernels.cu compiled at run time (NVRTC, through CuPy), and one way to launch its kernels."""
+"""kernels.cu's kernels, launched, and what their arguments need."""
 
-from functools import lru_cache
 from pathlib import Path
 
-REALS = ("float32", "float64")  # types of arrays that the kernels take
-BLOCK = 128  # threads
+from .. import cuda
+
+KERNELS = Path(__file__).with_name("kernels.cu")
 NULL = 0  # a null pointer, as a kernel's argument
 
 
-@lru_cache
-def kernel_source():
-    """The text of kernels.cu."""
-    return Path(__file__).with_name("kernels.cu").read_text(encoding="utf-8")
-
-
-def compile_options(real, half):
-    """What kernels.cu is compiled with: arrays of `real` ("float" or "double"), transforms in half precision or not."""
-    return ("-std=c++17", f"-DREAL={real}", *(("-DHALF",) if half else ()))
-
-
-@lru_cache
-def _kernel(xp, real, half, name):
-    return _module(xp, real, half).get_function(name)
-
-
-@lru_cache
-def _module(xp, real, half):
-    return xp.RawModule(code=kernel_source(), options=compile_options(real, half))
+def compile_options(dtype, half):
+    """For arrays of a type, transforms in half precision or not."""
+    return cuda.compile_options(dtype, *(("-DHALF",) if half else ()))
 
 
 def launch(xp, dtype, half, name, grid, args):
     """One kernel on the current stream; grid (blocks along the tiles, channels)."""
-    real = "float" if dtype.itemsize == 4 else "double"
-    _kernel(xp, real, half, name)(grid, (BLOCK,), args)
-
-
-def blocks(threads):
-    return -(-threads // BLOCK)
+    cuda.launch(xp, KERNELS, compile_options(dtype, half), name, grid, args)
 
 
 def pointer(a):

@@ -1,20 +1,24 @@
 """3×3 convolution with padding 1 by Winograd's algorithm F(4×4, 3×3): kernels.cu's transforms around cuBLAS's product.
 
-A strip is some rows of tiles, counted through all pictures; its transforms V and M take WORKSPACE bytes at most, from
-CuPy's memory pool, which hands the same blocks out again for the next strip and layer.
+A strip is some rows of tiles, counted through all pictures; its transforms V and M take WORKSPACE bytes at most, and
+the next strip's and layer's lie in the same place.
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
 from ..backend import get_xp
+from ..cuda import blocks
 from ..fast_cpu.taps import matrices
 from .blas import multiply
-from .runtime import NULL, blocks, launch, pointer, vectors
+from .runtime import NULL, launch, pointer, vectors
 
 PRECISIONS = ("float32", "tf32", "float16")
 WORKSPACE = 256 << 20  # bytes that a strip's transforms may take; benchmarks/gpu/ tries others
+SMALL = 16 << 20  # bytes under which they are CuPy's pool's affair
+ALIGNED = 256  # bytes
 TILE = 4
 GROUPS = 4  # shares of the filters in the first layer's backward
 HALF_MAX = 60000.0  # just under the largest half-precision number
@@ -133,7 +137,7 @@ def _winograd(x, add, code_in, out, code_out, b, filters, kinds, H, W, *, back=F
     rows = x.shape[0] * TH
     strip = strip_rows(rows, TW, K + L, U.dtype.itemsize)
     ld = -(-strip * TW // 8) * 8
-    V, M = (xp.empty((36, channels, ld), dtype=U.dtype) for channels in (K, L))
+    V, M = _transforms(xp, [(36, channels, ld) for channels in (K, L)], U.dtype)
     peak, span = _peak(xp, x, add) if half else NULL, filters.ranges[back]
     vec = vectors(W, x, add)
     source = (x, pointer(add), pointer(code_in), V, peak, span, K, H, W, TH, TW)
@@ -150,6 +154,25 @@ def strip_rows(rows, TW, channels, itemsize):
     most = max(1, WORKSPACE // (36 * channels * TW * itemsize))
     strips = -(-rows // most)
     return -(-rows // strips)
+
+
+def _transforms(xp, shapes, dtype):
+    """Arrays for a strip's transforms: in the one workspace that a device has, where they are large and fit into it.
+
+    CuPy's pool cuts blocks up for whatever comes next, and a block as large as a strip's would seldom come back whole.
+    """
+    sizes = [math.prod(shape) * dtype.itemsize for shape in shapes]
+    starts = [0, -(-sizes[0] // ALIGNED) * ALIGNED]
+    if not SMALL < starts[1] + sizes[1] <= WORKSPACE:
+        return [xp.empty(shape, dtype=dtype) for shape in shapes]
+    buffer = _workspace(xp, xp.cuda.runtime.getDevice(), WORKSPACE)
+    return [buffer[a : a + n].view(dtype).reshape(shape) for a, n, shape in zip(starts, sizes, shapes, strict=True)]
+
+
+@lru_cache
+def _workspace(xp, device, nbytes):
+    """Kept as long as the process lives: recorded graphs (replay.py) have its address."""
+    return xp.empty(nbytes, dtype=xp.uint8)
 
 
 def _peak(xp, x, add):

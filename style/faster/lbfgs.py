@@ -9,7 +9,7 @@ import numpy as np
 from minivgg.backend import get_xp, to_numpy
 
 from ..method import Ended, Method, check_option, check_state
-from .pairs import Pairs, dot
+from .pairs import Pairs, dot, make_pairs
 from .precondition import Spectrum
 
 ARMIJO, WOLFE = 1e-4, 0.9  # the decrease that a step must give, and how much of the slope it may leave
@@ -38,7 +38,7 @@ class LBFGS:
         self.bounds = bounds and tuple(xp.asarray(v, dtype=x.dtype) for v in bounds)
         if bounds:
             x = xp.clip(x, *self.bounds)
-        self.pairs = Pairs(x.reshape(-1), history)
+        self.pairs = make_pairs(x.reshape(-1), history)
         self._trial = xp.zeros(self.pairs.padded_shape, dtype=x.dtype)
         self.trial = self._trial.reshape(-1)[: x.size].reshape(x.shape)
         self.factors = self.direction = None  # the direction: factors of the pairs' rows, or, with bounds, an array

@@ -6,14 +6,19 @@ the matrix twice, once for the rows' scalar products with the gradient and once 
 products go to the host. Derived in MATH.md 1.
 """
 
+from pathlib import Path
+
 import numpy as np
 from scipy.linalg.blas import dtrsv
 
+from minivgg import cuda
 from minivgg.backend import get_xp, to_numpy
 from minivgg.threads import cores, one_blas_thread, parallel
 
 BLOCK = 4096  # products are added up in the arrays' type within a block, in double precision over blocks
-CHUNK = {"numpy": 1 << 22, "cupy": 1 << 26}  # values of the pairs handled at a time: with fewer, the calls count
+CHUNK = 1 << 22  # values of the pairs handled at a time: with fewer, the calls count
+KERNELS = Path(__file__).with_name("pairs.cu")
+GROUPS = 512  # threads' sums of a row's products: so many times 128
 
 
 class Pairs:
@@ -73,9 +78,18 @@ class Pairs:
         The pair counts once `keep` is called; what is measured before that takes the same place. Only products with
         g_new are added up over all rows: those with y are what they have changed by.
         """
-        xp = self.xp
         slot = self.order.pop(0) if len(self.order) == self.history else _first_free(self.order)
-        s, y = 2 * slot, 2 * slot + 1
+        s = 2 * slot
+        with_new, with_y = self._measure(s, x_new, g_new)
+        self._measured = slot, with_new, with_y
+        return float(with_new[s])
+
+    def _measure(self, s, x_new, g_new):
+        """Write the pair to rows s and s + 1; all rows' products (2·history + 1,) with g_new, and with y.
+
+        In the gradient's place stands g_new's product with itself, and the gradient's with y.
+        """
+        xp, y = self.xp, s + 1
 
         def products(chunk):
             part = self.rows[chunk]
@@ -91,8 +105,7 @@ class Pairs:
         with_y[s : y + 1] = with_itself
         square, old = with_new[y], with_new[-1]  # g_new's with itself, as it lay in y's row, and with the gradient
         with_new[y], with_new[-1] = square - old, square
-        self._measured = slot, with_new, with_y
-        return float(with_new[s])
+        return with_new, with_y
 
     def keep(self, x_new, g_new, factor=1.0):
         """Keep the pair that was measured; x is now x + factor · s, the gradient what it was + factor · y.
@@ -108,11 +121,7 @@ class Pairs:
         s, y = 2 * slot, 2 * slot + 1
         before = with_g[s] - with_y[s]  # sᵀg where the step began
         curved = with_y[s] > np.finfo(self.rows.dtype).eps * abs(before) and with_y[y] > 0
-        if factor == 1:
-            self.put(self.X, x_new.reshape(-1)[: self.size])
-            self.put(self.GRADIENT, g_new)
-        else:
-            self._map(lambda chunk: self._move(self.rows[chunk], s, y, factor))
+        self._keep(s, x_new, g_new, factor)
         share = factor - 1  # the gradient is g_new + share · y
         square = with_g[-1] + 2 * share * with_g[y] + share**2 * with_y[y]
         for products in (with_g, with_y):
@@ -125,10 +134,20 @@ class Pairs:
         if curved:
             self.order.append(slot)
 
-    def _move(self, part, s, y, factor):
-        part[:, s : y + 1] *= factor
-        part[:, self.GRADIENT] += part[:, y]
-        part[:, self.X] += part[:, s]
+    def _keep(self, s, x_new, g_new, factor):
+        """Rows s and s + 1 times the factor; x and the gradient where that leads."""
+
+        def move(chunk):
+            part = self.rows[chunk]
+            part[:, s : s + 2] *= factor
+            part[:, self.GRADIENT] += part[:, s + 1]
+            part[:, self.X] += part[:, s]
+
+        if factor == 1:
+            self.put(self.X, x_new.reshape(-1)[: self.size])
+            self.put(self.GRADIENT, g_new)
+        else:
+            self._map(move)
 
     def _with(self, row, part):
         """Products of rows in a part of them, (blocks, rows, BLOCK), with one: (rows,)."""
@@ -137,7 +156,7 @@ class Pairs:
     def _chunks(self):
         """Slices of the blocks, which workers take in turn."""
         n, rows, _ = self.rows.shape
-        step = max(1, CHUNK.get(self.xp.__name__, CHUNK["numpy"]) // (rows * BLOCK))
+        step = max(1, CHUNK // (rows * BLOCK))
         return [slice(i, min(i + step, n)) for i in range(0, n, step)]
 
     def _map(self, task):
@@ -191,6 +210,41 @@ class Pairs:
 
         self._map(task)
         return out
+
+
+class DevicePairs(Pairs):
+    """The same on a GPU: an iteration is four launches of pairs.cu's kernels, where CuPy would take thirty."""
+
+    def _measure(self, s, x_new, g_new):
+        xp, (n, R, _) = self.xp, self.rows.shape
+        self._launch("write_pair", (self.rows, x_new, g_new, R, s, self.size, n * BLOCK))
+        groups = min(n, GROUPS)
+        parts = xp.empty((groups, 2, R, cuda.BLOCK), dtype=self.rows.dtype)
+        args = (self.rows, g_new, parts, R, s + 1, self.size, n)
+        self._launch("products", args, grid=(groups, R))
+        with_new, with_y = to_numpy(parts.sum(axis=(0, 3), dtype=xp.float64))
+        with_new[self.GRADIENT] = with_new[self.X]  # where the kernel has g_new's with itself
+        return with_new[: self.X], with_y[: self.X]
+
+    def _keep(self, s, x_new, g_new, factor):
+        n, R, _ = self.rows.shape
+        self._launch("keep", (self.rows, x_new, g_new, R, s, float(factor), int(factor == 1), self.size, n * BLOCK))
+
+    def combine(self, factors, on_x, out):
+        n, R, _ = self.rows.shape
+        factors = self.xp.asarray(np.append(factors, on_x), dtype=self.rows.dtype)
+        self._launch("combine", (self.rows, factors, out, R, n * BLOCK))
+        return out
+
+    def _launch(self, name, args, grid=None):
+        n = len(self.rows) * BLOCK
+        grid = grid or (cuda.blocks(n), 1)
+        cuda.launch(self.xp, KERNELS, cuda.compile_options(self.rows.dtype), name, grid, args)
+
+
+def make_pairs(x, history):
+    """The Pairs for x's device."""
+    return (DevicePairs if getattr(get_xp(x), "__name__", "") == "cupy" else Pairs)(x, history)
 
 
 def products(a, b):
