@@ -81,20 +81,23 @@ def multiply(xp, U, V, M, T, precision, back):
 def matmul(xp, A, B, precision="float32"):
     """A @ B of two matrices of one type, each contiguous or the transpose of a contiguous one; else CuPy's own product.
 
-    The result is contiguous.
+    The result is contiguous; where A is square, in B's memory order.
     """
     a, b = _order(A), _order(B)
     name = A.dtype.name
     if A.dtype != B.dtype or name not in ("float32", "float64") or None in (a, b) or 0 in (*A.shape, *B.shape):
         return A @ B
     (m, k), n = A.shape, B.shape[1]
-    out = xp.empty((m, n), dtype=A.dtype)
-    kind = _TYPES[name]
-    # by columns a matrix is its transpose: outᵀ = Bᵀ Aᵀ
-    shape = (b, a, n, m, k)
-    first, second = (B, kind, k if b else n, 0), (A, kind, m if a else k, 0)
-    _gemm(xp, "float64" if name == "float64" else precision, shape, first, second, (out, kind, n, 0), 1)
-    return out
+    kind, by_columns = _TYPES[name], b == 1 and m == k
+    out = xp.empty((n, m) if by_columns else (m, n), dtype=A.dtype)
+    first, second = (A, kind, m if a else k, 0), (B, kind, k if b else n, 0)
+    if by_columns:
+        shape = (1 - a, 1 - b, m, n, k)
+    else:  # by columns a matrix is its transpose: outᵀ = Bᵀ Aᵀ
+        shape, first, second = (b, a, n, m, k), second, first
+    precision = "float64" if name == "float64" else precision
+    _gemm(xp, precision, shape, first, second, (out, kind, m if by_columns else n, 0), 1)
+    return out.T if by_columns else out
 
 
 def _order(A):
