@@ -3,7 +3,9 @@
 from functools import lru_cache
 from pathlib import Path
 
-REALS = {"float32": "float", "float64": "double"}  # types of arrays that kernels take, and their names in C
+import numpy as np
+
+REALS = {np.dtype("float32"): "float", np.dtype("float64"): "double"}  # types of arrays, and their names in C
 BLOCK = 128  # threads
 
 
@@ -18,9 +20,10 @@ def source(path):
     return Path(path).read_text(encoding="utf-8")
 
 
+@lru_cache  # a type's name costs more than a launch
 def compile_options(dtype, *more):
     """What a source is compiled with for arrays of a type: REAL is its name."""
-    return ("-std=c++17", f"-DREAL={REALS[dtype.name]}", *more)
+    return ("-std=c++17", f"-DREAL={REALS[dtype]}", *more)
 
 
 @lru_cache

@@ -51,11 +51,12 @@ class Kernels:
         """
         return A @ B
 
-    def record(self, function, example):
+    def record(self, function, example, reserve=0):
         """The same function of one array, made quicker to call again where the device has a way; else itself.
 
         function  gives a tuple of arrays; it asks the host for nothing on the way, and what it reads besides its
                   argument stays as it is
         example   an array of the shape and type that it will be called with
+        reserve   bytes that it is expected to take on the way, besides the kernels' own
         """
         return function

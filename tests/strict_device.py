@@ -409,7 +409,7 @@ class Cuda:
 
     def __init__(self, xp):
         self.xp = xp
-        self.MemoryPool = lambda: SimpleNamespace(malloc=None)
+        self.MemoryPool = lambda: SimpleNamespace(malloc=lambda nbytes: None)
         self.Stream = lambda non_blocking: Stream(xp)
         self.get_current_stream = lambda: Stream(xp)
         self.runtime = SimpleNamespace(

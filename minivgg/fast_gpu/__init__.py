@@ -143,7 +143,7 @@ def _supported(x, filters, stride, pad):
     return (
         (*filters.shape[2:], stride, pad) == (3, 3, 1, 1)
         and x.dtype == filters.dtype
-        and x.dtype.name in REALS
+        and x.dtype in REALS
         and x.shape[1] == filters.shape[1]
         and min(x.shape) > 0
     )
@@ -152,7 +152,7 @@ def _supported(x, filters, stride, pad):
 def _pool_forward(x, name):
     xp = get_xp(x)
     N, C, H, W = x.shape
-    if x.dtype.name not in REALS:
+    if x.dtype not in REALS:
         return (layers.maxpool2d_forward if name == "maxpool" else layers.avgpool2d_forward)(x)
     if H < 2 or W < 2:
         raise ValueError(f"{name}2d: a 2x2 window does not fit into {H}x{W}")
@@ -166,7 +166,7 @@ def _pool_forward(x, name):
 def _pool_backward(dout, cache):
     *index, x_shape = cache
     xp = get_xp(dout)
-    if dout.dtype.name not in REALS:
+    if dout.dtype not in REALS:
         return (layers.maxpool2d_backward if index else layers.avgpool2d_backward)(dout, cache)
     dout = xp.ascontiguousarray(dout)
     dx = xp.empty(x_shape, dtype=dout.dtype)

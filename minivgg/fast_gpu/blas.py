@@ -9,8 +9,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..cuda import REALS
+
 WORKSPACE = 32 << 20  # bytes, what cuBLAS recommends for compute capability 9.0; it splits long sums in them
-_TYPES = {"float32": 0, "float64": 1, "float16": 2}  # cudaDataType
+_TYPES = {np.dtype("float32"): 0, np.dtype("float64"): 1, np.dtype("float16"): 2}  # cudaDataType
 _COMPUTE = {"float64": 70, "float32": 68, "tf32": 77, "float16": 68}  # cublasComputeType_t; sums in float32 for float16
 _ONE = {t: np.ones(1, t) for t in ("float32", "float64")}  # cuBLAS reads its factors from the host
 _ZERO = {t: np.zeros(1, t) for t in ("float32", "float64")}
@@ -72,7 +74,7 @@ def multiply(xp, U, V, M, T, precision, back):
     """
     batch, F, C = U.shape
     K, L = (F, C) if back else (C, F)
-    ld, kind = V.shape[2], _TYPES[U.dtype.name]
+    ld, kind = V.shape[2], _TYPES[U.dtype]
     _gemm(
         xp, precision, (0, int(back), T, L, K), (V, kind, ld, K * ld), (U, kind, C, F * C), (M, kind, ld, L * ld), batch
     )
@@ -84,18 +86,17 @@ def matmul(xp, A, B, precision="float32"):
     The result is contiguous; where A is square, in B's memory order.
     """
     a, b = _order(A), _order(B)
-    name = A.dtype.name
-    if A.dtype != B.dtype or name not in ("float32", "float64") or None in (a, b) or 0 in (*A.shape, *B.shape):
+    if A.dtype != B.dtype or A.dtype not in REALS or None in (a, b) or 0 in (*A.shape, *B.shape):
         return A @ B
     (m, k), n = A.shape, B.shape[1]
-    kind, by_columns = _TYPES[name], b == 1 and m == k
+    kind, by_columns = _TYPES[A.dtype], b == 1 and m == k
     out = xp.empty((n, m) if by_columns else (m, n), dtype=A.dtype)
     first, second = (A, kind, m if a else k, 0), (B, kind, k if b else n, 0)
     if by_columns:
         shape = (1 - a, 1 - b, m, n, k)
     else:  # by columns a matrix is its transpose: outᵀ = Bᵀ Aᵀ
         shape, first, second = (b, a, n, m, k), second, first
-    precision = "float64" if name == "float64" else precision
+    precision = "float64" if A.dtype == np.float64 else precision
     _gemm(xp, precision, shape, first, second, (out, kind, m if by_columns else n, 0), 1)
     return out.T if by_columns else out
 

@@ -1,5 +1,6 @@
 """kernels.cu's kernels, launched, and what their arguments need."""
 
+from functools import lru_cache
 from pathlib import Path
 
 from .. import cuda
@@ -8,6 +9,7 @@ KERNELS = Path(__file__).with_name("kernels.cu")
 NULL = 0  # a null pointer, as a kernel's argument
 
 
+@lru_cache
 def compile_options(dtype, half):
     """For arrays of a type, transforms in half precision or not."""
     return cuda.compile_options(dtype, *(("-DHALF",) if half else ()))

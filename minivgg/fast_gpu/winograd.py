@@ -57,6 +57,7 @@ class Filters:
     def _transform(self):
         """In float64, as one product with a 36×9 matrix. In half precision it waits for the host, once."""
         xp = get_xp(self.w)
+        kept = xp.empty((36, *self.shape[:2]), dtype="float16" if self.half else self.dtype)  # a block of its own
         F, C = self.shape[:2]
         G, BT, _ = matrices(np.dtype(np.float64))
         U = xp.asarray(np.kron(G, G)) @ self.w.reshape(F * C, 9).T.astype(np.float64)  # (36, F·C)
@@ -70,7 +71,10 @@ class Filters:
             sums = [max(1.0, float(size.sum(axis=a).max()) / self.unit) for a in (2, 1)]
             self.ranges = tuple(HALF_MAX / (growth * s) for s in sums)
             U = U / self.unit
-        self._U = U.astype("float16" if self.half else self.dtype)
+        kept[...] = U
+        self._U = kept
+        del U  # what this took in passing is several times what stays: cut up, it would never go back
+        xp.get_default_memory_pool().free_all_blocks()
 
 
 def convolve(x, filters, b, kind):

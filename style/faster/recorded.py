@@ -8,17 +8,19 @@ from ..objective import Evaluation, Objective
 class Recorded(Objective):
     """The same objective as `whole`, for pictures of one size and type. The first evaluation records.
 
+    reserve  bytes that an evaluation is expected to take, besides the network's own
+
     An evaluation is a few hundred launches, each of which takes the host longer than a small picture takes the card.
     """
 
-    def __init__(self, whole):
+    def __init__(self, whole, reserve=0):
         super().__init__(whole.net, whole.terms, whole.passes)
-        self._call = None
+        self._call, self._reserve = None, reserve
 
     def evaluate(self, image, *, fresh=True):
         with self.computing():
             if self._call is None:
-                self._call = self.net.kernels.record(self._flat, image)
+                self._call = self.net.kernels.record(self._flat, image, self._reserve)
             values, gradient = self._call(image)
             names = [term.name for term in self.terms]
             return Evaluation(dict(zip(names, to_numpy(values).tolist(), strict=True)), gradient)

@@ -31,13 +31,19 @@ def optimiser_bytes(method, history, bounds=False):
     return 16, 12
 
 
+def evaluation_peak(net, terms, H, W, *, scratch=True):
+    """Bytes that an undivided evaluation takes at its worst moment, with or without the kernels' scratch."""
+    compared = max((_content_bytes(net, [t], H, W) for t in terms), default=0)
+    between = 2 * compared  # the difference and its square, of the largest of them
+    walk = Walk(net, layers(terms), None, H, W)
+    peak = walk.peak(backward=True, needed=layers(terms), between=between)
+    return int(peak) - (0 if scratch else walk.footprint.scratch(walk.shapes, walk.size))
+
+
 def whole_peak(net, terms, H, W, lag=1):
     """Bytes that Objective.evaluate takes at its worst moment, with the content targets; Deferred's with lag."""
     size = net.dtype.itemsize
-    targets = _content_bytes(net, terms, H, W)
-    compared = max((_content_bytes(net, [t], H, W) for t in terms), default=0)
-    between = 2 * compared  # the difference and its square, of the largest of them
-    peak = targets + Walk(net, layers(terms), None, H, W).peak(backward=True, needed=layers(terms), between=between)
+    peak = _content_bytes(net, terms, H, W) + evaluation_peak(net, terms, H, W)
     if lag > 1:
         bases = [base for _, base in deferred_terms(terms, net.names)]
         for base in set(bases):  # slopes and origins, and while one is made its gradient and a product with φ

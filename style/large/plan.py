@@ -16,7 +16,7 @@ from ..objective import Objective, aim
 from ..passes import Whole
 from ..terms import layers
 from ..units import format_memory, format_size
-from .peaks import optimiser_bytes, segment_peak, style_peak, tiled_time, whole_peak
+from .peaks import evaluation_peak, optimiser_bytes, segment_peak, style_peak, tiled_time, whole_peak
 from .tiles import Tiled
 from .tiling import Tiling, segments
 
@@ -266,4 +266,6 @@ def objective_for(plan, net, terms, pictures, *, aim=aim):
     if plan.tiling is not None:
         return Objective(net, aimed, Tiled(net, plan.tiling))
     whole = Objective(net, aimed, Whole(net))
-    return Deferred(whole, lag=plan.lag) if plan.lag > 1 else Recorded(whole)
+    if plan.lag > 1:
+        return Deferred(whole, lag=plan.lag)
+    return Recorded(whole, evaluation_peak(net, aimed, H, W, scratch=False)) if layers(terms) else whole
