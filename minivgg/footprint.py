@@ -43,6 +43,7 @@ class Footprint:
     size           bytes of a number
     """
 
+    tiled = 1.15  # what tiles take as a multiple of what is counted: uneven buffers leave gaps (measured, benchmarks/)
     adds_rows = False  # whether conv_relu's backward adds a Given row by row, which then never exists as a whole
 
     def heap(self):

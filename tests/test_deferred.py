@@ -13,8 +13,8 @@ from style import SettingsError, passes, settings_from
 from style.events import Evaluated
 from style.faster import deferred
 from style.faster.deferred import Deferred, Expansion, deferred_terms
+from style.faster.recorded import Recorded
 from style.large.plan import make_plan, objective_for
-from style.objective import Objective
 from style.optimize import Tracker, minimize
 from style.passes import ALL
 from style.statistics import make_terms
@@ -269,10 +269,10 @@ def test_the_plan_decides():
     whole = make_plan(net, terms, 96, 128, memory=10**9, lag=20)
     assert isinstance(objective_for(whole, net, terms, case.pictures), Deferred)
     exact = make_plan(net, terms, 96, 128, memory=10**9)
-    assert type(objective_for(exact, net, terms, case.pictures)) is Objective
+    assert type(objective_for(exact, net, terms, case.pictures)) is Recorded
     none = make_terms(content={"relu4_2": 1.0})
     plan = make_plan(net, none, 96, 128, memory=10**9, lag=20)
-    assert type(objective_for(plan, net, none, case.pictures)) is Objective
+    assert type(objective_for(plan, net, none, case.pictures)) is Recorded
     assert "exact (no term of low curvature)" in plan.describe()
 
 

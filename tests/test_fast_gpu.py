@@ -17,7 +17,7 @@ from strict_device import StrictModule
 from minivgg import Given, cuda, fast_gpu, layers
 from minivgg.fast_gpu import runtime, winograd
 from minivgg.vgg import VGG
-from style.faster import pairs
+from style.faster import pairs_gpu
 
 ENGINES = {"twins": cuda_twins.engine, "compiled": cuda_on_cpu.engine}
 CARDS = ("75", "80", "86", "89", "90")  # compute capabilities: Turing to Hopper
@@ -26,7 +26,7 @@ BUILDS = [(c, runtime.KERNELS, "float32", False) for c in CARDS] + [
     for c in ("75", "90")
     for source, v in (
         *((runtime.KERNELS, v) for v in (("float32", True), ("float64", False))),
-        *((pairs.KERNELS, v) for v in (("float32", False), ("float64", False))),
+        *((pairs_gpu.KERNELS, v) for v in (("float32", False), ("float64", False))),
     )
 ]
 

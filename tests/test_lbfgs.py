@@ -8,10 +8,11 @@ from cases import hears, make_case
 from strict_device import StrictModule
 
 from style.events import Evaluated
-from style.faster import lbfgs
+from style.faster import lbfgs, pairs_gpu
 from style.faster import pairs as pairs_module
 from style.faster.lbfgs import LBFGS, LONGEST, SHORTEST, next_step, zero_slope
-from style.faster.pairs import BLOCK, DevicePairs, Pairs, dot, make_pairs
+from style.faster.pairs import BLOCK, Pairs, dot
+from style.faster.pairs_gpu import DevicePairs, make_pairs
 from style.objective import Evaluating, Evaluation
 from style.optimize import minimize, two_loop
 
@@ -147,7 +148,7 @@ def test_pairs_of_a_device_are_the_processors(engine, n, factor, dtype, monkeypa
     """Each pass in kernels of its own, and not one number that the other has not."""
     if engine == "compiled" and cuda_on_cpu.compiler() is None:
         pytest.skip("no C++ compiler")
-    monkeypatch.setattr(pairs_module, "GROUPS", 4)  # with more blocks than that, threads take several
+    monkeypatch.setattr(pairs_gpu, "GROUPS", 4)  # with more blocks than that, threads take several
     xp = StrictModule(cuda_twins.engine if engine == "twins" else cuda_on_cpu.engine)
     rng, bound = np.random.default_rng(0), {"float32": 2e-5, "float64": 1e-13}[dtype]
     x, g = (rng.standard_normal(n).astype(dtype) for _ in range(2))

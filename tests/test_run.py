@@ -273,7 +273,7 @@ def test_an_interrupt_while_the_picture_is_written_does_not_lose_it(folder, caps
 
 
 def test_an_interrupt_in_the_first_evaluation(folder, capsys, monkeypatch):
-    monkeypatch.setattr(Objective, "evaluate", lambda self, image, **how: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(Objective, "compute", lambda self, image: (_ for _ in ()).throw(KeyboardInterrupt))
     assert main("-o", "out.png") == 130
     err = capsys.readouterr().err
     assert err == "style.run: interrupted before the first evaluation was done: nothing was written\n"

@@ -20,6 +20,8 @@ class PoolHeap(Heap):
 class GPUFootprint(Footprint):
     """See Footprint."""
 
+    tiled = 1.7
+
     def heap(self):
         return PoolHeap()
 

@@ -9,7 +9,8 @@ import numpy as np
 from minivgg.backend import get_xp, to_numpy
 
 from ..method import Ended, Method, check_option, check_state
-from .pairs import Pairs, dot, make_pairs
+from .pairs import Pairs, dot
+from .pairs_gpu import make_pairs
 from .precondition import Spectrum
 
 ARMIJO, WOLFE = 1e-4, 0.9  # the decrease that a step must give, and how much of the slope it may leave

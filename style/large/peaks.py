@@ -11,8 +11,6 @@ from ..terms import layers
 from .tiles import BAND
 from .tiling import segments
 
-EXCESS = 1.15  # what tiles take as a multiple of what is counted (2048 and 4096 pixels): uneven buffers leave gaps
-
 
 def optimiser_bytes(method, history, bounds=False):
     """(kept, passing) bytes per value of the picture: during an evaluation, and on top of that between two.
@@ -68,7 +66,7 @@ def segment_peak(net, terms, H, W, tiling, index):
     dx = own if len(part.tiles) > 1 else 0
     backward = sum(ends[:index]) + ends[index] + dx + _tile_peak(net, part, names, backward=True)
     strips = _strip_bytes(terms, size) if index == 0 else 0
-    return int(EXCESS * (targets + max(forward, backward, own + strips)))
+    return int(net.kernels.footprint.tiled * (targets + max(forward, backward, own + strips)))
 
 
 def style_peak(net, terms, style_size, tiling):
