@@ -26,7 +26,7 @@ STYLE_LAYERS = tuple(f"relu{block}_1" for block in range(1, 6))
 SIZE, LOSS, START, RUN, EXPERT = "size", "the loss", "the start", "the run", "for experts"  # headings of --help
 ADAM = ("--optimizer adam", lambda s: s.optimizer == "adam")
 QUASI_NEWTON = ("--optimizer l-bfgs-b, l-bfgs or two-loop", lambda s: s.optimizer != "adam")
-OWN_LBFGS = ("--optimizer l-bfgs and without --bounds", lambda s: s.optimizer == "l-bfgs" and not s.bounds)
+OWN_LBFGS = ("--optimizer l-bfgs", lambda s: s.optimizer == "l-bfgs")
 NOISE = ("--init noise or blend", lambda s: s.init in ("noise", "blend") if isinstance(s.init, str) else False)
 BLEND = ("--init blend", lambda s: s.init == "blend" if isinstance(s.init, str) else False)
 TV = ("--tv-weight above 0", lambda s: s.tv_weight > 0)
@@ -72,7 +72,7 @@ class Settings:
 
     history: int = option(10, "whole", EXPERT, "L-BFGS: pairs kept (default {})", "N", low=1, high=1000, needs=QUASI_NEWTON)
     tolerance: float = option(0.0, "number", EXPERT, "L-BFGS: relative decrease of the loss to stop at (default {}: never)", "T", low=0, high=1, needs=QUASI_NEWTON)
-    precondition: float = option(0.0, "number", EXPERT, "l-bfgs: exponent of the weights of the picture's spectrum; 0.45 was fastest (default {}: off)", "A", low=0, high=2)
+    precondition: float = option(0.0, "number", EXPERT, "l-bfgs: how much longer steps along coarse structure are than along fine, as an exponent; 0.45 was fastest (default {}: alike)", "A", low=0, high=2)
     lag: int = option(1, "whole", EXPERT, "terms of low curvature: at most this many evaluations between two exact ones (default {}: all exact)", "N", low=1, high=1000)
     adam_betas: tuple = option((0.9, 0.999), "pair", EXPERT, "Adam: decay of the two moments (default {})", "B1,B2", needs=ADAM)
     adam_eps: float = option(1e-8, "number", EXPERT, "Adam: added to the root of the second moment (default {})", above=0, needs=ADAM)

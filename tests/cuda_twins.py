@@ -194,19 +194,22 @@ def _padded(g, rows):
     return padded
 
 
-def write_pair(rows, x_new, g_new, R, s, size, padded):
+def write_pair(rows, x_new, m_new, R, metric, s, size, padded):
     rows[:, s] = x_new - rows[:, R - 1]
-    rows[:, s + 1] = _padded(g_new, rows) - rows[:, R - 2]
+    rows[:, s + 1] = _padded(m_new, rows) - rows[:, metric]
 
 
-def products(rows, g_new, parts, R, y, size, nblocks):
-    g = _padded(g_new, rows)
+def products(rows, g_new, m_new, parts, R, size, nblocks):
+    g, m = _padded(g_new, rows), _padded(m_new, rows)
     factors = np.concatenate([rows[:, : R - 1], g[:, None]], axis=1)
     groups, _, _, lanes = parts.shape
+    with_y = np.concatenate(
+        [np.broadcast_to((g - rows[:, R - 2])[:, None], rows[:, : R - 1].shape), m[:, None]], axis=1
+    )
     for group in range(groups):
         own = slice(group, None, groups)
-        for k, by in enumerate((g, rows[:, y])):
-            found = (factors[own] * by[own, None]).reshape(-1, R, by.shape[1] // lanes, lanes)
+        for k, by in enumerate((g[:, None], with_y)):
+            found = (factors[own] * by[own]).reshape(-1, R, by.shape[-1] // lanes, lanes)
             parts[group, k] = found.sum(axis=(0, 2))
 
 
@@ -216,10 +219,13 @@ def combine(rows, factors, out, R, padded):
         out += factors[r] * rows[:, r]
 
 
-def keep(rows, x_new, g_new, R, s, factor, exact, size, padded):
+def keep(rows, x_new, g_new, m_new, R, metric, s, factor, exact, size, padded):
+    g = _padded(g_new, rows)
     if exact:
-        rows[:, R - 1], rows[:, R - 2] = x_new, _padded(g_new, rows)
+        rows[:, R - 1], rows[:, metric], rows[:, R - 2] = x_new, _padded(m_new, rows), g
         return
     rows[:, s : s + 2] *= rows.dtype.type(factor)
     rows[:, R - 1] += rows[:, s]
-    rows[:, R - 2] += rows[:, s + 1]
+    if metric < R - 2:
+        rows[:, R - 2] += rows.dtype.type(factor) * (g - rows[:, R - 2])
+    rows[:, metric] += rows[:, s + 1]

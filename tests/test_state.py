@@ -131,7 +131,7 @@ def test_another_size_or_type_is_refused(name, case):
 @pytest.mark.parametrize(
     "name, method, options, message",
     [
-        ("l-bfgs", "l-bfgs", {"history": 5}, r"pairs is \(.*\) float32, expected \(.*\) float32"),
+        ("l-bfgs", "l-bfgs", {"history": 5}, r"rows is \(.*\) float32, expected \(.*\) float32"),
         ("two-loop", "two-loop", {"history": 5}, "history is 4, expected 5"),
         ("l-bfgs", "l-bfgs", {"history": 4, "precondition": 0.45}, "precondition is 0.0, expected 0.45"),
         ("l-bfgs, preconditioned", "l-bfgs", {"history": 4}, "precondition is 0.45, expected 0.0"),

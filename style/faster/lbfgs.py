@@ -29,9 +29,11 @@ class LBFGS:
     history  pairs (s, y) kept: 2 · history + 3 times the picture's memory, beside the objective's
     bounds   (low, high), arrays that broadcast to x, or None: steps are clipped to them, and pixels that a bound holds
              stay out of the direction (two-metric projection, Bertsekas 1982)
+    metric   a function g → M g on arrays like x, M symmetric and positive definite: the first guess of the inverse
+             Hessian is γ M in place of γ I (precondition.Spectrum.metric); or None
     """
 
-    def __init__(self, x, *, history=10, bounds=None):
+    def __init__(self, x, *, history=10, bounds=None, metric=None):
         if history < 1:
             raise ValueError(f"history {history}: keep at least 1 pair")
         xp = get_xp(x)
@@ -39,7 +41,8 @@ class LBFGS:
         self.bounds = bounds and tuple(xp.asarray(v, dtype=x.dtype) for v in bounds)
         if bounds:
             x = xp.clip(x, *self.bounds)
-        self.pairs = make_pairs(x.reshape(-1), history)
+        self.metric = metric
+        self.pairs = make_pairs(x.reshape(-1), history, metric=metric is not None)
         self._trial = xp.zeros(self.pairs.padded_shape, dtype=x.dtype)
         self.trial = self._trial.reshape(-1)[: x.size].reshape(x.shape)
         self.factors = self.direction = None  # the direction: factors of the pairs' rows, or, with bounds, an array
@@ -47,6 +50,7 @@ class LBFGS:
         self.recent = []  # losses, the newest last
         self.moved = False
         self.iterations = 0
+        self._m = None  # M·gradient of the trial, until it is kept
         self._fresh = True  # whether the next evaluation may renew approximations
 
     @property
@@ -80,7 +84,8 @@ class LBFGS:
         self.loss, gradient, slope, end = found
         self.recent = [*self.recent, self.loss][-RECENT:]
         factor = 1.0 if self.bounds is not None else zero_slope(slope, end)
-        self.pairs.keep(self._trial, gradient, factor)
+        self.pairs.keep(self._trial, gradient, factor, self._m)
+        self._m = None
         self.moved = factor != 1
         self.iterations += 1
         return ""
@@ -88,7 +93,7 @@ class LBFGS:
     def evaluate_here(self, evaluate):
         """Evaluate x, whose gradient is unknown, or one that was drawn from two others."""
         self.loss, gradient = self._evaluate(evaluate, self.x)
-        self.pairs.set_gradient(gradient.reshape(-1))
+        self.pairs.set_gradient(gradient.reshape(-1), self._by_metric(gradient))
         self.recent = [self.loss]
         self.moved = False
 
@@ -114,9 +119,9 @@ class LBFGS:
         if pairs.order:
             self.factors = pairs.direction()
         else:
-            norm = pairs.with_gradient[-1] ** 0.5
+            norm = pairs.with_gradient[-1] ** 0.5 if self.metric is None else _norm(pairs.get(pairs.metric))
             self.factors = np.zeros_like(pairs.with_gradient)
-            self.factors[-1] = -FIRST_STEP * pairs.size**0.5 / norm if norm > 0 else 0.0
+            self.factors[pairs.metric + 1] = -FIRST_STEP * pairs.size**0.5 / norm if norm > 0 else 0.0
         if self.bounds is None:
             return float(self.factors @ pairs.with_gradient)
         x, g, (low, high) = self.x, self.gradient, self.bounds
@@ -172,8 +177,13 @@ class LBFGS:
     def _measure(self, evaluate, t):
         """Evaluate the trial: (loss, gradient, flat, and the slope there along the step to it)."""
         loss, gradient = self._evaluate(evaluate, self.trial)
+        self._m = self._by_metric(gradient)
         gradient = gradient.reshape(-1)
-        return loss, gradient, self.pairs.measure(self._trial, gradient) / t
+        return loss, gradient, self.pairs.measure(self._trial, gradient, self._m) / t
+
+    def _by_metric(self, gradient):
+        """M·gradient, flat, or None where there is no metric."""
+        return None if self.metric is None else self.metric(gradient).reshape(-1)
 
     def state(self):
         """All that a later run needs to go on to the bit, as a dict of NumPy arrays."""
@@ -181,11 +191,10 @@ class LBFGS:
         return {
             "x": to_numpy(self.x),
             "loss": np.float64(np.nan if self.loss is None else self.loss),
-            "gradient": to_numpy(self.gradient),
             "iterations": np.int64(self.iterations),
             "moved": np.bool_(self.moved),
             "recent": np.array(self.recent, dtype=np.float64),
-            "pairs": to_numpy(pairs.rows[:, : Pairs.GRADIENT]).copy(),
+            "rows": to_numpy(pairs.rows).copy(),
             "products": pairs.products.copy(),
             "with_gradient": pairs.with_gradient.copy(),
             "order": np.array(pairs.order, dtype=np.int64),
@@ -194,17 +203,19 @@ class LBFGS:
     def restore(self, state):
         """Go on from what state() gave; the picture's shape, its type and the history must be the same."""
         pairs = self.pairs
-        for name, own in (("x", self.trial), ("pairs", pairs.rows[:, : Pairs.GRADIENT])):
+        for name, own in (("x", self.trial), ("rows", pairs.rows)):
             check_state(name, state[name], own)
-        pairs.rows[:, : Pairs.GRADIENT] = pairs.xp.asarray(state["pairs"])
-        for name, row in (("x", Pairs.X), ("gradient", Pairs.GRADIENT)):
-            pairs.put(row, pairs.xp.asarray(state[name]).reshape(-1))
+        pairs.rows[...] = pairs.xp.asarray(state["rows"])
         pairs.products[...] = state["products"]
         pairs.with_gradient[...] = state["with_gradient"]
         pairs.order = [int(k) for k in state["order"]]
         self.iterations, self.moved = int(state["iterations"]), bool(state["moved"])
         self.recent = [float(loss) for loss in state["recent"]]
         self.loss = None if np.isnan(state["loss"]) else float(state["loss"])
+
+
+def _norm(v):
+    return dot(v, v) ** 0.5
 
 
 def zero_slope(slope, end):
@@ -250,30 +261,24 @@ class LimitedMemoryBFGS(Method):
     history       pairs (s, y) kept
     tolerance     stop when |f_k - f_{k+1}| / max(|f_k|, |f_{k+1}|, 1) falls to it, as SciPy's ftol; 0: never
     bounds        (low, high), arrays that broadcast to the image, or None
-    precondition  α of precondition.Spectrum: the optimiser then works on the picture's weighted spectrum; 0: on pixels
+    precondition  α of precondition.Spectrum, by which a first guess of the curvature tells frequencies apart; 0: alike
     """
 
     name = "L-BFGS"
 
     def __init__(self, image, *, history=10, tolerance=0.0, bounds=None, precondition=0.0):
-        if precondition and bounds is not None:
-            raise ValueError("bounds are on pixels, a preconditioned search is not: use one of the two")
         self.tolerance, self.precondition = tolerance, precondition
-        self.spectrum = Spectrum(image, precondition) if precondition else None
-        self.optimiser = LBFGS(self.spectrum.invert(image) if precondition else image, history=history, bounds=bounds)
+        metric = Spectrum(image, precondition).metric if precondition else None
+        self.optimiser = LBFGS(image, history=history, bounds=bounds, metric=metric)
 
     def step(self, evaluate):
-        spectrum, optimiser, before = self.spectrum, self.optimiser, self.optimiser.loss
+        optimiser, before = self.optimiser, self.optimiser.loss
 
-        def on_spectrum(z, *, fresh):
-            result = evaluate(spectrum.apply(z), fresh=fresh)  # x = P z
-            return result.loss, spectrum.adjoint(result.gradient)  # Pᵀ dL/dx
-
-        def on_pixels(x, *, fresh):
+        def loss_and_gradient(x, *, fresh):
             result = evaluate(x, fresh=fresh)
             return result.loss, result.gradient
 
-        stuck = optimiser.step(on_pixels if spectrum is None else on_spectrum)
+        stuck = optimiser.step(loss_and_gradient)
         if stuck:
             raise Ended("converged", stuck)
         if self.tolerance and before is not None:

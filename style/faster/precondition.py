@@ -1,11 +1,11 @@
-"""Optimise a picture by its spectrum: coarse structure moves as fast as fine structure does.
+"""A first guess of the curvature by frequency: coarse structure moves as fast as fine structure does.
 
 A step along the gradient treats every pixel alike, but the loss does not treat every frequency alike: it bends much
 more along fine patterns than along broad ones, so a method that learns curvature from few pairs spends its first
-hundreds of iterations on the broad ones. Natural pictures have amplitudes that fall like 1/frequency. In variables z
-with x = P z, where z are the picture's cosine coefficients divided by frequency^-α, a step of one size in z is a larger
-step along what is coarse in x. The minimum stays where it is, for P is invertible; L-BFGS in z is L-BFGS in x with P Pᵀ
-in place of the first guess of the inverse Hessian (Nocedal & Wright 2006, section 7.2, H₀). Derived in MATH.md 3.
+hundreds of iterations on the broad ones. Natural pictures have amplitudes that fall like 1/frequency. So the first
+guess of the inverse Hessian, all that L-BFGS knows of the directions that no pair has shown (Nocedal & Wright 2006,
+section 7.2, H₀), is γ P Pᵀ in place of γ I: a longer step along what is coarse. It is the same as plain L-BFGS on the
+picture's weighted spectrum z, x = P z, but works on pixels, where bounds are simple. Derived in MATH.md 3.
 """
 
 import numpy as np
@@ -51,3 +51,7 @@ class Spectrum:
         c = self._fft.dctn(x, **self._options)
         c /= self.weights
         return c
+
+    def metric(self, g):
+        """P Pᵀ g = Qᵀ Λ² Q g: H₀/γ times a gradient."""
+        return self.apply(self.adjoint(g))
