@@ -7,6 +7,7 @@
 `transfer(content, style, …)` is these lines in one call.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -70,7 +71,8 @@ class Job:
         self.start = images.as_picture(settings.init) if not _is_name(settings.init) else None
         self.engine = engine or Engine(settings)
         self.engine.check(settings)
-        self.device, self.network, self.colours = self.engine.device, self.engine.network, self.engine.colours
+        self.device, self.network = self.engine.device, self.engine.network
+        self.colours = dataclasses.replace(self.engine.colours, margin=settings.margin)
         self.stages = stages(settings, self.content.rgb.shape[:2], self.style.rgb.shape[:2])
         self.size, self.style_size = self.stages[-1].size, self.stages[-1].style_size
         self.terms = terms_of(settings)
@@ -129,7 +131,7 @@ class Job:
         net.release()
         pictures = {
             "content": self._input(self.content, stage.size),
-            "style": self._input(self.style, stage.style_size),
+            "style": self.engine.colours.to_input(self._resized(self.style, stage.style_size)),
         }
         keys = {"style": (self.style.sha256, stage.style_size, self.settings.resample)}
         return objective_for(self.plans[stage], net, self.terms, pictures, aim=lambda *a: self.engine.aim(*a, keys))
@@ -149,9 +151,11 @@ class Job:
             optimizer=s.optimizer,
             history=s.history,
             bounds=s.bounds,
+            metric=s.precondition > 0,
             lag=s.lag,
             style_size=stage.style_size,
             reserved=reserved,
+            margin=s.margin,
         )
 
     def initial_image(self, stage):
@@ -162,7 +166,8 @@ class Job:
         if s.init in ("content", "style"):
             return self._input(getattr(self, s.init), stage.size)
         rng = np.random.default_rng(s.seed)
-        noise = rng.uniform(-s.noise_level, s.noise_level, (1, 3, *stage.size)).astype(np.float32)
+        size = [v + 2 * s.margin for v in stage.size]
+        noise = rng.uniform(-s.noise_level, s.noise_level, (1, 3, *size)).astype(np.float32)
         noise = to_device(noise, self.device)
         if s.init == "noise":
             return noise  # about the average colour, which is 0 here
@@ -206,15 +211,18 @@ class Job:
         coarser, stage = self.stages[index - 1], self.stages[index]
         rgb = self.colours.to_rgb(image, clip=False)
         if any(t.source == "content" and t.factor for t in self.terms):
-            rgb -= images.resize(self.content.rgb, coarser.size, method=self.settings.resample)
-            change, rgb = rgb, images.resize(self.content.rgb, stage.size, method=self.settings.resample)
+            rgb -= self._resized(self.content, coarser.size)
+            change, rgb = rgb, self._resized(self.content, stage.size)
             rgb += images.resize(change, stage.size)
         else:
             rgb = images.resize(rgb, stage.size)
         return self.colours.to_input(rgb)
 
     def _input(self, picture, size_hw):
-        return self.colours.to_input(images.resize(picture.rgb, size_hw, method=self.settings.resample))
+        return self.colours.to_input(self._resized(picture, size_hw))
+
+    def _resized(self, picture, size_hw):
+        return images.resize(picture.rgb, size_hw, method=self.settings.resample)
 
     def _check_depth(self):
         """A picture so small that a layer of the loss would be empty is found here, not in the middle of a run."""
@@ -251,8 +259,9 @@ class _Run:
                 event = dataclasses.replace(event, state=self._saving(event.state, index, before))
             return self.tell(event)
 
-        return minimize(
-            job.objective(stage),
+        objective = job.objective(stage)
+        outcome = minimize(
+            objective,
             start,
             method=job.settings.optimizer,
             evaluations=stage.evaluations,
@@ -260,6 +269,11 @@ class _Run:
             state=resumed,
             **job.optimizer_options(stage),
         )
+        if not outcome.values:
+            return outcome
+        with contextlib.suppress(KeyboardInterrupt), np.errstate(all="ignore"):  # a figure is not worth the picture
+            outcome = dataclasses.replace(outcome, saved=objective.exact(job.colours.as_saved(outcome.image)).loss)
+        return outcome
 
     def _saving(self, save, index, before):
         """A function that gives the State of the whole run, from one that gives the arrays of the scale's."""

@@ -169,7 +169,8 @@ class Parser(argparse.ArgumentParser):
             flags = [flag(name), *([flag(opt.alias)] if opt.alias and len(opt.alias) > 1 else [])]
             flags = [f"-{opt.alias}", *flags] if opt.alias and len(opt.alias) == 1 else flags
             if opt.kind == "switch":
-                how = {"action": "store_true", "default": None}
+                automatic = default_of(cls, name) is None
+                how = {"action": argparse.BooleanOptionalAction if automatic else "store_true", "default": None}
             else:
                 how = {"type": _parser(name, KINDS[opt.kind]), "metavar": opt.metavar or "X"}
             self._groups[opt.group].add_argument(*flags, dest=name, help=opt.help.replace("%", "%%"), **how)

@@ -26,6 +26,7 @@ class Outcome:
     seconds: float
     status: str
     message: str
+    saved: float = math.nan  # the loss of the picture in 8 bits a value, where it is known
 
     @property
     def loss(self):
@@ -63,6 +64,7 @@ def joined(before, outcome):
         message=in_words(outcome.status, count) or outcome.message,
         image=kept.image,
         values=kept.values,
+        saved=kept.saved,
         evaluations=count,
         iterations=outcome.iterations + before.iterations,
         seconds=outcome.seconds + before.seconds,

@@ -1,6 +1,7 @@
 """What is stored with a picture: everything that went into it, as plain values."""
 
 import importlib.metadata
+import math
 import platform
 import time
 
@@ -19,6 +20,7 @@ def metadata(job, outcome):
         "weights": {"name": job.network.name, "sha256": job.network.sha256},
         "result": {
             **outcome.totals(),
+            "loss as saved": None if math.isnan(outcome.saved) else outcome.saved,
             "terms": outcome.values,
             "evaluations": outcome.evaluations,
             "iterations": outcome.iterations,

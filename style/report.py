@@ -41,7 +41,9 @@ class Console:
             outcome = event.result.outcome
             if math.isfinite(outcome.loss):
                 terms = ", ".join(f"{k} {v:.6g}" for k, v in by_kind(outcome.values).items() if v)
-                say(f"loss     {outcome.loss:.6g} ({terms}) in {duration(outcome.seconds)}: {outcome.message}")
+                as_saved = "" if math.isnan(outcome.saved) else f", {outcome.saved:.6g} as saved in 8 bits"
+                took = duration(outcome.seconds)
+                say(f"loss     {outcome.loss:.6g} ({terms}){as_saved}, in {took}: {outcome.message}")
 
     def close(self):
         if self.bar is not None:

@@ -55,7 +55,7 @@ class Settings:
     style_layers: dict = option(dict.fromkeys(STYLE_LAYERS, 1.0), "layers", LOSS, "such as relu1_1:0.5,relu2_1:1; none", "L")
     style_loss: dict = option({"gram": 1.0}, "layers", LOSS, f"what of the style's features is compared: {', '.join(STYLE_LOSSES)}, or several with weights, gram,moments:0.5", "S")
     tv_beta: float = option(2.0, "number", LOSS, "exponent of total variation: 1 absolute, 2 squared (default), up to 4", low=1, high=4, needs=TV)
-    pooling: str = option("max", "text", LOSS, "max (default, as trained) or avg (as the paper prefers: calmer)", "P", choices=("max", "avg"), shown=True)
+    pooling: str = option("avg", "text", LOSS, "avg (default, as the paper prefers: calmer) or max (as trained)", "P", choices=("max", "avg"), shown=True)
 
     init: object = option("content", "picture", START, "content (default), style, noise, blend, or a picture", "I", shown=True)
     noise_level: float = option(20.0, "number", START, "grey levels to both sides of the average colour (default {})", low=0, high=255, needs=NOISE)
@@ -64,16 +64,17 @@ class Settings:
 
     weights: str | None = option(None, "path", RUN, "vgg19 (after `python -m weights fetch vgg19`), vgg16, mini, or a file (default: the best that is there)", "W", shown=True)
     evaluations: int = option(120, "whole", RUN, "evaluations of loss and gradient; at each finer scale half as many (default {})", "N", low=1, high=10**9, needs=NO_OWN_COUNTS, alias="iterations", shown=True)
-    optimizer: str = option("l-bfgs-b", "text", RUN, "l-bfgs-b (SciPy's, default; also lbfgs), l-bfgs (ours), two-loop (ours, as in the book) or adam", "O", choices=tuple(METHODS))
+    optimizer: str = option("l-bfgs", "text", RUN, "l-bfgs (ours, default), l-bfgs-b (SciPy's; also lbfgs), two-loop (ours, as in the book) or adam", "O", choices=tuple(METHODS))
     learning_rate: float = option(10.0, "number", RUN, "Adam: grey levels (default {})", "R", above=0, needs=ADAM)
-    bounds: bool = option(False, "switch", RUN, "keep pixels within 0..255 while optimising")
+    bounds: bool | None = option(None, "switch", RUN, "keep pixels within 0..255 while optimising, as they are when saved (default: yes, but for two-loop)")
     memory: str | int | None = option(None, "text or whole", RUN, "a budget such as 2GB: larger pictures are computed in tiles (default: what is free)", "M", shown=True)
     device: str = option("auto", "text", RUN, "auto (default), cpu, gpu or gpu:N", "D")
 
-    history: int = option(10, "whole", EXPERT, "L-BFGS: pairs kept (default {})", "N", low=1, high=1000, needs=QUASI_NEWTON)
+    history: int | None = option(None, "whole", EXPERT, "L-BFGS: pairs kept (default 20 with l-bfgs, else 10)", "N", low=1, high=1000, needs=QUASI_NEWTON)
     tolerance: float = option(0.0, "number", EXPERT, "L-BFGS: relative decrease of the loss to stop at (default {}: never)", "T", low=0, high=1, needs=QUASI_NEWTON)
-    precondition: float = option(0.0, "number", EXPERT, "l-bfgs: how much longer steps along coarse structure are than along fine, as an exponent; 0.45 was fastest (default {}: alike)", "A", low=0, high=2)
-    lag: int = option(1, "whole", EXPERT, "terms of low curvature: at most this many evaluations between two exact ones (default {}: all exact)", "N", low=1, high=1000)
+    precondition: float | None = option(None, "number", EXPERT, "l-bfgs: how much longer steps along coarse structure are than along fine, as an exponent; 0: alike (default 0.45 with l-bfgs)", "A", low=0, high=2)
+    lag: int | None = option(None, "whole", EXPERT, "terms of low curvature: at most this many evaluations between two exact ones; 1: all exact (default 40 with l-bfgs)", "N", low=1, high=1000)
+    margin: int = option(8, "whole", EXPERT, "pixels mirrored around the picture while it is optimised: its borders come out clean (default {})", "N", low=0, high=1024)
     adam_betas: tuple = option((0.9, 0.999), "pair", EXPERT, "Adam: decay of the two moments (default {})", "B1,B2", needs=ADAM)
     adam_eps: float = option(1e-8, "number", EXPERT, "Adam: added to the root of the second moment (default {})", above=0, needs=ADAM)
     kernels: str = option("fast", "text", EXPERT, "fast (default) or textbook: the lines of layers.py and losses.py themselves", "K", choices=("fast", "textbook"))
@@ -84,6 +85,12 @@ class Settings:
         change = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731  the class is frozen
         if isinstance(self.optimizer, str):
             change("optimizer", OPTIMIZER_ALIASES.get(self.optimizer, self.optimizer))
+        own = self.optimizer == "l-bfgs"
+        automatic = {"bounds": self.optimizer != "two-loop", "history": 20 if own else 10}
+        automatic |= {"precondition": 0.45 if own else 0.0, "lag": 40 if own else 1}
+        for name, value in automatic.items():
+            if getattr(self, name) is None:
+                change(name, value)
         for f in dataclasses.fields(self):
             default = None if f.default is dataclasses.MISSING else f.default
             check_value(f.name, f.metadata["option"], getattr(self, f.name), default)

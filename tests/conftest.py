@@ -154,10 +154,12 @@ def pictures():
 
 @pytest.fixture
 def make_job(pictures, network_file):
-    """make_job(engine=None, **options) -> style.Job of these pictures on that network, 48 pixels, 4 evaluations."""
+    """make_job(engine=None, **options) -> style.Job of these pictures on that network, 48 pixels, 4
+    exact evaluations, no margin."""
 
     def make(engine=None, **options):
-        options = {"size": 48, "evaluations": 4, "weights": str(network_file), "device": "cpu"} | options
+        base = {"size": 48, "evaluations": 4, "weights": str(network_file), "device": "cpu", "margin": 0}
+        options = base | ({} if "preset" in options else {"lag": 1}) | options
         return style.Job(*pictures, style.settings_from(**options), engine=engine)
 
     return make

@@ -23,7 +23,7 @@ def test_only_stop_stops_a_run(make_job, pictures, network_file, said):
 
 
 def test_stop_stops_with_the_best_picture_so_far(pictures, network_file):
-    options = {"size": 48, "evaluations": 9, "weights": str(network_file), "device": "cpu"}
+    options = {"size": 48, "evaluations": 9, "weights": str(network_file), "device": "cpu", "lag": 1}
     result = style.transfer(*pictures, callback=lambda p: style.STOP if p.evaluation == 3 else None, **options)
     assert result.outcome.status == "stopped"
     assert result.outcome.message == "stopped on request after 3 evaluations"

@@ -298,7 +298,7 @@ def test_a_state_that_does_not_fit_is_refused():
     other = LBFGS(image_of(np.zeros(33)), history=3).state()
     with pytest.raises(ValueError, match=r"x is \(1, 3, 1, 11\) float64, expected \(1, 3, 1, 10\) float64"):
         optimiser.restore(other)
-    with pytest.raises(ValueError, match="pairs is"):
+    with pytest.raises(ValueError, match="rows is"):
         optimiser.restore(LBFGS(image_of(np.zeros(30)), history=4).state())
     with pytest.raises(ValueError, match="history 0"):
         LBFGS(image_of(np.zeros(30)), history=0)

@@ -219,10 +219,13 @@ def test_the_predicted_peak_is_right_within_15_per_cent(size, memory, optimizer,
 
 
 @pytest.mark.parametrize("bounded", [False, True])
+@pytest.mark.parametrize("metric", [False, True])
 @pytest.mark.parametrize(
     "method, history", [("l-bfgs", 4), ("l-bfgs", 10), ("l-bfgs-b", 4), ("l-bfgs-b", 10), ("adam", 10)]
 )
-def test_the_optimisers_memory_is_what_is_counted(method, history, bounded):
+def test_the_optimisers_memory_is_what_is_counted(method, history, bounded, metric):
+    if metric and method != "l-bfgs":
+        pytest.skip("has no metric")
     shape = (1, 3, 128, 128)
     rng = np.random.default_rng(0)
     bend, target = (rng.uniform(1, 50, shape).astype(np.float32) for _ in range(2))
@@ -239,6 +242,8 @@ def test_the_optimisers_memory_is_what_is_counted(method, history, bounded):
             return Evaluation({"f": loss}, g)
 
     options = {} if method == "adam" else {"history": history}
+    if metric:
+        options["precondition"] = 0.45
     if bounded:
         options["bounds"] = (np.float32(-30), np.float32(30))
     start = np.zeros(shape, np.float32)
@@ -253,7 +258,7 @@ def test_the_optimisers_memory_is_what_is_counted(method, history, bounded):
         minimize(Bowl(), start, method=method, evaluations=2 * history + 4, **options)
     finally:
         tracemalloc.stop()
-    kept, passing = optimiser_bytes(method, history, bounded)
+    kept, passing = optimiser_bytes(method, history, bounded, metric)
     assert 0.98 * kept <= during[-1] / start.size <= kept + 4.5  # a gradient more, of the evaluation before
     assert 0.85 * (kept + 4 + passing) <= max(between) / start.size <= 1.01 * (kept + 4 + passing)
 

@@ -34,7 +34,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-BASE = ["content.png", "style.png", "--weights", "narrow.npz", "--iterations", "6", "--device", "cpu"]
+BASE = ["content.png", "style.png", "--weights", "narrow.npz", "--iterations", "6", "--device", "cpu", "--lag", "1"]
 
 
 def main(*args):
@@ -50,7 +50,7 @@ def test_makes_a_picture_and_says_what_it_does(folder, capsys):
         "narrow",
         "relu4_2",
         "cpu",
-        "l-bfgs-b from content, seed 0: 6 at 56x40 evaluations",
+        "l-bfgs from content, seed 0: 6 at 56x40 evaluations",
         "s an evaluation: about",
         "wrote",
     ):
@@ -353,6 +353,8 @@ def test_what_the_memory_takes_away_is_said_and_stored(folder, capsys):
 def test_ctrl_c_writes_the_best_picture_so_far(folder, name, code):
     args = [
         *BASE[:4],
+        "--lag",
+        "1",
         "--iterations",
         "100000",
         "--size",

@@ -104,10 +104,8 @@ def test_a_refused_value_of_the_preset_is_said_to_be_the_preset_s():
 def test_python_s_errors_name_arguments_and_the_command_line_s_name_flags():
     with pytest.raises(SettingsError) as e:
         settings_from("fast", optimizer="adam")
-    assert str(e.value).startswith("precondition: works with optimizer l-bfgs and without bounds (preset fast")
-    assert e.value.on_command_line.startswith(
-        "--precondition: works with --optimizer l-bfgs and without --bounds (--pre"
-    )
+    assert str(e.value).startswith("precondition: works with optimizer l-bfgs (preset fast")
+    assert e.value.on_command_line.startswith("--precondition: works with --optimizer l-bfgs (--pre")
     assert e.value.option == "precondition"
 
 

@@ -125,9 +125,39 @@ class LBFGS:
         if self.bounds is None:
             return float(self.factors @ pairs.with_gradient)
         x, g, (low, high) = self.x, self.gradient, self.bounds
-        self.direction = pairs.combine(self.factors, 0.0, get_xp(x).empty_like(self._trial)).reshape(-1)[: x.size]
-        self.direction[(((x <= low) & (g > 0)) | ((x >= high) & (g < 0))).reshape(-1)] = 0
-        return dot(self.direction, g.reshape(-1))
+        held = (((x <= low) & (g > 0)) | ((x >= high) & (g < 0))).reshape(-1)
+        g, slope = g.reshape(-1), 0.0
+        if pairs.order:
+            self.direction = self._combined()
+            self.direction[held] = 0
+            slope = dot(self.direction, g)
+        if not slope < 0:  # what comes over from the pixels that are held points uphill
+            self.direction = self._apart_from(held, g)
+            slope = dot(self.direction, g)
+        return slope
+
+    def _combined(self):
+        """The direction that the factors make, flat."""
+        out = get_xp(self.trial).empty_like(self._trial)
+        return self.pairs.combine(self.factors, 0.0, out).reshape(-1)[: self.trial.size]
+
+    def _apart_from(self, held, g):
+        """The direction, flat, that the pixels that are not held would take by themselves: downhill always.
+
+        -I H I g, with I the identity but for zeros where a pixel is held. It costs another pass over the pairs.
+        """
+        pairs, xp = self.pairs, get_xp(self.trial)
+        own = xp.where(held, 0, g).astype(g.dtype)
+        m = own if self.metric is None else self._by_metric(own.reshape(self.trial.shape))
+        if pairs.order:
+            self.factors = pairs.direction(pairs.with_all(own))
+            scale, self.factors[pairs.metric + 1] = self.factors[pairs.metric + 1], 0.0
+            direction = self._combined() + scale * m
+        else:
+            norm = _norm(m)
+            direction = m * (-FIRST_STEP * pairs.size**0.5 / norm if norm > 0 else 0.0)
+        direction[held] = 0
+        return direction
 
     def _search(self, evaluate, slope):
         """Line search for the weak Wolfe conditions: leaves the point in `trial`, its pair measured.

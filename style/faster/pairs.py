@@ -67,8 +67,7 @@ class Pairs:
         self.put(self.GRADIENT, gradient)
         if m is not None:
             self.put(self.metric, m)
-        found = sum(self._map(lambda chunk: self._with(self.rows[chunk, self.GRADIENT], self.rows[chunk])))
-        self.with_gradient[:] = to_numpy(found)[: self.X]
+        self.with_gradient[:] = self.with_all(gradient)
 
     def measure(self, x_new, g_new, m_new=None):
         """Write s = x_new - x and w = M (g_new - gradient) in the place of the oldest pair; returns sᵀg_new.
@@ -191,8 +190,15 @@ class Pairs:
         self.rows[:, 2 * slot + 1] = 0  # w need not be finite, and 0 times that is no number
         return factors
 
-    def direction(self):
+    def with_all(self, v):
+        """Scalar products of all rows but x with v (size,), in double precision on the host."""
+        found = sum(self._map(lambda chunk: self._with(self._blocks(v, chunk), self.rows[chunk])))
+        return to_numpy(found)[: self.X]
+
+    def direction(self, with_gradient=None):
         """The two-loop recursion on coefficients: factors (R - 1,) of the rows in -H · gradient.
+
+        with_gradient  products of another vector than the gradient with the rows: H times that one
 
         With R the products sᵢᵀyⱼ of the pairs by age, zero for j < i, the first loop, from the newest pair to the
         oldest, solves R α = Sᵀg, and the second, back to the newest, Rᵀδ = diag(R) α - Yᵀr, with r = H₀ (g - Y α).
@@ -201,7 +207,8 @@ class Pairs:
         k = np.array(self.order)
         s, w = 2 * k, 2 * k + 1
         R, YW = self.products[s][:, k], self.products[w][:, k]
-        on_s, on_w = self.with_gradient[s], self.with_gradient[w]
+        by = self.with_gradient if with_gradient is None else with_gradient
+        on_s, on_w = by[s], by[w]
         # Nocedal & Wright, eq. 7.20, takes the newest pair's; the largest kept trusts the directions that no pair knows
         scale = (R.diagonal() / YW.diagonal()).max()
         alpha = dtrsv(R, on_s)

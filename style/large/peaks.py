@@ -12,11 +12,12 @@ from .tiles import BAND
 from .tiling import segments
 
 
-def optimiser_bytes(method, history, bounds=False):
+def optimiser_bytes(method, history, bounds=False, metric=False):
     """(kept, passing) bytes per value of the picture: during an evaluation, and on top of that between two.
 
     l-bfgs-b  SciPy, float64 on the host: 2·history + 5 vectors of its workspace, the rest its copies (measured)
-    l-bfgs    2·history vectors of pairs, x, its gradient, trial; with bounds the direction, and copies; float32
+    l-bfgs    2·history vectors of pairs, x, its gradient, trial; with bounds the direction, and copies; with a metric
+              its product with the gradient, and what the transforms take; float32
     adam      x and two moments
     All with the best picture so far.
     """
@@ -25,7 +26,9 @@ def optimiser_bytes(method, history, bounds=False):
     if method == "l-bfgs-b":
         return 16 * history + 144 + (144 if bounds else 0), 20 + (36 if bounds else 0)
     if method == "l-bfgs":
-        return 8 * history + 16 + (4 if bounds else 0), 4 + (12 if bounds else 0)
+        if metric:
+            return 8 * history + 24, 13
+        return 8 * history + 16 + (4 if bounds else 0), 5 + (12 if bounds else 0)
     return 16, 12
 
 

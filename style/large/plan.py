@@ -36,6 +36,7 @@ class MemoryBudgetError(ValueError):
 class Plan:
     """How a picture will be computed, and what that takes.
 
+    margin   pixels on each side beside height and width, which are the picture's own
     tiling   Tiling, or None: undivided
     history  pairs that L-BFGS keeps; at most as many as asked for
     peak     predicted bytes at the worst moment: of the process, or of the device's memory
@@ -49,6 +50,7 @@ class Plan:
 
     height: int
     width: int
+    margin: int
     tiling: Tiling | None
     history: int
     peak: int
@@ -84,9 +86,11 @@ def make_plan(
     optimizer="l-bfgs-b",
     history=10,
     bounds=False,
+    metric=False,
     lag=1,
     style_size=None,
     reserved=0,
+    margin=0,
 ):
     """The fastest Plan that fits.
 
@@ -94,9 +98,11 @@ def make_plan(
     memory      bytes the whole process (or the GPU) may take; None: what is free, less a margin
     device      minivgg.backend.Device; None: the CPU
     optimizer   "l-bfgs-b", "l-bfgs" or "adam"; None: single evaluations
+    metric      whether `l-bfgs` has one (precondition.py)
     lag         evaluations between two exact ones of a deferred term, at most. In tiles, and where the loss has no term
                 of low curvature, all are exact
     style_size  (height, width) of the style picture, if its targets are still to be computed
+    margin      pixels on each side that are computed and are not of the height and width
     reserved    bytes that the caller keeps beside the objective and the optimiser: pictures in their own size, filters
                 as loaded
 
@@ -106,7 +112,10 @@ def make_plan(
     base = network_bytes(net) + (0 if on_gpu else BASE)
     if memory is None:
         memory = available_memory(device, base + reserved)
-    job = _Job(net, terms, optimizer, history, history, bounds, lag, style_size, base + reserved, memory, on_gpu)
+    job = _Job(
+        *(net, terms, optimizer, history, history, bounds, metric, lag),
+        *(style_size, base + reserved, memory, on_gpu, margin),
+    )
     plan = job.plan(height, width)
     if plan is None:
         raise MemoryBudgetError(job.refusal(height, width))
@@ -129,11 +138,13 @@ class _Job:
     history: int
     asked: int  # pairs, of which `history` may be fewer
     bounds: bool
+    metric: bool
     lag: int
     style_size: tuple | None
     base: int
     memory: int
     on_gpu: bool
+    margin: int
 
     def plan(self, H, W):
         """The fastest Plan that fits, or None."""
@@ -148,7 +159,8 @@ class _Job:
             history = max(MIN_HISTORY, history * 2 // 3)
 
     def _plan(self, H, W, edges=EDGES):
-        kept, passing = optimiser_bytes(self.optimizer, self.history, self.bounds)
+        H, W = H + 2 * self.margin, W + 2 * self.margin
+        kept, passing = optimiser_bytes(self.optimizer, self.history, self.bounds, self.metric)
         if self.on_gpu and self.optimizer == "l-bfgs-b":  # SciPy's vectors are the host's: the picture, the best one
             kept, passing = 8, 4
         values = 3 * H * W
@@ -186,12 +198,24 @@ class _Job:
         lag, notes = self.lag, []
         if self.history < self.asked:
             notes.append(f"L-BFGS keeps {self.history} of {self.asked} pairs")
-        if lag > 1 and (tiling is not None or not deferred_terms(self.terms, self.net.names)):
-            lag = 1
-            why = "no term of low curvature" if tiling is None else "tiles"
+        if lag > 1 and (tiling is not None or self.on_gpu or not deferred_terms(self.terms, self.net.names)):
+            lag = 1  # on a card an exact evaluation is one launch (faster/recorded.py)
+            why = "tiles" if tiling is not None else "a GPU" if self.on_gpu else "no term of low curvature"
             notes.append(f"every evaluation exact ({why})")
+        H, W = H - 2 * self.margin, W - 2 * self.margin
         return Plan(
-            H, W, tiling, self.history, int(peak), self.memory, time, counts, keep_transforms, lag, tuple(notes)
+            H,
+            W,
+            self.margin,
+            tiling,
+            self.history,
+            int(peak),
+            self.memory,
+            time,
+            counts,
+            keep_transforms,
+            lag,
+            tuple(notes),
         )
 
     def _tiled(self, H, W, cuts, edges, room):
@@ -257,8 +281,9 @@ def objective_for(plan, net, terms, pictures, *, aim=aim):
     aim       objective.aim, or what does the same (engine.Engine.aim)
     """
     H, W = pictures["content"].shape[2:]
-    if (plan.height, plan.width) != (H, W):
-        raise ValueError(f"the plan is for {plan.width}x{plan.height}, the content picture is {W}x{H}")
+    planned = plan.height + 2 * plan.margin, plan.width + 2 * plan.margin
+    if planned != (H, W):
+        raise ValueError(f"the plan is for {planned[1]}x{planned[0]}, the content picture is {W}x{H}")
     net = net.keeping_transforms(plan.keep_transforms)
     # targets are computed once: the memory of one pass is better given back than kept for the next
     aimed = aim(terms, Tiled(net, plan.tiling or Tiling((), ((H, W),))), pictures)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minivgg.backend import Device, to_device, to_numpy
+from minivgg.backend import Device, get_xp, to_device, to_numpy
 
 from . import images
 
@@ -16,11 +16,14 @@ class ColourSpace:
     mean    (3,) the average colour of its training pictures, in `order`
     order   "RGB" or "BGR"
     device  minivgg.backend.Device on which inputs lie
+    margin  pixels of the picture that are mirrored around it in the input, and cut off on the way back: where the
+            network pads with zeros, the outermost pixels are smeared
     """
 
     mean: np.ndarray
     order: str = "RGB"
     device: Device = Device("cpu")  # noqa: RUF009  frozen
+    margin: int = 0
 
     @classmethod
     def of(cls, network, device=None):
@@ -28,15 +31,24 @@ class ColourSpace:
         return cls(network.mean, network.order, device or Device("cpu"))
 
     def to_input(self, rgb, dtype=np.float32):
-        """(1, 3, H, W) on the device, from (H, W, 3) RGB 0..255, or anything images.as_picture takes."""
+        """(1, 3, H, W) on the device, margins included, from (h, w, 3) RGB 0..255, or what images.as_picture takes."""
         if not (isinstance(rgb, np.ndarray) and rgb.ndim == 3 and rgb.shape[2] == 3):
             rgb = images.as_picture(rgb).rgb
+        if self.margin:
+            rgb = np.pad(rgb, ((self.margin,) * 2, (self.margin,) * 2, (0, 0)), mode="symmetric")
         return images.to_network(rgb, self.mean, self.order, dtype, self.device)
 
     def to_rgb(self, x, *, clip=True):
-        """(H, W, 3) float32 on the host, from a network input; cut off at 0 and 255 unless `clip` is False."""
-        rgb = images.from_network(to_numpy(x), self.mean, self.order)
+        """(h, w, 3) float32 on the host, from a network input; cut off at 0 and 255 unless `clip` is False."""
+        H, W = x.shape[2:]
+        inside = (..., slice(self.margin, H - self.margin), slice(self.margin, W - self.margin))
+        rgb = images.from_network(to_numpy(x[inside]), self.mean, self.order)
         return np.clip(rgb, 0, 255) if clip else rgb
+
+    def as_saved(self, x):
+        """The network input that a picture of 8 bits a value has, margins as they are: cut off and rounded."""
+        xp, (low, high) = get_xp(x), self.bounds()
+        return xp.round(xp.clip(x, low, high) - low) + low
 
     def bounds(self):
         """Grey levels 0 and 255 as network inputs, (1, 3, 1, 1) each, on the device."""
