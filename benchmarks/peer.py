@@ -1,5 +1,7 @@
 """The measuring peer: the same objective in PyTorch, by its own convolutions and automatic differentiation."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from minivgg import layer_names
@@ -7,17 +9,32 @@ from minivgg import layer_names
 from .common import CONTENT, STYLE
 
 
-class TorchObjective:
-    """Content loss at relu4_2 and style loss at relu1_1 … relu5_1, Gatys' weights; evaluate(image) -> (loss, gradient).
+@dataclass(frozen=True)
+class Factors:
+    """Of the losses, in the units of style/losses.py; these are Gatys'.
 
-    params  {"conv1_1": (w, b), …} NumPy arrays
-    layout  "nchw", "channels_last", or "compiled" (torch.compile over channels last)
+    tv  of total variation with exponent 1, a mean over pixels and channels
     """
 
-    def __init__(self, params, content, style, *, layout="nchw", device="cpu", dtype="float32"):
+    content: float = 1.0
+    style: float = 1000.0
+    tv: float = 0.0
+
+
+class TorchObjective:
+    """Content loss at relu4_2 and style loss at relu1_1 … relu5_1; evaluate(image) -> (loss, gradient).
+
+    params   {"conv1_1": (w, b), …} NumPy arrays
+    layout   "nchw", "channels_last", or "compiled" (torch.compile over channels last)
+    bfloat16  whether it runs under torch.autocast; targets are computed in `dtype` all the same
+    """
+
+    def __init__(
+        self, params, content, style, *, factors=None, layout="nchw", device="cpu", dtype="float32", bfloat16=False
+    ):
         import torch  # an optional extra; nothing outside benchmarks/ imports it
 
-        self.torch = torch
+        self.torch, self.factors, self.bfloat16 = torch, factors or Factors(), bfloat16
         self.dtype, self.device = getattr(torch, dtype), device
         self.format = torch.contiguous_format if layout == "nchw" else torch.channels_last
         self.params = {
@@ -30,6 +47,8 @@ class TorchObjective:
             self.target = self._features(self._picture(content))[CONTENT]
             feats = self._features(self._picture(style))
             self.grams = {n: self._gram(feats[n]) for n in STYLE}
+        if bfloat16:  # once, where autocast would do it at each evaluation
+            self.params = {k: (w.bfloat16(), b.bfloat16()) for k, (w, b) in self.params.items()}
         self._loss = torch.compile(self.loss) if layout == "compiled" else self.loss
 
     def tensor(self, a):
@@ -57,11 +76,18 @@ class TorchObjective:
 
     def loss(self, x):
         """Scalar tensor."""
+        with self.torch.autocast(self.device, dtype=self.torch.bfloat16, enabled=self.bfloat16):
+            return self._terms(x)
+
+    def _terms(self, x):
         f = self.torch.nn.functional
         feats = self._features(x)
-        total = f.mse_loss(feats[CONTENT], self.target)
+        total = self.factors.content * f.mse_loss(feats[CONTENT], self.target)
         for n in STYLE:
-            total = total + 1000 / feats[n].shape[1] ** 2 * f.mse_loss(self._gram(feats[n]), self.grams[n])
+            factor = self.factors.style / feats[n].shape[1] ** 2
+            total = total + factor * f.mse_loss(self._gram(feats[n]), self.grams[n])
+        if self.factors.tv:
+            total = total + self.factors.tv / x.numel() * (x.diff(dim=3).abs().sum() + x.diff(dim=2).abs().sum())
         return total
 
     def evaluate(self, image):

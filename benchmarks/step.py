@@ -4,7 +4,8 @@
 
 Each path lives in a process of its own, so that its peak memory is its own; the processes take turns, so that a busy
 moment of the machine meets them all. Effective GFLOP/s counts the operations of direct convolution, forward and
-backward, whatever is really computed, and stands beside the rate of the machine's own matrix product.
+backward, whatever is really computed, and stands beside the rate of the machine's own matrix product. The gradient's
+error is that of the whole gradient against ours in float64: what a path in bfloat16 pays for its time.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import platform
 import resource
 import statistics
 import sys
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,8 +26,36 @@ from minivgg.program import first_line
 from .common import load_params, matrix_product_rate, objective, pictures, seconds
 from .peer import TorchObjective
 
-PATHS = ("fast", "textbook", "fast64", "torch nchw", "torch channels_last", "torch compiled")
-PEERS = tuple(p for p in PATHS if p.startswith("torch"))
+PEERS = {  # name: options of TorchObjective
+    "torch nchw": {"layout": "nchw"},
+    "torch channels_last": {"layout": "channels_last"},
+    "torch compiled": {"layout": "compiled"},
+    "torch bfloat16": {"layout": "channels_last", "bfloat16": True},
+    "torch bfloat16 compiled": {"layout": "compiled", "bfloat16": True},
+}
+REFERENCE = "fast64"
+PATHS = ("fast", "textbook", REFERENCE, *PEERS)
+HEADINGS = (
+    "weights",
+    "size",
+    "path",
+    "seconds: median (range)",
+    "GFLOP/s",
+    "÷ product rate",
+    "PyTorch ÷ this",
+    "its bfloat16 ÷ this",
+    "gradient's error",
+    "peak memory",
+)
+
+
+@dataclass
+class Found:
+    """What was measured of one path: seconds of each evaluation, bytes, and the gradient's error as a fraction."""
+
+    taken: list = field(default_factory=list)
+    peak: int = 0
+    error: float | None = None
 
 
 def convolution_flops(params, H, W):
@@ -38,84 +68,116 @@ def convolution_flops(params, H, W):
 
 
 def build(path, spec, size):
-    """A function without arguments that evaluates once."""
+    """A function without arguments that evaluates once and returns the gradient, (1, 3, size, size)."""
     params = load_params(spec)
     content, style, image = pictures(size, size)
     if path in PEERS:
-        peer = TorchObjective(params, content, style, layout=path.split()[1])
-        return lambda: peer.evaluate(image)
-    dtype = np.float64 if path == "fast64" else np.float32
+        peer = TorchObjective(params, content, style, **PEERS[path])
+        return lambda: peer.evaluate(image)[1]
+    dtype = np.float64 if path == REFERENCE else np.float32
     net = VGG({k: (w.astype(dtype), b.astype(dtype)) for k, (w, b) in params.items()}, kernels=path.rstrip("64"))
     del params
     content, style, image = (a.astype(dtype) for a in (content, style, image))
     ours = objective(net, content=content, style=style)
-    return lambda: ours.evaluate(image)
+    return lambda: ours.evaluate(image).gradient
 
 
 def worker(connection, path, spec, size):
-    """One path in its own process: evaluates when told to, reports seconds and its peak memory over the start."""
-    if path in PEERS:
-        import torch  # noqa: F401 - its libraries belong to the start, as NumPy's do
-    start = _resident()
+    """One path in its own process: evaluates when told to, reports seconds and its peak memory over the start.
+
+    Asked for its "gradient", it evaluates once more and sends that, a NumPy array.
+    """
     try:
+        if path in PEERS:
+            import torch  # noqa: F401 - its libraries belong to the start, as NumPy's do
+        start = _resident()
         evaluate = build(path, spec, size)
         seconds(evaluate)  # buffers, transforms of the filters, torch.compile
         connection.send("ready")
-        while connection.recv() == "evaluate":
-            connection.send((seconds(evaluate), _peak() - start))
+        while True:
+            wish = connection.recv()
+            connection.send(np.asarray(evaluate()) if wish == "gradient" else (seconds(evaluate), _peak() - start))
     except EOFError:
         pass
     except Exception as e:
         connection.send(f"{type(e).__name__}: {first_line(e)}")
 
 
-def measure(paths, spec, size, repeats):
-    """{path: (list of seconds, bytes)} or {path: the words of its failure}; the paths take turns."""
+def started(path, spec, size):
+    """(connection, None) to a worker that is ready, or (None, the words of its failure)."""
     context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    context.Process(target=worker, args=(theirs, path, spec, size), daemon=True).start()
+    theirs.close()
+    try:
+        answer = ours.recv()
+    except EOFError:
+        answer = "the process died"
+    return (ours, None) if answer == "ready" else (None, answer)
+
+
+def measure(paths, spec, size, repeats):
+    """{path: Found} or {path: the words of its failure}; the paths take turns."""
     running, results = {}, {}
     for path in paths:
-        ours, theirs = context.Pipe()
-        process = context.Process(target=worker, args=(theirs, path, spec, size), daemon=True)
-        process.start()
-        theirs.close()
-        try:
-            answer = ours.recv()
-        except EOFError:
-            answer = "the process died"
-        if answer == "ready":
-            running[path], results[path] = ours, ([], 0)
-        else:
-            results[path] = answer
+        connection, failure = started(path, spec, size)
+        results[path] = failure or Found()
+        if connection:
+            running[path] = connection
     for _ in range(repeats):
         for path, connection in running.items():
             connection.send("evaluate")
             taken, peak = connection.recv()
-            results[path] = ([*results[path][0], taken], max(results[path][1], peak))
-    for connection in running.values():
-        connection.close()
+            results[path].taken.append(taken)
+            results[path].peak = max(results[path].peak, peak)
+    gradients = {path: last_gradient(connection) for path, connection in running.items()}
+    if running and REFERENCE not in gradients:  # alone, when the others have given their memory back
+        connection, _ = started(REFERENCE, spec, size)
+        if connection:
+            gradients[REFERENCE] = last_gradient(connection)
+    for path in running:
+        if REFERENCE in gradients:
+            results[path].error = relative_error(gradients[path], gradients[REFERENCE])
     return results
 
 
+def last_gradient(connection):
+    """A worker's gradient, after which it ends."""
+    connection.send("gradient")
+    gradient = connection.recv()
+    connection.close()
+    return gradient
+
+
+def relative_error(a, b):
+    """‖a - b‖ / ‖b‖ in double precision."""
+    b = b.astype(np.float64)
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
 def table(spec, size, results, rate):
-    """Rows of one size, PyTorch's best time as the measure."""
+    """Rows of one size; PyTorch's best time in float32 is the measure, and its best in bfloat16 the other."""
     name = os.path.basename(spec)
     flops = convolution_flops(load_params(spec), size, size)
-    done = {p: r for p, r in results.items() if not isinstance(r, str)}
-    medians = {p: statistics.median(r[0]) for p, r in done.items()}
-    peers = [p for p in PEERS if p in done]
-    best = min(peers, key=medians.get) if peers else None
-    for path, result in results.items():
-        if isinstance(result, str):
-            yield f"| {name} | {size} | {path} | {result} | | | | |"
+    medians = {p: statistics.median(r.taken) for p, r in results.items() if not isinstance(r, str)}
+    best, half = (fastest(medians, bfloat16) for bfloat16 in (False, True))
+    for path, found in results.items():
+        if isinstance(found, str):
+            yield f"| {name} | {size} | {path} | {found} |" + " |" * (len(HEADINGS) - 4)
             continue
-        taken, peak = result
         speed = flops / medians[path] / 1e9
-        ratio = f"{medians[best] / medians[path]:.2f}" if best else ""
-        memory = f"{peak / done[best][1]:.2f}" if best else ""
-        yield (
-            f"| {name} | {size} | {path} | {medians[path]:.3f} ({min(taken):.3f}–{max(taken):.3f}) | {speed:.0f} | "
-            f"{speed / rate:.2f} | {ratio} | {peak / 2**20:.0f} MB, {memory} |"
-        )
+        ratios = [f"{medians[p] / medians[path]:.2f}" if p else "" for p in (best, half)]
+        memory = f"{found.peak / 2**20:.0f} MB" + (f", {found.peak / results[best].peak:.2f}" if best else "")
+        taken = f"{medians[path]:.3f} ({min(found.taken):.3f}–{max(found.taken):.3f})"
+        error = "" if found.error is None else f"{found.error:.1e}"
+        cells = (name, size, path, taken, f"{speed:.0f}", f"{speed / rate:.2f}", *ratios, error, memory)
+        yield f"| {' | '.join(map(str, cells))} |"
+
+
+def fastest(medians, bfloat16):
+    """The fastest of PyTorch's ways in bfloat16 or in float32, or None where there is none."""
+    peers = [p for p, options in PEERS.items() if p in medians and options.get("bfloat16", False) == bfloat16]
+    return min(peers, key=medians.get, default=None)
 
 
 def main(argv=None):
@@ -130,10 +192,8 @@ def main(argv=None):
         f"{datetime.date.today()}, {platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
         f"NumPy {np.__version__}, matrix product {rate:.0f} GFLOP/s"
     )
-    print(
-        "| weights | size | path | seconds: median (range) | GFLOP/s | ÷ product rate | PyTorch ÷ ours | peak memory |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(f"| {' | '.join(HEADINGS)} |")
+    print("| --- " * len(HEADINGS) + "|")
     for spec in args.weights:
         for size in args.sizes:
             for row in table(spec, size, measure(args.paths, spec, size, args.repeats), rate):
