@@ -12,13 +12,14 @@ class TorchObjective:
 
     params  {"conv1_1": (w, b), …} NumPy arrays
     layout  "nchw", "channels_last", or "compiled" (torch.compile over channels last)
+    style_weight  factor of the style loss, in the units of style/MATH.md
     """
 
-    def __init__(self, params, content, style, *, layout="nchw", device="cpu", dtype="float32"):
+    def __init__(self, params, content, style, *, layout="nchw", device="cpu", dtype="float32", style_weight=1000):
         import torch  # an optional extra; nothing outside benchmarks/ imports it
 
         self.torch = torch
-        self.dtype, self.device = getattr(torch, dtype), device
+        self.dtype, self.device, self.style_weight = getattr(torch, dtype), device, style_weight
         self.format = torch.contiguous_format if layout == "nchw" else torch.channels_last
         self.params = {
             k: (self.tensor(w).to(memory_format=self.format), self.tensor(b)) for k, (w, b) in params.items()
@@ -61,7 +62,7 @@ class TorchObjective:
         feats = self._features(x)
         total = f.mse_loss(feats[CONTENT], self.target)
         for n in STYLE:
-            total = total + 1000 / feats[n].shape[1] ** 2 * f.mse_loss(self._gram(feats[n]), self.grams[n])
+            total = total + self.style_weight / feats[n].shape[1] ** 2 * f.mse_loss(self._gram(feats[n]), self.grams[n])
         return total
 
     def evaluate(self, image):
