@@ -15,6 +15,7 @@ from benchmarks.quality import __main__ as program
 from benchmarks.quality import check, measures, page, pictures, results, ways
 from minivgg.program import UsageError
 from style import samples
+from style.events import Evaluated
 from style.pictures import saving
 
 SIZE = 128
@@ -223,6 +224,20 @@ def test_s_is_read_where_the_curve_crosses_the_mark(points, found, sign):
     assert results.at_kept(points, 0.85) == (pytest.approx(found), sign)
 
 
+@pytest.mark.parametrize(
+    ("kept", "asked"),
+    [
+        ((0.99, 0.95, 0.9, 0.8, 0.7), [2, 3]),
+        ((0.84, 0.8, 0.7, 0.6, 0.5), [2, 0]),
+        ((0.99, 0.98, 0.97, 0.96, 0.95), [2, 3, 4]),
+    ],
+)
+def test_only_neighbours_of_the_mark_are_painted(kept, asked):
+    heard = []
+    results.bracket(range(5), lambda knob: heard.append(knob) or kept[knob], 0.85)
+    assert heard == asked
+
+
 def row(pair, way, knob, kept, patches, digest="", **more):
     scores = {"patches": patches, "vector": patches / 2}
     found = {"pair": pair, "way": way, "network": "", "how": {}, "knob": knob, "kept": kept, "scores": scores}
@@ -305,6 +320,18 @@ def test_a_stopped_run_goes_on_with_what_is_missing(folder, monkeypatch):
     made.clear()
     assert program.main(filling(folder, "--others")) == 0
     assert made == [("scene:mosaic", 1000.0)]
+
+
+def test_a_half_made_picture_is_no_row(folder, monkeypatch):
+    run = ways.Job.run
+
+    def ctrl_c(event):  # in the midst of an optimisation, which keeps the best picture so far
+        if isinstance(event, Evaluated):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ways.Job, "run", lambda job: run(job, ctrl_c))
+    assert program.main(filling(folder, "--others")) == 130
+    assert not (folder / "out.json").exists()
 
 
 def test_a_measure_that_comes_later_judges_the_pictures_that_are_there(folder, monkeypatch):

@@ -19,6 +19,7 @@ run can be stopped and gone on with. Exit code 0; 1 where --check finds a measur
 
 import argparse
 import sys
+from functools import partial
 
 import weights
 from minivgg.files import atomic_file
@@ -30,7 +31,7 @@ from style.pictures import images
 from . import check, page
 from .measures import SlicedWasserstein, StyleVector
 from .pictures import PAIRS, Pair, listing, paintings_of, parse_pair, resized
-from .results import Results, figure, measure_row, read_json
+from .results import Results, bracket, figure, measure_row, read_json
 from .ways import CONTENT, LITE, OTHERS, RANDOM, STYLE_WEIGHTS, installed, network_of, ways_of
 
 NAME = "benchmarks.quality"
@@ -72,6 +73,9 @@ def parse(argv):
         help=f"of {', '.join(OTHERS)} (the first three)",
     )
     parser.add_argument("--style-weights", nargs="+", type=float, default=list(STYLE_WEIGHTS), metavar="X")
+    parser.add_argument(
+        "--bracket", action="store_true", help="only those weights and strengths that K = 0.85 lies between"
+    )
     parser.add_argument("--evaluations", type=int, metavar="N", help="for each picture (as the settings have it)")
     parser.add_argument("--check", action="store_true", help="check the measures, and nothing else")
     parser.add_argument("--page", metavar="FILE.html", help="write a page that asks people, from the results")
@@ -127,8 +131,12 @@ def fill(args, results, pairs, measures, paintings):
     for pair in pairs:
         targets = {n: r.measure.describe(images.to_uint8(pair.style)) for n, r in rulers.items()}
         for way in ways:
-            for knob in way.knobs:
-                one(results, pair, way, knob, rulers, targets, args.size)
+            each = partial(one, results, pair, way, rulers=rulers, targets=targets, size=args.size)
+            if args.bracket:
+                bracket(way.knobs, lambda knob, each=each: each(knob)["kept"])
+            else:
+                for knob in way.knobs:
+                    each(knob)
     labels = {pair.label for pair in pairs}
     rows = [r for r in results.rows if r["pair"] in labels and r["scores"].keys() >= rulers.keys()]
     say("\n".join(["", *figure(rows, list(rulers))]))
@@ -136,16 +144,17 @@ def fill(args, results, pairs, measures, paintings):
 
 
 def one(results, pair, way, knob, rulers, targets, size):
-    """See to it that one picture has its row, complete and on the disk."""
+    """The row of one picture, complete and on the disk: painted and measured where it is not there yet."""
     row = results.find(pair, way, knob)
     if row is not None and row["scores"].keys() >= rulers.keys():
-        return
+        return row
     picture = way.paint(pair, size, knob) if row is None else results.picture(row)
     row = results.add(pair, way, knob, picture) if row is None else row
     measure_row(row, picture, pair, rulers, targets, size)
     results.save()
     scores = "  ".join(f"{name} {row['scores'][name]:.3f}" for name in rulers)
     say(f"{pair.label:32s} {way.name:20s} {knob:7g}  K {row['kept']:.3f}  {scores}")
+    return row
 
 
 def write_page(args, results, pairs):

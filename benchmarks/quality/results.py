@@ -119,6 +119,20 @@ def at_kept(points, mark=KEPT):
     return nearest[1], "" if nearest[0] == mark else "≤" if nearest[0] > mark else "≥"
 
 
+def bracket(knobs, kept_at, mark=KEPT):
+    """Call kept_at(knob) → K for as few as find the two neighbours between which K = mark lies, by halving.
+
+    knobs  from weak to strong; K is taken to fall along them
+    """
+    above, below = -1, len(knobs)  # what keeps more than the mark ends here; what keeps less begins there
+    while below - above > 1:
+        middle = (above + below) // 2
+        if kept_at(knobs[middle]) > mark:
+            above = middle
+        else:
+            below = middle
+
+
 def score_of(row, measures):
     """The mean of S by some measures."""
     return float(np.mean([row["scores"][m] for m in measures]))

