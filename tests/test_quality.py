@@ -398,6 +398,8 @@ def test_the_check_fails_where_s_rises_or_a_random_network_is_nearer(
 
 ERRORS = {
     "no folder": (["--contents", "{}/nowhere", "--check"], "no such folder"),
+    "an unknown flag": (["--check", "--oursel", "default"], "--oursel is not an option, did you mean --ours?"),
+    "not a number": (["--size", "big"], "--size: invalid int value: 'big'"),
     "no out": ([], "--out is missing"),
     "small": (["--size", "8", "--check"], "--size 8: expected 64 or more"),
     "a name that is not there": (["--out", "{}/o.json", "--pairs", "scen:strokes"], "did you mean scene?"),
@@ -440,7 +442,7 @@ def test_what_cannot_be_used_is_one_line_and_code_2(folder, capsys, more, messag
     error = capsys.readouterr().err
     assert code == 2
     assert message in error
-    assert error.count("\n") == 1 and error.startswith("benchmarks.quality: ")
+    assert error.count("\n") == 1 and error.startswith("benchmarks.quality: "), error
 
 
 def test_results_of_another_size_are_not_gone_on_with(folder, capsys):

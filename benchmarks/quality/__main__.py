@@ -1,7 +1,7 @@
 """How near our pictures come to a painting's manner at equal content, by measures that are not our loss.
 
     python -m benchmarks.quality --contents FOLDER … --paintings FOLDER … --out FILE.json
-                                 [--ours default fast 'calm=--pooling avg'] [--others content random …]
+                                 [--ours default fast 'calm=--pooling avg'] [--others content random …] [--bracket]
     python -m benchmarks.quality … --check                  may the measures be trusted?
     python -m benchmarks.quality … --out FILE.json --page FILE.html [--compare WAY WAY] [--seed N]
     python -m benchmarks.quality … --out FILE.json --answers FILE.json
@@ -17,7 +17,6 @@ Each picture becomes a row of FILE.json and a file in the folder FILE; rows that
 run can be stopped and gone on with. Exit code 0; 1 where --check finds a measure at fault; 2 for what cannot be used.
 """
 
-import argparse
 import sys
 from functools import partial
 
@@ -26,6 +25,7 @@ from minivgg.files import atomic_file
 from minivgg.program import FAILURE, OK, USAGE, UsageError, end, fail, ready, say
 from style import SettingsError
 from style.large.plan import MemoryBudgetError
+from style.options import Parser
 from style.pictures import images
 
 from . import check, page
@@ -54,7 +54,7 @@ def main(argv=None):
 
 
 def parse(argv):
-    parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description=__doc__.splitlines()[0])
+    parser = Parser(prog=f"python -m {NAME}", description=__doc__.splitlines()[0])
     parser.add_argument("--contents", nargs="+", required=True, metavar="FOLDER", help="photographs, found by name")
     parser.add_argument("--paintings", nargs="+", required=True, metavar="FOLDER", help="paintings; all make the scale")
     parser.add_argument("--out", metavar="FILE.json", help="results; a file that is there is gone on with")
@@ -72,7 +72,14 @@ def parse(argv):
         metavar="WAY",
         help=f"of {', '.join(OTHERS)} (the first three)",
     )
-    parser.add_argument("--style-weights", nargs="+", type=float, default=list(STYLE_WEIGHTS), metavar="X")
+    parser.add_argument(
+        "--style-weights",
+        nargs="+",
+        type=float,
+        default=STYLE_WEIGHTS,
+        metavar="X",
+        help=f"of ours ({' '.join(f'{w:g}' for w in STYLE_WEIGHTS)})",
+    )
     parser.add_argument(
         "--bracket", action="store_true", help="only those weights and strengths that K = 0.85 lies between"
     )
@@ -87,6 +94,7 @@ def parse(argv):
 
 def run(args):
     """Do what was asked for; returns the exit code."""
+    args.style_weights = sorted(set(args.style_weights))
     if args.size < SMALLEST:
         raise UsageError(f"--size {args.size}: expected {SMALLEST} or more")
     if args.out is None and not args.check:
@@ -158,6 +166,7 @@ def one(results, pair, way, knob, rulers, targets, size):
 
 
 def write_page(args, results, pairs):
+    """Write the page of what the results have of these pairs."""
     labels = {pair.label: pair for pair in pairs}
     asked = page.questions([r for r in results.rows if r["pair"] in labels], args.seed, args.compare)
     text = page.build(asked, results.picture, labels)

@@ -54,9 +54,11 @@ def pictures(pair, pairs, network, size):
 
 
 def scores_of(ruler, pair, shown):
+    """S of pictures against a pair's painting."""
     target = ruler.measure.describe(images.to_uint8(pair.style))
     return [ruler.score(ruler.measure.describe(picture), target) for picture in shown]
 
 
 def said(holds):
+    """A verdict in a word."""
     return "holds" if holds else "FAILS"

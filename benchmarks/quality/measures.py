@@ -112,6 +112,7 @@ class SlicedWasserstein:
         return [quantiles(patches(band) @ self.directions) for band in bands(opponent, self.levels)]
 
     def centre(self, descriptions):
+        """None: quantiles need none."""
         return None
 
     def parts(self, a, b, centre=None):
@@ -141,6 +142,7 @@ class StyleVector:
         return np.mean(squares, axis=0, dtype=np.float64)
 
     def centre(self, descriptions):
+        """(100,): the mean of many paintings' vectors."""
         return np.mean(descriptions, axis=0)
 
     def parts(self, a, b, centre=0.0):

@@ -64,6 +64,7 @@ class Results:
         return images.to_uint8(images.read(self.pictures / row["picture"]).rgb)
 
     def save(self):
+        """Write the file, whole or not at all."""
         record = {**self.header, "rows": self.rows}
         with atomic_file(self.path) as file:
             file.write((json.dumps(record, indent=1) + "\n").encode())
@@ -157,6 +158,7 @@ def curves(rows):
 
 
 def title(row):
+    """A row's way in tables, with its network."""
     return f"{row['way']}, {row['network']}" if row["network"] else row["way"]
 
 
@@ -214,4 +216,5 @@ def table(*heads):
 
 
 def line(*cells):
+    """A line of a table."""
     return f"| {' | '.join(map(str, cells))} |"
