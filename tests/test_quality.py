@@ -294,7 +294,7 @@ def test_a_run_makes_rows_and_pictures_and_a_second_one_none(folder, capsys, mon
     assert len(record["rows"]) == 2 * (2 + 2 + 1 + 2)  # two ours and random at two weights, and the photograph
     assert str(folder) not in json.dumps(record)
     assert all((folder / "out" / r["picture"]).is_file() for r in record["rows"])
-    assert "| content | 2 |" in said.out
+    assert "| content | 2 |" in said.out and "| S at K = 0.85 |" in said.out
     photographs = [r for r in record["rows"] if r["way"] == "content"]
     assert [r["kept"] for r in photographs] == pytest.approx([1, 1], abs=1e-4)
 
@@ -303,6 +303,8 @@ def test_a_run_makes_rows_and_pictures_and_a_second_one_none(folder, capsys, mon
     tables = "| S at K"
     assert said.out[said.out.index(tables) :] == (again := capsys.readouterr().out)[again.index(tables) :]
     assert json.loads((folder / "out.json").read_text()) == record
+    assert program.main(filling(folder, "--ours", "default", "calm=--pooling avg", "--kept", "0.7")) == 0
+    assert "| S at K = 0.7 |" in capsys.readouterr().out
 
 
 def test_a_stopped_run_goes_on_with_what_is_missing(folder, monkeypatch):
@@ -402,6 +404,7 @@ ERRORS = {
     "not a number": (["--size", "big"], "--size: invalid int value: 'big'"),
     "no out": ([], "--out is missing"),
     "small": (["--size", "8", "--check"], "--size 8: expected 64 or more"),
+    "kept": (["--kept", "85", "--check"], "--kept 85: expected a number between 0 and 1"),
     "a name that is not there": (["--out", "{}/o.json", "--pairs", "scen:strokes"], "did you mean scene?"),
     "one name": (["--out", "{}/o.json", "--pairs", "scene"], "expected CONTENT:PAINTING"),
     "one painting": (["--paintings", "{}/photos", "--check"], "found 1 pictures; expected 3 or more"),

@@ -31,7 +31,7 @@ from style.pictures import images
 from . import check, page
 from .measures import SlicedWasserstein, StyleVector
 from .pictures import PAIRS, Pair, listing, paintings_of, parse_pair, resized
-from .results import Results, bracket, figure, measure_row, read_json
+from .results import KEPT, Results, bracket, figure, measure_row, read_json
 from .ways import CONTENT, LITE, OTHERS, RANDOM, STYLE_WEIGHTS, installed, network_of, ways_of
 
 NAME = "benchmarks.quality"
@@ -81,7 +81,10 @@ def parse(argv):
         help=f"of ours ({' '.join(f'{w:g}' for w in STYLE_WEIGHTS)})",
     )
     parser.add_argument(
-        "--bracket", action="store_true", help="only those weights and strengths that K = 0.85 lies between"
+        "--bracket", action="store_true", help="only those weights and strengths that --kept lies between"
+    )
+    parser.add_argument(
+        "--kept", type=float, default=KEPT, metavar="K", help=f"content kept where S is read ({KEPT:g})"
     )
     parser.add_argument("--evaluations", type=int, metavar="N", help="for each picture (as the settings have it)")
     parser.add_argument("--check", action="store_true", help="check the measures, and nothing else")
@@ -97,6 +100,8 @@ def run(args):
     args.style_weights = sorted(set(args.style_weights))
     if args.size < SMALLEST:
         raise UsageError(f"--size {args.size}: expected {SMALLEST} or more")
+    if not 0 < args.kept < 1:
+        raise UsageError(f"--kept {args.kept:g}: expected a number between 0 and 1")
     if args.out is None and not args.check:
         raise UsageError("--out is missing: expected a file for the results, or --check")
     contents, styles, scale = listing(args.contents), listing(args.paintings), paintings_of(args.paintings)
@@ -141,13 +146,13 @@ def fill(args, results, pairs, measures, paintings):
         for way in ways:
             each = partial(one, results, pair, way, rulers=rulers, targets=targets, size=args.size)
             if args.bracket:
-                bracket(way.knobs, lambda knob, each=each: each(knob)["kept"])
+                bracket(way.knobs, lambda knob, each=each: each(knob)["kept"], args.kept)
             else:
                 for knob in way.knobs:
                     each(knob)
     labels = {pair.label for pair in pairs}
     rows = [r for r in results.rows if r["pair"] in labels and r["scores"].keys() >= rulers.keys()]
-    say("\n".join(["", *figure(rows, list(rulers))]))
+    say("\n".join(["", *figure(rows, list(rulers), args.kept)]))
     return OK
 
 
@@ -168,7 +173,7 @@ def one(results, pair, way, knob, rulers, targets, size):
 def write_page(args, results, pairs):
     """Write the page of what the results have of these pairs."""
     labels = {pair.label: pair for pair in pairs}
-    asked = page.questions([r for r in results.rows if r["pair"] in labels], args.seed, args.compare)
+    asked = page.questions([r for r in results.rows if r["pair"] in labels], args.seed, args.compare, args.kept)
     text = page.build(asked, results.picture, labels)
     with atomic_file(args.page) as file:
         file.write(text.encode())
