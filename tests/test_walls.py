@@ -99,7 +99,10 @@ def test_a_planted_import_is_found(module, line, said):
 
 
 # tests of a benchmark, and of the program that made golden.json
-BENCHMARKED = {"test_benchmark_gpu", "test_benchmark_programs", "test_benchmark_step", "test_fidelity", "test_golden"}
+BENCHMARKED = {
+    *("test_benchmark_gpu", "test_benchmark_programs", "test_benchmark_step", "test_fidelity", "test_golden"),
+    "test_quality",
+}
 
 
 def test_tests_import_no_tests_and_no_benchmarks():
