@@ -168,6 +168,8 @@ def our_settings(args, size, factors):
         "style_weight": factors.style,
         "tv_weight": factors.tv,
         "tv_beta": 1.0 if factors.tv else None,
+        "margin": 0,  # the same function: the peer has none
+        "pooling": "max",
     }
     return settings_from(args.ours, **asked(args.set, fixed), **fixed)
 

@@ -44,7 +44,7 @@ def follow(pictures, way, args, evaluations, target=None, log=None):
     options = {"scales": 1, **options, "side": args.side, "size": args.size, "weights": args.weights}
     coarser = [(args.size >> k, FIRST >> (options["scales"] - 1 - k)) for k in range(options["scales"] - 1, 0, -1)]
     options["scales"] = ",".join(f"{size}:{n}" for size, n in [*coarser, (args.size, evaluations)])
-    job = style.Job(*pictures, style.settings_from(preset, **options))
+    job = style.Job(*pictures, style.settings_from(preset, **{"margin": 0} | options))
     deferred = job.settings.lag > 1
     exact = job.objective(job.stages[-1]).exact if deferred and target is not None else None
     curve, work, off = [], 0.0, 0.0

