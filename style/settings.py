@@ -49,7 +49,7 @@ class Settings:
     resample: str = option("auto", "text", SIZE, "how pictures are resized: auto (default: Lanczos down, bicubic up) or bilinear", "R", choices=("auto", "bilinear"))
 
     content_weight: float = option(1.0, "number", LOSS, "factor of the content loss (default {})", low=0)
-    style_weight: float = option(1000.0, "number", LOSS, "factor of the style loss (default {}; 100 keeps faces)", low=0, shown=True)
+    style_weight: float = option(200.0, "number", LOSS, "factor of the style loss (default {}; 50 keeps more of the content, 1000 little)", low=0, shown=True)
     tv_weight: float = option(0.0, "number", LOSS, "factor of total variation (default {})", low=0)
     content_layers: dict = option({"relu4_2": 1.0}, "layers", LOSS, "such as relu4_2 or conv4_2:0.5,relu3_1:1; none", "L")
     style_layers: dict = option(dict.fromkeys(STYLE_LAYERS, 1.0), "layers", LOSS, "such as relu1_1:0.5,relu2_1:1; none", "L")
