@@ -66,7 +66,7 @@ def state(make_job, tmp_path):
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"style_weight": 5}, "style_weight was 1000.0, is 5.0"),
+        ({"style_weight": 5}, "style_weight was 200.0, is 5.0"),
         ({"size": 64}, "size was 48, is 64"),
         ({"optimizer": "l-bfgs"}, "optimizer was 'adam', is 'l-bfgs'"),
     ],
@@ -96,7 +96,7 @@ def test_how_a_setting_is_written_does_not_matter(pictures, network_file, state)
         "memory": "3GB",
         "margin": 0,
     }
-    settings = style.settings_from(style_weight=np.float32(1000), adam_betas=[0.9, 0.999], weights=weights, **options)
+    settings = style.settings_from(style_weight=np.float32(200), adam_betas=[0.9, 0.999], weights=weights, **options)
     assert style.Job(*pictures, settings).run(state=state).outcome.evaluations == 4
 
 
