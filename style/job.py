@@ -151,7 +151,7 @@ class Job:
             optimizer=s.optimizer,
             history=s.history,
             bounds=s.bounds,
-            metric=s.precondition > 0,
+            metric=self.precondition > 0,
             lag=s.lag,
             style_size=stage.style_size,
             reserved=reserved,
@@ -191,6 +191,14 @@ class Job:
         rgb = self.colours.to_rgb(outcome.image)
         return Result(rgb, self.alpha(rgb.shape[:2]), outcome, metadata(self, outcome), run.losses)
 
+    @property
+    def precondition(self):
+        """The exponent asked for; by default none on a GPU, where its cosine transforms have not been measured."""
+        s = self.settings
+        if s.precondition is not None:
+            return s.precondition
+        return 0.45 if s.optimizer == "l-bfgs" and self.device.kind == "cpu" else 0.0
+
     def optimizer_options(self, stage):
         """The options of the stage's optimiser, as its class takes them."""
         s, plan = self.settings, self.plans[stage]
@@ -199,7 +207,7 @@ class Job:
         return {
             "adam": {**bounds, "learning_rate": s.learning_rate, "betas": s.adam_betas, "eps": s.adam_eps},
             "l-bfgs-b": {**bounds, **quasi},
-            "l-bfgs": {**bounds, **quasi, "precondition": s.precondition},
+            "l-bfgs": {**bounds, **quasi, "precondition": self.precondition},
             "two-loop": quasi,
         }[s.optimizer]
 

@@ -58,5 +58,6 @@ def _stage_record(job, stage):
         "evaluations": stage.evaluations,
         "history": plan.history,
         "lag": plan.lag,
+        "precondition": job.precondition,
         "memory": plan.describe(),
     }

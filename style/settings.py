@@ -72,7 +72,7 @@ class Settings:
 
     history: int | None = option(None, "whole", EXPERT, "L-BFGS: pairs kept (default 20 with l-bfgs, else 10)", "N", low=1, high=1000, needs=QUASI_NEWTON)
     tolerance: float = option(0.0, "number", EXPERT, "L-BFGS: relative decrease of the loss to stop at (default {}: never)", "T", low=0, high=1, needs=QUASI_NEWTON)
-    precondition: float | None = option(None, "number", EXPERT, "l-bfgs: how much longer steps along coarse structure are than along fine, as an exponent; 0: alike (default 0.45 with l-bfgs)", "A", low=0, high=2)
+    precondition: float | None = option(None, "number", EXPERT, "l-bfgs: how much longer steps along coarse structure are than along fine, as an exponent; 0: alike (default 0.45 with l-bfgs on a processor)", "A", low=0, high=2)
     lag: int | None = option(None, "whole", EXPERT, "terms of low curvature: at most this many evaluations between two exact ones; 1: all exact (default 40 with l-bfgs)", "N", low=1, high=1000)
     margin: int = option(8, "whole", EXPERT, "pixels mirrored around the picture while it is optimised: its borders come out clean (default {})", "N", low=0, high=1024)
     adam_betas: tuple = option((0.9, 0.999), "pair", EXPERT, "Adam: decay of the two moments (default {})", "B1,B2", needs=ADAM)
@@ -87,7 +87,7 @@ class Settings:
             change("optimizer", OPTIMIZER_ALIASES.get(self.optimizer, self.optimizer))
         own = self.optimizer == "l-bfgs"
         automatic = {"bounds": self.optimizer != "two-loop", "history": 20 if own else 10}
-        automatic |= {"precondition": 0.45 if own else 0.0, "lag": 40 if own else 1}
+        automatic |= {"lag": 40 if own else 1}
         for name, value in automatic.items():
             if getattr(self, name) is None:
                 change(name, value)
@@ -115,7 +115,7 @@ class Settings:
             except ValueError as e:
                 raise SettingsError(f"--memory: {e}", "memory") from None
         for name, on, (words, works) in (
-            ("precondition", self.precondition > 0, OWN_LBFGS),
+            ("precondition", bool(self.precondition), OWN_LBFGS),
             ("lag", self.lag > 1, NOT_SCIPY),
             ("bounds", self.bounds, ("--optimizer l-bfgs-b, l-bfgs or adam", lambda s: s.optimizer != "two-loop")),
         ):

@@ -1,5 +1,7 @@
 """The picture that is saved is the one that was optimised: bounds, its loss in 8 bits, clean borders."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -104,11 +106,20 @@ def test_bounds_are_on_by_default():
 
 def test_what_follows_from_the_optimizer():
     ours, scipy = settings_from(), settings_from(optimizer="l-bfgs-b")
-    assert (ours.optimizer, ours.precondition, ours.lag, ours.history) == ("l-bfgs", 0.45, 40, 20)
-    assert (scipy.precondition, scipy.lag, scipy.history) == (0.0, 1, 10)
+    assert (ours.optimizer, ours.lag, ours.history) == ("l-bfgs", 40, 20)
+    assert (scipy.lag, scipy.history) == (1, 10)
     solved = settings_from("neural-style", optimizer="l-bfgs")  # any recipe with our solver: one flag
-    assert (solved.precondition, solved.lag, solved.history) == (0.45, 40, 100)
+    assert (solved.lag, solved.history) == (40, 100)
     assert settings_from(**ours.to_dict()) == ours
+
+
+def test_the_metric_follows_from_optimizer_and_device(make_job):
+    assert make_job().precondition == 0.45
+    assert make_job(optimizer="l-bfgs-b").precondition == 0
+    assert make_job(precondition=0.0).precondition == 0
+    job = make_job()
+    job.device = SimpleNamespace(kind="gpu")
+    assert job.precondition == 0
 
 
 @pytest.mark.parametrize("margin", [0, 3, 40])
