@@ -79,22 +79,22 @@ def read_resized(path, size):
     return images.resize(rgb, images.fit(size, *rgb.shape[:2]))
 
 
-def objective_of(network, pair):
+def objective_of(network, pair, pooling="max"):
     """The objective that `network` sees in a pair, and the content picture as its input."""
-    net = VGG(network.params)
+    net = VGG(network.params, pooling=pooling)
     content, style = pair.inputs(network)
     return common.objective(net, content=content, style=style), content
 
 
-def run_pair(pair, networks, evaluations, report, skip=()):
+def run_pair(pair, networks, evaluations, report, skip=(), pooling="max"):
     """Rows of one pair: network, style_left, content, seconds, picture; report(row) is called as they come.
 
     networks  [(label, Network)], the judge first; those whose label is in `skip` are timed only
     """
     judge = networks[0][1]
-    verdict, start = objective_of(judge, pair)
+    verdict, start = objective_of(judge, pair, pooling)
     untouched = verdict.evaluate(start).totals()
-    jobs = {label: objective_of(network, pair) for label, network in networks}
+    jobs = {label: objective_of(network, pair, pooling) for label, network in networks}
     seconds = time_evaluations(jobs)
     rows = []
     for label, network in [*networks, ("content", None)]:
@@ -150,6 +150,7 @@ def parse(argv):
     parser.add_argument("--pairs", nargs="+", required=True, metavar="CONTENT:STYLE")
     parser.add_argument("--size", type=int, default=256, help="longest side of both pictures (256)")
     parser.add_argument("--evaluations", type=int, default=200, help="of loss and gradient, for each picture (200)")
+    parser.add_argument("--pooling", choices=("max", "avg"), default="max", help="of the networks and the judge (max)")
     parser.add_argument("--seed", type=int, default=0, help="of the random network (0)")
     parser.add_argument("--out-dir", type=Path, help="save the pictures here")
     return parser.parse_args(argv)
@@ -170,7 +171,9 @@ def main(argv=None):
         skip = (networks[0][0],) if args.judge else ()
         rows = []
         for pair in pairs:
-            rows += run_pair(pair, networks, args.evaluations, lambda row: report(row, args.out_dir), skip)
+            rows += run_pair(
+                pair, networks, args.evaluations, lambda row: report(row, args.out_dir), skip, args.pooling
+            )
     except (images.ImageError, weights.WeightsError) as error:
         print(f"fidelity: {error}", file=sys.stderr)
         return 1

@@ -123,19 +123,20 @@ def test_loss_scales_undo_a_change_of_scale():
 # --- training -----------------------------------------------------------------------------------------------
 
 
-def test_filter_and_bias_gradients_are_the_loss_s():
-    t = training(random_params((8, 8, 12), dtype=np.float64))
+@pytest.mark.parametrize(("gram", "pooling"), [(0, "max"), (0.7, "avg")])
+def test_filter_and_bias_gradients_are_the_loss_s(gram, pooling):
+    t = training(random_params((8, 8, 12), dtype=np.float64), gram=gram, pooling=pooling)
     state = t.start()
     state.params = {n: tuple(v.astype(np.float64) for v in pair) for n, pair in state.params.items()}
     x = lessons.batch([pictures()], 11, 2, MEAN, np.random.default_rng(1)).astype(np.float64)[:, :, :, :9]
-    narrow = VGG(state.params, kernels="textbook")
+    narrow = VGG(state.params, kernels="textbook", pooling=pooling)
 
     def loss():
         narrow.set_params(state.params)
-        return distill.weighted(t._gradients(state, x, t.wide[0], narrow)[0])
+        return distill.weighted(t._gradients(state, x, t.wide[0][0], narrow)[0], gram)
 
     narrow.set_params(state.params)
-    grads = t._gradients(state, x, t.wide[0], narrow)[1]
+    grads = t._gradients(state, x, t.wide[0][0], narrow)[1]
     rng = np.random.default_rng(0)
     for name, pair in state.params.items():
         for values, gradient in zip(pair, grads[name], strict=True):
@@ -177,6 +178,45 @@ def test_a_run_that_was_killed_goes_on_to_the_same_network(tmp_path):
     assert_same(whole, resumed)
     first, again = training().finish(whole), training().finish(resumed)
     assert all(np.array_equal(first[n][0], again[n][0]) for n in first)
+
+
+def test_with_both_poolings_every_lesson_is_seen_through_either(monkeypatch):
+    t, seen = training(pooling="both"), []
+    state = t.start()
+    monkeypatch.setattr(t, "_gradients", lambda state, x, wide, narrow: seen.append((wide.pooling, narrow.pooling)))
+    for state.step in (0, 1):
+        t._share(state, np.zeros((4, 3, 8, 8), np.float32), t._gradients)
+    assert sorted(seen[:2]) == sorted(seen[2:]) == [("avg", "avg"), ("max", "max")]
+    assert [n[k].pooling for k in (0, 1) for n in t.wide] == ["max", "max", "avg", "avg"]
+
+
+def test_a_run_with_both_poolings_and_gram_matrices_goes_on_to_the_same_network(tmp_path):
+    changes = {"pooling": "both", "gram": 1.0, "steps": 5}
+    whole = runs.run(training(**changes), tmp_path / "whole.npz", log=lambda line: None)
+    t = training(**changes)
+    state = t.start()
+    for _ in range(3):
+        t.step(state)
+    runs.save_checkpoint(tmp_path / "killed.npz", state, t.settings)
+    assert_same(whole, runs.run(training(**changes), tmp_path / "killed.npz", log=lambda line: None))
+
+
+def test_a_gram_matrix_s_rest_does_not_depend_on_the_student_s_size():
+    rng = np.random.default_rng(0)
+    t, mapped = rng.normal(size=(2, 5, 30)), rng.normal(size=(2, 5, 30))
+    lost, gradient = distill._gram_rest(t, mapped)
+    assert distill._gram_rest(t, 3 * mapped)[0] == pytest.approx(lost)
+    assert np.vdot(gradient, mapped) == pytest.approx(0, abs=1e-12)  # so nothing draws the student to grow
+    assert distill._gram_rest(t, 2 * t)[0] == pytest.approx(0, abs=1e-12)
+
+
+def test_a_student_trained_before_begins_where_it_was():
+    begin = random_params((4, 5, 6), seed=7)
+    settings = distill.Settings((4, 5, 6), size=24, batch=4, own=1, closed_batches=2, start="its hash")
+    state = distill.Training(random_params((8, 8, 12)), MEAN, [pictures()], settings, begin).start()
+    assert all(np.array_equal(state.params[n][0], begin[n][0]) for n in begin)
+    assert state.step == 0
+    assert set(state.maps) == {"conv1_1", "conv2_1"}
 
 
 def test_a_run_can_be_prolonged(tmp_path):
@@ -224,6 +264,33 @@ def test_the_program_writes_a_network_that_loads(command, capsys):
     assert [w.shape[0] for w, _ in network.params.values()] == [4, 4, 6]
     assert "Simonyan" in network.about
     assert "after 2 steps" in capsys.readouterr().out
+
+
+def start_from(command, *start):
+    k = command.index("--widths")
+    return [*command[:k], *start, *command[k + 2 :]]
+
+
+def test_the_program_trains_its_own_file_further(command, capsys):
+    assert program.main(command) == 0
+    first = weights.load("m.npz")
+    assert program.main([*start_from(command, "--start", "m.npz"), "--out", "n.npz"]) == 0
+    network = weights.load("n.npz")
+    assert [w.shape for w, _ in network.params.values()] == [w.shape for w, _ in first.params.values()]
+    assert not np.array_equal(network.params["conv1_1"][0], first.params["conv1_1"][0])
+    assert "closed form" not in capsys.readouterr().out.split("m.npz:")[1]
+    weights.save_compact(first, "other.npz", "uint8")
+    assert program.main([*start_from(command, "--start", "other.npz"), "--out", "n.npz"]) == 1
+    assert "other settings (start)" in capsys.readouterr().err
+
+
+def test_a_student_that_does_not_fit_the_teacher_is_usage(command, capsys):
+    wide, other = random_params((8, 9, 12)), random_params((4, 4, 6))
+    weights.save_compact(weights.Network("wide", "vgg19", wide, MEAN), "wide.npz")
+    weights.save_compact(weights.Network("bgr", "vgg19", other, MEAN, "BGR"), "bgr.npz")
+    for file, message in (("wide.npz", "no wider"), ("bgr.npz", "expected the teacher's")):
+        assert program.main(start_from(command, "--start", file)) == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,19 @@ def test_the_program_prints_the_table_and_saves_the_pictures(files, capsys):
     ]
 
 
+def test_the_pooling_is_the_networks_and_the_judge_s(files, monkeypatch):
+    made, VGG = [], fidelity.VGG
+    monkeypatch.setattr(
+        fidelity, "VGG", lambda params, *, pooling: made.append(pooling) or VGG(params, pooling=pooling)
+    )
+    command = ["--judge", f"{files}/judge.npz", "--weights", f"{files}/small.npz", "--size", "32", "--evaluations", "2"]
+    command += ["--pairs", f"{files}/content.png:{files}/style.png"]
+    assert fidelity.main([*command, "--pooling", "avg"]) == 0
+    assert made == ["avg"] * 3  # the verdict, the judge to be timed, the network
+    assert fidelity.main(command) == 0
+    assert made[3:] == ["max"] * 3
+
+
 def test_a_judge_apart_is_timed_and_not_measured(files, capsys):
     command = ["--judge", f"real={files}/judge.npz", "--weights", f"{files}/small.npz", "--size", "32"]
     assert fidelity.main([*command, "--evaluations", "2", "--pairs", f"{files}/content.png:{files}/style.png"]) == 0

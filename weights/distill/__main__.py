@@ -17,11 +17,11 @@ from minivgg.program import FAILURE, OK, UsageError, say
 from style.pictures import ImageError
 
 from .. import load
-from ..known import WeightsError
+from ..known import WeightsError, file_hash
 from ..store import PRECISIONS, Network, save_compact
 from . import lessons
 from .runs import run
-from .training import WORKERS, Settings, Training
+from .training import POOLINGS, WORKERS, Settings, Training
 
 
 def main(argv=None):
@@ -41,13 +41,12 @@ def main(argv=None):
 
 def train(args, checkpoint):
     """From the teacher to the file; returns the exit code."""
-    fields = [f for f in Settings.__dataclass_fields__ if f != "widths"]
-    settings = Settings(args.widths, **{f: getattr(args, f) for f in fields})
     teacher = load(args.teacher)
-    wide = [w.shape[0] for w, _ in teacher.params.values()]
-    if len(settings.widths) > len(wide) or any(n > w for n, w in zip(settings.widths, wide, strict=False)):
-        raise UsageError(f"--widths {settings.widths}: the teacher has {tuple(wide)}; expected no more and no wider")
-    training = Training(teacher.params, teacher.mean, lessons.read_folders(args.pictures), settings)
+    begin = None if args.start is None else load(args.start)
+    settings = settings_of(args, begin)
+    check_student(settings.widths, teacher, begin)
+    pictures = lessons.read_folders(args.pictures)
+    training = Training(teacher.params, teacher.mean, pictures, settings, begin and begin.params)
     state = run(training, checkpoint, minutes=args.minutes, log=say)
     about = f"stands in for {teacher.name} (Simonyan & Zisserman, CC BY 4.0): weights/README.md"
     network = Network(args.name, teacher.arch, training.finish(state), teacher.mean, teacher.order, about=about)
@@ -56,11 +55,35 @@ def train(args, checkpoint):
     return OK
 
 
+def settings_of(args, begin):
+    """Settings from the options; begin is the Network of --start or None."""
+    fields = [f for f in Settings.__dataclass_fields__ if f not in ("widths", "start")]
+    given = {f: getattr(args, f) for f in fields}
+    if begin is None:
+        return Settings(args.widths, **given)
+    return Settings(tuple(b.size for _, b in begin.params.values()), **given, start=file_hash(begin.path))
+
+
+def check_student(widths, teacher, begin):
+    """Raise UsageError unless a student of these widths, or the Network `begin`, can learn from this teacher."""
+    wide = tuple(b.size for _, b in teacher.params.values())
+    option = "--widths" if begin is None else "--start"
+    if len(widths) > len(wide) or any(n > w for n, w in zip(widths, wide, strict=False)):
+        raise UsageError(f"{option} {widths}: the teacher has {wide}; expected no more and no wider")
+    if begin is None:
+        return
+    found, expected = ((n.arch, n.order, n.mean.tolist()) for n in (begin, teacher))
+    if found != expected:
+        raise UsageError(f"--start {begin.path}: its input is {found}; expected the teacher's, {expected}")
+
+
 def parse(argv):
     parser = argparse.ArgumentParser(prog="python -m weights.distill", description=__doc__.splitlines()[0])
     parser.add_argument("--teacher", required=True, help="vgg19, or a weights file")
     parser.add_argument("--pictures", nargs="+", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--widths", type=_widths, required=True, help="channels of conv1_1, conv1_2, …: 32,32,64,…")
+    begin = parser.add_mutually_exclusive_group(required=True)
+    begin.add_argument("--widths", type=_widths, help="channels of conv1_1, conv1_2, …: 32,32,64,…")
+    begin.add_argument("--start", metavar="FILE", help="train this student further, at its widths, instead")
     parser.add_argument(
         "--steps", type=_whole, default=Settings.steps, help=f"of Adam ({Settings.steps}); 0: closed form"
     )
@@ -70,6 +93,10 @@ def parse(argv):
         kind = functools.partial(_whole, least={"batch": WORKERS, "own": 0, "seed": 0}.get(name, 1))
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default, help=f"({default})")
     parser.add_argument("--rate", type=float, default=Settings.rate, help=f"({Settings.rate})")
+    parser.add_argument(
+        "--gram", type=float, default=Settings.gram, help="weight of Gram matrices beside activations (0)"
+    )
+    parser.add_argument("--pooling", choices=POOLINGS, default=Settings.pooling, help="of the training (max)")
     parser.add_argument("--precision", choices=PRECISIONS, default="uint8", help="of the file that is written (uint8)")
     parser.add_argument("--name", default="mini", help="of the network (mini)")
     parser.add_argument("--out", type=Path, required=True, help="a .npz; OUT.checkpoint.npz beside it until removed")

@@ -54,30 +54,32 @@ def crop(folders, size, rng):
 
 
 def batch(folders, size, count, mean, rng, own=None):
-    """(count, 3, size, size) float32, mean taken off; of eight, three are of `own` if given, two noisy, three crops."""
+    """(count, 3, size, size) float32, mean taken off; of eight, two are crops, two crops with or without noise, four of
+    `own` if given: at its own pictures the student is worst by far, and its losses are used on nothing else.
+    """
     out = np.empty((count, 3, size, size), np.float32)
     for n in range(count):
         kind = (n * 8 // count) % 8
-        if own is not None and len(own) and kind >= 5:
+        if own is not None and len(own) and kind >= 4:
             out[n] = own[rng.integers(len(own))]
             if rng.random() < 0.5:
                 out[n] = out[n, :, :, ::-1]
             continue
         out[n] = crop(folders, size, rng)
-        if kind in (3, 4):
+        if kind in (2, 3, 6, 7) and rng.random() < 0.5:
             out[n] += rng.normal(0, rng.uniform(5, 50), out[n].shape)
         out[n] -= np.asarray(mean, np.float32)[:, None, None]
     return out
 
 
-def own_picture(params, teacher, folders, size, mean, rng):
+def own_picture(params, teacher, folders, size, mean, rng, pooling="max"):
     """A picture in the making, (len(SNAPSHOTS) or fewer, 3, size, size): a style transfer between two crops.
 
     An optimiser finds what the student cannot see; these are the pictures where it must agree with the teacher.
     """
     scales = student.loss_scales(params, teacher, [batch(folders, size, 3, mean, rng)])
     params = student.scale_channels(params, scales)
-    net = VGG(params)
+    net = VGG(params, pooling=pooling)
     style_layers = [name for name in STYLE_LAYERS if name in net.names]
     content_layer = "relu4_2" if "relu4_2" in net.names else style_layers[-1]
     terms = make_terms(content={content_layer: 1.0}, style=dict.fromkeys(style_layers, 1000.0))

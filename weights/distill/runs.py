@@ -73,7 +73,7 @@ def run(training, checkpoint, *, minutes=None, every=50, log=print):
             break
         recent.append(training.step(state))
         if state.step % 10 == 0 or state.step == settings.steps:
-            log(_progress(state.step, recent, time.perf_counter() - begun))
+            log(_progress(state.step, recent, time.perf_counter() - begun, settings.gram))
             recent = []
         if state.step % every == 0:
             save_checkpoint(checkpoint, state, settings)
@@ -81,6 +81,6 @@ def run(training, checkpoint, *, minutes=None, every=50, log=print):
     return state
 
 
-def _progress(step, recent, seconds):
+def _progress(step, recent, seconds, gram):
     parts = " ".join(f"{n[4:]} {np.mean([r[n] for r in recent]):.4f}" for n in recent[0])
-    return f"step {step:5d}  {seconds:6.0f} s  loss {np.mean([weighted(r) for r in recent]):.4f}  lost at {parts}"
+    return f"step {step:5d}  {seconds:6.0f} s  loss {np.mean([weighted(r, gram) for r in recent]):.4f}  lost at {parts}"
