@@ -46,12 +46,6 @@ class Spectrum:
         c *= self.weights
         return c
 
-    def invert(self, x):
-        """P⁻¹ x = Λ⁻¹ Q x: the coefficients of a picture."""
-        c = self._fft.dctn(x, **self._options)
-        c /= self.weights
-        return c
-
     def metric(self, g):
         """P Pᵀ g = Qᵀ Λ² Q g: H₀/γ times a gradient."""
         return self.apply(self.adjoint(g))
