@@ -13,6 +13,7 @@ import pytest
 from cases import TERMS, VGG_WIDTHS, Case, assert_same, make_net, make_params
 
 from minivgg.footprint import network_bytes
+from minivgg.limits import Limit
 from minivgg.vgg import VGG
 from style.large import plan as planning
 from style.large.peaks import optimiser_bytes, segment_peak
@@ -79,7 +80,9 @@ def test_less_memory_means_smaller_tiles_and_more_time(net):
 
 
 def test_the_largest_size_that_fits_is_named_and_fits(net):
-    with pytest.raises(MemoryBudgetError, match=r"8000x6000 does not fit into 2.0 GB, not even in tiles") as error:
+    with pytest.raises(
+        MemoryBudgetError, match=r"8000x6000 does not fit into 2.0 GB \(the budget that was given\), not even"
+    ) as error:
         make_plan(net, TERMS, 6000, 8000, memory=2 * GB, optimizer="l-bfgs")
     size = str(error.value).split("largest size that fits is ")[1].split()[0].rstrip(";,")
     width, height = (int(v) for v in size.split("x"))
@@ -110,12 +113,10 @@ def test_what_the_caller_holds_counts(net):
 
 
 def test_memory_that_is_free_is_the_default(net, monkeypatch):
-    monkeypatch.setattr(planning, "free_memory", lambda device: 3 * GB)
-    plan = make_plan(net, TERMS, 256, 256)
-    assert 2 * GB < plan.memory < 4 * GB
-    monkeypatch.setattr(planning, "free_memory", lambda device: None)
-    with pytest.raises(ValueError, match="give a budget"):
-        make_plan(net, TERMS, 256, 256)
+    monkeypatch.setattr(planning, "free_memory", lambda device: Limit(3 * GB, "a container"))
+    assert 2 * GB < make_plan(net, TERMS, 256, 256).memory < 4 * GB
+    with pytest.raises(MemoryBudgetError, match=r"does not fit into 2.\d GB \(a container\), not even in tiles"):
+        make_plan(net, TERMS, 8000, 8000)
 
 
 def test_terms_without_layers():
@@ -326,7 +327,7 @@ def test_the_largest_tiles_that_fit_and_their_peak(memory):
 
 def test_free_memory_exactly(monkeypatch):
     net = make_net(np.float32, widths=VGG_WIDTHS, kernels="fast")
-    monkeypatch.setattr(planning, "free_memory", lambda device: 3 * 10**9)
+    monkeypatch.setattr(planning, "free_memory", lambda device: Limit(3 * 10**9, ""))
     plan = make_plan(net, TERMS, 256, 256, reserved=10**6)
     assert plan.memory == int(2.7e9) + planning.BASE + network_bytes(net) + 10**6
 

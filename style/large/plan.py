@@ -110,11 +110,12 @@ def make_plan(
     """
     on_gpu = device is not None and device.kind == "gpu"
     base = network_bytes(net) + (0 if on_gpu else BASE)
+    limit = "the budget that was given"
     if memory is None:
-        memory = available_memory(device, base + reserved)
+        memory, limit = available_memory(device, base + reserved)
     job = _Job(
         *(net, terms, optimizer, history, history, bounds, metric, lag),
-        *(style_size, base + reserved, memory, on_gpu, margin),
+        *(style_size, base + reserved, memory, limit, on_gpu, margin),
     )
     plan = job.plan(height, width)
     if plan is None:
@@ -123,11 +124,12 @@ def make_plan(
 
 
 def available_memory(device, used):
-    """Bytes for a plan when none are given: what is free less a margin, and `used`, which the plan counts as well."""
-    free = free_memory(device or Device("cpu"))
-    if free is None:
-        raise ValueError("the free memory is not known here; give a budget, like --memory 4GB")
-    return int(free * (1 - MARGIN)) + used
+    """(bytes, whose limit that is) for a plan when no budget is given.
+
+    What may still be taken, less a margin, and `used`, which the plan counts as well.
+    """
+    limit = free_memory(device or Device("cpu"))
+    return int(limit.left * (1 - MARGIN)) + used, limit.what
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ class _Job:
     style_size: tuple | None
     base: int
     memory: int
+    limit: str  # whose limit that is, in words
     on_gpu: bool
     margin: int
 
@@ -258,7 +261,7 @@ class _Job:
             middle = (low + high) / 2
             low, high = (middle, high) if self.fits(*_scaled(H, W, middle)) else (low, middle)
         h, w = _scaled(H, W, low)
-        text = f"{W}x{H} does not fit into {format_memory(self.memory)}, not even in tiles"
+        text = f"{W}x{H} does not fit into {format_memory(self.memory)} ({self.limit}), not even in tiles"
         if low:
             text += f"; the largest size that fits is {w}x{h}"
         else:
