@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 from cases import TERMS, VGG_WIDTHS, Case, assert_same, make_net, make_params
 
-from benchmarks.common import in_own_process
-from benchmarks.memory import BOUND
 from minivgg.footprint import network_bytes
 from minivgg.limits import Limit
 from minivgg.vgg import VGG
@@ -356,20 +354,3 @@ def test_a_short_run_keeps_no_more_pairs_than_it_has_steps(evaluations, pairs):
     (plan,) = job.plans.values()
     assert plan.history == pairs
     assert not plan.notes
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
-@pytest.mark.parametrize(
-    "hw, options",
-    [
-        ((96, 96), {}),
-        ((256, 256), {"optimizer": "l-bfgs-b"}),
-        ((64, 1600), {}),
-        ((448, 448), {"optimizer": "adam"}),
-        ((192, 192), {"optimizer": "two-loop"}),
-    ],
-)
-def test_a_whole_run_takes_what_was_predicted(hw, options):
-    found = in_own_process("benchmarks.memory", ["mini", hw, options, None])
-    assert found["predicted"] == pytest.approx(found["peak"], rel=BOUND)
