@@ -149,7 +149,7 @@ class Job:
             memory=s.memory and parse_memory(s.memory),
             device=self.device,
             optimizer=s.optimizer,
-            history=s.history,
+            history=min(s.history, stage.evaluations),  # there are no more pairs than steps
             bounds=s.bounds,
             metric=self.precondition > 0,
             lag=s.lag,

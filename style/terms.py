@@ -61,6 +61,7 @@ class Statistic:
     reach = 0  # rows below a place that it looks at; above 0 for terms of the picture itself only
     least = 0.0  # the smallest value that the loss can have
     regional = True  # whether it knows weights of places
+    passing = 0  # arrays as large as the activation that `gather` makes on the way
     analytic = True  # whether it takes complex numbers, for the complex-step check
 
     def gather(self, part):
@@ -89,6 +90,7 @@ class Content(Statistic):
     """losses.content_loss; in a region its mean with the weights m: Σ m (F - P)² / (C Σ m)."""
 
     per_place = True
+    passing = 2  # the difference and its square
 
     def gather(self, part):
         return self._mean(part, gradient=False)[0] * part.F.size, part.F.shape[0] * part.M
