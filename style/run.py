@@ -57,7 +57,7 @@ class Files:
 def main(argv=None):
     """Run the command line; returns the exit code."""
     ready()
-    args = parser().parse_args(argv)
+    args = parser().parse_intermixed_args(argv)  # styles may stand behind options
 
     def work(signals):
         try:

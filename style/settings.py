@@ -34,7 +34,10 @@ NOISE = ("--init noise or blend", lambda s: s.init in ("noise", "blend") if isin
 BLEND = ("--init blend", lambda s: s.init == "blend" if isinstance(s.init, str) else False)
 TV = ("--tv-weight above 0", lambda s: s.tv_weight > 0)
 NOT_SCIPY = ("--optimizer l-bfgs or adam; SciPy's asks for one loss throughout", lambda s: s.optimizer != "l-bfgs-b")
-MASKED = ("--mask, --style-mask or --keep", lambda s: any(m is not None for m in (s.mask, s.style_mask, s.keep)))
+MASKED = (
+    "--mask, --style-mask or --keep",
+    lambda s: any(m is not None for m in (s.keep, *(s.mask or ()), *(s.style_mask or ()))),
+)
 NO_OWN_COUNTS = (
     "sizes without evaluations of their own (--scales)",
     lambda s: not all(is_number(part.partition(":")[2].strip()) for part in str(s.scales).split(",")),

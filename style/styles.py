@@ -87,7 +87,7 @@ class Styles:
             return low, high
         size = [n - 2 * self.colours.margin for n in content.shape[2:]]
         m = to_device(self.colours.with_margin(_at(self.kept, size))[None, None], self.colours.device)
-        return low + m * (content - low), high + m * (content - high)
+        return (1 - m) * low + m * content, (1 - m) * high + m * content  # where m is 1, the same to the last digit
 
     def nbytes(self, stage):
         """Bytes of masks, in their own size and at a stage's, of inputs while targets are computed, and of bounds."""
@@ -138,15 +138,9 @@ def _sha256(mask):
 
 def pictures_of(style):
     """[images.Picture] of a style: one, or a list of them."""
-    several = isinstance(style, list | tuple) and not _is_rows(style)
-    if several and not style:
+    if isinstance(style, list | tuple) and not len(style):
         raise ImageError("no style: expected a picture, or a list of pictures")
-    return [images.as_picture(one) for one in (style if several else [style])]
-
-
-def _is_rows(style):
-    """Whether a list is an array (H, W, 3) written out, not pictures."""
-    return bool(style) and isinstance(style[0], list | tuple | int | float)
+    return [images.as_picture(one) for one in (style if images.are_pictures(style) else [style])]
 
 
 def groups_of(settings, content, styles):
