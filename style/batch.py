@@ -1,0 +1,218 @@
+"""Many pictures in one go: the network, the styles' pictures and their targets are read and computed once.
+
+    for made in style.batch(["a.jpg", "b.jpg"], "painting.jpg", out_dir="out", size=512):
+        print(made.output, made.status, made.message)
+
+A picture that fails does not stop the others. One that is there already, made from the same inputs with the same
+settings, is left: a batch that was interrupted and is started again goes on with what is missing.
+"""
+
+import math
+import os
+import string
+from dataclasses import dataclass
+from pathlib import Path
+
+from minivgg.backend import BackendError
+from minivgg.program import first_line, poll
+
+from .engine import Engine
+from .job import Job
+from .large.plan import MemoryBudgetError
+from .options import SettingsError
+from .pictures import ImageError, images, saving
+from .provenance import is_finished, is_record_of
+from .settings import settings_from
+from .styles import pictures_of
+
+PATTERN = "{content}-{style}.png"
+FIELDS = ("content", "style", "number")
+FAILURES = (ImageError, SettingsError, MemoryBudgetError, BackendError, MemoryError, OSError)  # of one picture
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture of a batch: its number from 1, what it is made from, and where it goes."""
+
+    number: int
+    content: object
+    output: Path
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of an Item.
+
+    status   "done", "skipped" (it was there), "failed" or "interrupted" (the best picture so far, if it has a loss)
+    message  why, or how it ended, in a line
+    loss     of the picture, or nan
+    error    what was raised, or None
+    """
+
+    item: Item
+    status: str
+    message: str = ""
+    loss: float = math.nan
+    error: Exception | None = None
+
+    @property
+    def output(self):
+        return self.item.output
+
+
+class Batch:
+    """Several contents in the manner of the same styles, with the same settings; checked as far as one for all can be.
+
+    contents   what images.as_picture takes, each read when its turn comes
+    style      as for Job
+    settings   settings.Settings
+    out_dir    a folder, made when the first picture is
+    name       names of the outputs: {content}, {style} and {number} stand for the files' names and 1, 2, …
+    overwrite  whether other files of these names give way
+
+    Raises SettingsError, ImageError, WeightsError or BackendError for what would meet every picture.
+    """
+
+    def __init__(self, contents, style, settings, *, out_dir=".", name=PATTERN, overwrite=False):
+        self.settings, self.overwrite, self.out_dir = settings, overwrite, Path(out_dir)
+        if self.out_dir.exists() and not self.out_dir.is_dir():
+            raise SettingsError(f"--out-dir {out_dir}: a file; expected a folder, or a new name", "out_dir")
+        several = style if images.are_pictures(style) else [style]
+        self.items = items(contents, several, self.out_dir, name)
+        self.styles = pictures_of(style)
+        self.engine = Engine(settings)
+
+    def run(self, listeners=lambda item: (), told=lambda made: None, save=lambda *a: a[0].save(a[1], replace=a[2])):
+        """Make them one after the other; returns [Made], as far as it came.
+
+        listeners  a function of an Item: listeners of its run
+        told       called with each Made
+        save       a function of a Result, a path and whether a file there gives way
+        """
+        found = []
+        for item in self.items:
+            try:
+                poll()
+                made = self._make(item, listeners, save)
+            except FAILURES as error:
+                words = getattr(error, "on_command_line", None) or first_line(error)
+                made = Made(item, "failed", words, error=error)
+            except KeyboardInterrupt:
+                made = Made(item, "interrupted", "interrupted before its first evaluation")
+            found.append(made)
+            told(made)
+            if made.status == "interrupted":
+                break
+        return found
+
+    def _make(self, item, listeners, save):
+        job = Job(item.content, self.styles, self.settings, engine=self.engine)
+        replace = self.overwrite
+        if os.path.lexists(item.output) and not self.overwrite:
+            record = _record(item.output)
+            if not is_record_of(record, job):
+                raise saving.OutputExistsError(
+                    f"{item.output}: exists already, made otherwise; choose another folder or name, or --overwrite"
+                )
+            if is_finished(record):
+                return Made(item, "skipped", "is there already", record["result"]["loss"])
+            replace = True  # what an interrupted run left of the same picture
+        self.out_dir.mkdir(parents=True, exist_ok=True)
+        saving.check_output(item.output, replace, size_hw=job.size)
+        outcome = (result := job.run(*listeners(item))).outcome
+        status = {"interrupted": "interrupted", "non-finite": "failed"}.get(outcome.status, "done")
+        if math.isfinite(outcome.loss):
+            save(result, item.output, replace)
+        return Made(item, status, outcome.message, outcome.loss)
+
+
+def batch(contents, style, *, out_dir=".", name=PATTERN, overwrite=False, preset=None, listeners=None, **options):
+    """Paint each of `contents` in the manner of `style` and save it; returns [Made], one for each.
+
+    contents, style, out_dir, name, overwrite  as for Batch
+    preset, options                            as for transfer
+    listeners                                  a function of an Item: listeners of its run (events.py)
+
+    Ctrl-C ends the picture in work with its best state, and the batch: its Made is the last of the list.
+    """
+    settings = settings_from(preset, **options)
+    found = Batch(contents, style, settings, out_dir=out_dir, name=name, overwrite=overwrite)
+    return found.run(*([] if listeners is None else [listeners]))
+
+
+def summary(found, total):
+    """One line that says what became of `total` pictures, from [Made]."""
+    there = sum(m.status in ("done", "skipped") for m in found)
+    failed = [label(m.item.content) for m in found if m.status == "failed"]
+    skipped = sum(m.status == "skipped" for m in found)
+    parts = [f"{there} of {total} pictures"]
+    parts += [f"{skipped} were there already"] if skipped else []
+    parts += [f"failed: {', '.join(failed)}"] if failed else []
+    return "; ".join(parts)
+
+
+def items(contents, styles, out_dir, name=PATTERN):
+    """[Item] of contents and styles; a content that is another's output, as a folder has them later, is left out.
+
+    Names that would be taken twice are numbered: a.png, a-2.png. Raises SettingsError.
+    """
+    check_pattern(name)
+    contents = list(contents)
+    style, taken, outputs = "-".join(_stem(s) for s in styles[:3]), set(), []
+    for number, content in enumerate(contents, 1):
+        own = out_dir / name.format(content=_stem(content), style=style, number=number)
+        path, count = own, 1
+        while os.path.normcase(path) in taken:
+            count += 1
+            path = own.with_stem(f"{own.stem}-{count}")
+        taken.add(os.path.normcase(path))
+        outputs.append(path)
+    places = {os.path.realpath(p) for p in outputs}
+    pairs = [(c, p) for c, p in zip(contents, outputs, strict=True) if not _is_at(c, places)]
+    if not pairs:
+        raise SettingsError("no content pictures: expected at least one")
+    read = [c for c, _ in pairs] + list(styles)
+    for _, path in pairs:
+        if any(_is_at(r, {os.path.realpath(path)}) for r in read):
+            raise SettingsError(f"{path}: would be written, and is read as well; give another --out-dir or --name")
+    return [Item(k, content, path) for k, (content, path) in enumerate(pairs, 1)]
+
+
+def check_pattern(name):
+    """Raise SettingsError for names that cannot be made, or that are not of pictures."""
+    try:
+        fields = [(f, spec) for _, f, spec, _ in string.Formatter().parse(name) if f is not None]
+        made = name.format(content="a", style="b", number=1)
+    except (ValueError, LookupError, AttributeError, TypeError):
+        fields, made = [("?", "")], ""
+    if any(f not in FIELDS for f, _ in fields):
+        raise SettingsError(f"--name {name!r}: expected {', '.join('{%s}' % f for f in FIELDS)} in it", "name")
+    if os.path.basename(made) != made or not made:
+        raise SettingsError(f"--name {name!r}: a name without a folder; --out-dir is for that", "name")
+    if Path(made).suffix.lower() not in saving.FORMATS:
+        raise SettingsError(f"--name {name!r}: expected an end such as .png: {', '.join(saving.FORMATS)}", "name")
+
+
+def label(content):
+    """What a content is called in messages: its file's name."""
+    return os.path.basename(content) if isinstance(content, str | os.PathLike) else "picture from memory"
+
+
+def _stem(source):
+    """What stands in a file's name for a picture."""
+    path = getattr(source, "path", None)
+    path = source if isinstance(source, str | os.PathLike) else path
+    if path is None:
+        return "picture"
+    return Path(os.fspath(path).removeprefix("sample:").replace(":", "-")).stem[:80]
+
+
+def _is_at(source, places):
+    return isinstance(source, str | os.PathLike) and os.path.isfile(source) and os.path.realpath(source) in places
+
+
+def _record(path):
+    try:
+        return saving.read_metadata(path)
+    except ImageError:
+        return None

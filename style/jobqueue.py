@@ -1,0 +1,233 @@
+"""A folder of job files, worked off by any number of processes, on any machines that see the folder.
+
+    jobs/hall.toml                     waits
+    jobs/running/hall.toml@2-4be1…     claimed, the second time, by the process that gave it this name
+    jobs/done/hall.toml                done: its picture is written
+    jobs/failed/hall.toml, ….txt       failed, and why, in a line
+    jobs/states/hall.toml.state        a checkpoint, from which whoever claims it next goes on
+
+A job changes hands by a rename alone, which one process wins and all others see fail. Who has claimed one renews the
+file's time of change every few seconds; a file that nobody renewed for the lease's length is claimed again. A process
+that was only stopped, and comes back, finds its claim gone and writes nothing.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import threading
+import time
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from minivgg.files import FileError, atomic_file
+from minivgg.program import first_line
+
+from .inputs import styles_and_settings, within
+from .options import SettingsError
+
+SUFFIXES = (".toml", ".json")
+RUNNING, DONE, FAILED, STATES = "running", "done", "failed", "states"
+LEASE = 60.0  # seconds
+BEATS = 6  # in a lease
+ATTEMPTS = 3  # processes that may vanish with a job before it counts as failed
+FIELDS = ("content", "style", "styles", "output", "preset", "options")
+LARGEST = 2**20  # bytes of a job file
+
+
+class LostError(Exception):
+    """The claim of a job has gone to another process, which took this one for dead."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a job file asks for, its files' names made whole: paths in it are seen from the queue's folder.
+
+    styles, settings  as Job takes them
+    """
+
+    content: str
+    styles: list
+    output: Path
+    settings: object = field(repr=False)
+
+
+class Queue:
+    """The folder. Makes the folders within; raises SettingsError where `folder` is none.
+
+    lease  seconds after which a claim that nobody renewed is another's
+    """
+
+    def __init__(self, folder, lease=LEASE):
+        self.folder, self.lease = Path(folder).absolute(), lease
+        if not self.folder.is_dir():
+            raise SettingsError(f"--jobs {folder}: no such folder; make it and put job files in it", "jobs")
+        try:
+            for name in (RUNNING, DONE, FAILED, STATES):
+                (self.folder / name).mkdir(exist_ok=True)
+        except OSError as error:
+            raise SettingsError(f"--jobs {folder}: cannot be written ({first_line(error)})", "jobs") from None
+
+    def claim(self):
+        """A Claim of a job that waits, or that was left by a process that is gone; None where there is neither."""
+        for name in _names(self.folder):
+            claim = self._take(self.folder / name, name, 1)
+            if claim is not None:
+                return claim
+        now = None
+        for held in _names(self.folder / RUNNING):
+            path = self.folder / RUNNING / held
+            now = self._now() if now is None else now
+            name, _, mark = held.rpartition("@")
+            with contextlib.suppress(OSError):  # done meanwhile
+                if now - path.stat().st_mtime > self.lease:
+                    claim = self._take(path, name, _attempt(mark) + 1)
+                    if claim is not None and claim.attempt > ATTEMPTS:
+                        claim.fail(f"{ATTEMPTS} processes ended without a word while they were at it")
+                    elif claim is not None:
+                        return claim
+        return None
+
+    def is_empty(self):
+        """Whether no job waits and none is being worked at, by anybody."""
+        return not any(_names(self.folder)) and not any(_names(self.folder / RUNNING))
+
+    def _take(self, path, name, attempt):
+        own = self.folder / RUNNING / f"{name}@{attempt}-{secrets.token_hex(6)}"
+        try:
+            os.utime(path)  # before the rename: nobody may see it there with an old time
+            os.rename(path, own)
+        except OSError:
+            return None  # another was faster
+        return Claim(self, name, own, attempt)
+
+    def _now(self):
+        """The time by the clock that the files' times come from."""
+        probe = self.folder / RUNNING / f".{secrets.token_hex(6)}"
+        try:
+            probe.touch()
+            return probe.stat().st_mtime
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+class Claim:
+    """A job that is ours: a context in which it is renewed. One of done(), fail() and give_back() ends it.
+
+    name     of the job file
+    path     where it lies meanwhile
+    attempt  1 if nobody tried before
+    """
+
+    def __init__(self, queue, name, path, attempt):
+        self.queue, self.name, self.path, self.attempt = queue, name, path, attempt
+        self.state = queue.folder / STATES / f"{name}.state"
+        self._over = threading.Event()
+
+    def __enter__(self):
+        self._thread = threading.Thread(target=self._renew, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self._over.set()
+        self._thread.join()
+
+    def check(self):
+        """Raise LostError unless it is still ours."""
+        if not self.path.exists():
+            raise LostError(f"{self.name}: was taken for dead, and is another's now; nothing was written")
+
+    def done(self):
+        self._move(self.queue.folder / DONE / self.name)
+        self.state.unlink(missing_ok=True)
+
+    def fail(self, reason):
+        """Put it aside, with the reason in a line."""
+        with contextlib.suppress(FileError), atomic_file(self.queue.folder / FAILED / f"{self.name}.txt") as file:
+            file.write(f"{reason}\n".encode())
+        self._move(self.queue.folder / FAILED / self.name)
+
+    def give_back(self):
+        """It waits again; its state stays for whoever goes on."""
+        self._move(self.queue.folder / self.name)
+
+    def order(self):
+        """Its Order. Raises SettingsError for a file that says something else."""
+        return order_of(self.path, self.name, self.queue.folder)
+
+    def _move(self, target):
+        try:
+            os.rename(self.path, target)
+        except FileNotFoundError:
+            self.check()
+            raise
+
+    def _renew(self):
+        while not self._over.wait(self.queue.lease / BEATS):
+            with contextlib.suppress(OSError):
+                os.utime(self.path)
+
+
+def order_of(path, name, folder):
+    """Order of a job file, TOML or JSON:
+
+        content = "photo.jpg"
+        styles = ["a.jpg:0.7", "b.jpg:0.3"]  # or style = "a.jpg"
+        output = "out/photo.png"             # without it: NAME.png in done/
+        preset = "fast"
+        [options]
+        size = 512
+
+    name    the file's, as in messages
+    folder  from which paths in it are seen
+    """
+    text = _read(path, name)
+    try:
+        found = tomllib.loads(text) if name.lower().endswith(".toml") else json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"{name}: not {name.rpartition('.')[2].upper()} ({first_line(error)})") from None
+    if not isinstance(found, dict) or not found:
+        raise SettingsError(f"{name}: nothing in it; expected {', '.join(FIELDS)}")
+    unknown = [key for key in found if key not in FIELDS]
+    if unknown:
+        raise SettingsError(f"{name}: {unknown[0]!r} is none of {', '.join(FIELDS)}; options stand under [options]")
+    styles = found.get("styles", found.get("style"))
+    styles = [styles] if isinstance(styles, str) else styles
+    options = found.get("options", {})
+    texts = [found.get("content"), *(styles if isinstance(styles, list) and styles else [None])]
+    if not all(isinstance(t, str) and t for t in texts) or not isinstance(options, dict):
+        raise SettingsError(f'{name}: expected content = "FILE", styles = ["FILE", …] and a table of options')
+    output = found.get("output", f"{DONE}/{Path(name).stem}.png")
+    if not isinstance(output, str) or not output:
+        raise SettingsError(f'{name}: output {output!r}: expected "FILE"')
+    options = {key.replace("-", "_"): value for key, value in options.items()}
+    content, *styles = [within(folder, t) for t in texts]
+    pictures, settings = styles_and_settings(styles, within(folder, options), found.get("preset"))
+    return Order(content, pictures, folder / output, settings)
+
+
+def _read(path, name):
+    try:
+        with open(path, "rb") as file:
+            data = file.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise SettingsError(f"{name}: more than {LARGEST} bytes; expected a job file")
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise SettingsError(f"{name}: not text; expected TOML or JSON in UTF-8") from None
+    except OSError as error:
+        raise SettingsError(f"{name}: cannot be read ({first_line(error)})") from None
+
+
+def _names(folder):
+    """Names of the job files in a folder, in order, those that are claimed with their marks."""
+    with os.scandir(folder) as entries:
+        found = [e.name for e in entries if not e.name.startswith(".") and e.is_file()]
+    return sorted(n for n in found if n.rpartition("@")[0].lower().endswith(SUFFIXES) or n.lower().endswith(SUFFIXES))
+
+
+def _attempt(mark):
+    head = mark.partition("-")[0]
+    return int(head) if head.isdecimal() else 1

@@ -1,0 +1,147 @@
+"""Works off a jobqueue.Queue: claims one job after the other, goes on from its state where there is one.
+
+    for made in style.work("jobs"):
+        print(made.item.content, made.status, made.message)
+"""
+
+import dataclasses
+import math
+import time
+
+from minivgg.program import first_line, poll
+
+from .batch import FAILURES, Item, Made, may_write
+from .checkpoint import EVERY, Checkpoint, parse_every
+from .engine import Engine
+from .job import Job
+from .jobqueue import LEASE, LostError, Queue
+from .options import SettingsError
+from .pictures import saving
+from .report import warn
+from .state import State, StateError
+
+PAUSE = 1.0  # seconds between two looks at a queue that has nothing for us
+REFUSALS = (*FAILURES, StateError)
+
+
+class Worker:
+    """One process at a Queue.
+
+    own        {"device": …, "memory": …}: what this machine sets, whatever a job says
+    overwrite  whether outputs that are there give way; a picture of the same job always does, unless it is finished
+    every      of the checkpoints, as checkpoint.parse_every gives it
+    warn       called with a line of what does no harm
+    """
+
+    def __init__(self, queue, *, own=None, overwrite=False, every=None, warn=warn):
+        self.queue, self.own, self.overwrite, self.warn = queue, own or {}, overwrite, warn
+        self.every = every or parse_every(EVERY)
+        self.engine = None  # of the last job; the next one's where it asks for the same network
+
+    def run(self, listeners=lambda item: (), told=lambda made: None, save=lambda *a: a[0].save(a[1], replace=a[2]), *, wait=False):
+        """Work until no job is left, or, to `wait`, until interrupted; returns [batch.Made]. The rest as Batch.run."""
+        found = []
+        while not (found and found[-1].status == "interrupted"):
+            claim = self.queue.claim()
+            if claim is None and self.queue.is_empty() and not wait:
+                break
+            if claim is None:
+                try:
+                    _pause()
+                except KeyboardInterrupt:
+                    found.append(Made(Item(len(found) + 1, "", self.queue.folder), "interrupted", "while waiting"))
+                continue
+            with claim:
+                made = self._made(claim, len(found) + 1, listeners, save)
+            found.append(made)
+            told(made)
+        return found
+
+    def _made(self, claim, number, listeners, save):
+        item = Item(number, claim.name, self.queue.folder)
+        try:
+            poll()
+            order = claim.order()
+            item = Item(number, claim.name, order.output)
+            return self._work(claim, order, item, listeners, save)
+        except LostError as error:
+            return Made(item, "failed", str(error), error=error)
+        except REFUSALS as error:
+            words = getattr(error, "on_command_line", None) or first_line(error)
+            claim.fail(words)
+            return Made(item, "failed", words, error=error)
+        except KeyboardInterrupt:
+            claim.give_back()
+            return Made(item, "interrupted", "waits again")
+
+    def _work(self, claim, order, item, listeners, save):
+        job = self._job(order)
+        replace = may_write(item.output, job, self.overwrite)
+        if replace is None:
+            claim.done()
+            return Made(item, "skipped", "is there already")
+        item.output.parent.mkdir(parents=True, exist_ok=True)
+        saving.check_output(item.output, replace, size_hw=job.size, depth=job.settings.depth)
+        state = self._state(claim, job)
+        result = job.run(*listeners(item), Checkpoint(claim.state, self.every, {}, self.warn), state=state)
+        outcome = result.outcome
+        if outcome.status == "interrupted":
+            claim.give_back()
+            return Made(item, "interrupted", f"{outcome.message}: waits again, to go on from there")
+        claim.check()
+        if math.isfinite(outcome.loss):
+            save(result, item.output, replace)
+        if outcome.status == "non-finite":
+            claim.fail(outcome.message)
+            return Made(item, "failed", outcome.message, outcome.loss)
+        claim.done()
+        return Made(item, "done", outcome.message, outcome.loss)
+
+    def _job(self, order):
+        settings = dataclasses.replace(order.settings, **self.own)
+        if self.engine is not None:
+            try:
+                self.engine.check(settings)
+            except SettingsError:
+                self.engine = None  # before another one is made
+        job = Job(order.content, order.styles, settings, engine=self.engine)
+        self.engine = job.engine
+        return job
+
+    def _state(self, claim, job):
+        """The state that an earlier process left, or None."""
+        if not claim.state.exists():
+            return None
+        try:
+            state = State.load(claim.state)
+            state.check(job.made_of())
+            job.started = state.about.get("started", job.started)
+            return state
+        except StateError as error:
+            self.warn(f"{claim.name}: starts afresh: {error}")
+            return None
+
+
+def work(folder, *, lease=LEASE, wait=False, overwrite=False, listeners=None, **own):
+    """Work off the job files in a folder (jobqueue.py says how); returns [batch.Made] of those done here.
+
+    lease      seconds after which a job is taken from a process that gives no sign of life
+    wait       whether to go on waiting when there are none
+    listeners  a function of a batch.Item: listeners of its run
+    own        device, memory: of this machine, whatever a job says
+
+    Ctrl-C saves the state of the job in work, lets it wait again and ends.
+    """
+    unknown = [name for name in own if name not in ("device", "memory")]
+    if unknown:
+        raise SettingsError(f"unknown option {unknown[0]!r}: a job's options stand in its file", unknown[0])
+    worker = Worker(Queue(folder, lease), own=own, overwrite=overwrite)
+    return worker.run(*([] if listeners is None else [listeners]), wait=wait)
+
+
+def _pause():
+    """PAUSE, in which a signal is heard."""
+    end = time.monotonic() + PAUSE
+    while time.monotonic() < end:
+        poll()
+        time.sleep(0.05)
