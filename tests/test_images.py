@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from style.pictures import decode, images, saving
+from style.pictures import images, profiles, saving
 from style.pictures.images import ImageError
 
 RNG = np.random.default_rng(7)
@@ -283,13 +283,13 @@ def test_profile_leaves_alpha_alone(tmp_path):
 
 def test_srgb_profile_changes_nothing(tmp_path):
     a = RNG.integers(0, 256, (40, 40, 3), dtype=np.uint8)
-    path = file_of(tmp_path, Image.fromarray(a), "c.png", icc_profile=decode.srgb_profile())
+    path = file_of(tmp_path, Image.fromarray(a), "c.png", icc_profile=profiles.srgb_profile())
     np.testing.assert_array_equal(images.read(path).rgb, a)
 
 
 def test_srgb_of_another_maker_changes_nothing(tmp_path):
     """Profiles called sRGB differ in the last digits; a picture is not to be rounded again for that."""
-    data = bytearray(decode.srgb_profile())
+    data = bytearray(profiles.srgb_profile())
     at = struct.unpack(">I", data[data.index(b"rXYZ") + 4 :][:4])[0]
     data[at + 8 : at + 12] = struct.pack(">i", struct.unpack(">i", data[at + 8 : at + 12])[0] + 25)
     a = RNG.integers(0, 256, (40, 40, 3), dtype=np.uint8)
@@ -394,7 +394,7 @@ def test_flipped_bytes_give_a_picture_or_an_error(tmp_path, name, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10**6)  # a flipped width is decoded in full below this: slow
     exif = Image.Exif()
     exif[0x0112] = 6
-    options = {} if name == "f.gif" else {"icc_profile": decode.srgb_profile(), "exif": exif}
+    options = {} if name == "f.gif" else {"icc_profile": profiles.srgb_profile(), "exif": exif}
     data = file_of(tmp_path, Image.fromarray(smooth()), name, **options).read_bytes()
     rng = np.random.default_rng(3)
     outcomes = set()
@@ -611,8 +611,8 @@ def test_the_same_picture_gives_the_same_bytes(tmp_path):
     for name in ("a.png", "a.jpg", "a.webp", "a.tif"):
         saving.save(tmp_path / name, smooth(), metadata=PARAMETERS)
         first = (tmp_path / name).read_bytes()
-        decode.srgb_profile.cache_clear()
-        decode._srgb.cache_clear()
+        profiles.srgb_profile.cache_clear()
+        profiles._srgb.cache_clear()
         saving.save(tmp_path / name, smooth(), metadata=PARAMETERS)
         assert (tmp_path / name).read_bytes() == first
 

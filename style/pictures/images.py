@@ -1,7 +1,7 @@
 """Pictures in: decode, orient, resize, to and from the network's input. Writing is saving.py's.
 
-Outside the network a picture is (H, W, 3) float32, RGB 0..255 in sRGB. Files are known here and in decode.py
-(depth, colour profiles, orientation, transparency) only. Every failure is an `ImageError` of one line.
+Outside the network a picture is (H, W, 3) float32, RGB 0..255 in sRGB. What a file is, is kinds.py's; what its
+numbers mean (depth, colours, orientation, transparency), decode.py's. Every failure is an `ImageError` of one line.
 """
 
 import hashlib
@@ -17,20 +17,12 @@ from PIL import Image
 from minivgg import backend
 from minivgg.program import first_line
 
-from . import ImageError
-from .decode import composite, decode
+from ..units import format_memory
+from . import ImageError, decode, kinds, tiff
 
 MIN_SIDE = 16  # VGG halves a picture four times before conv5_1: below 16 pixels nothing is left
 
-# First bytes of files that people hand over as pictures → what to say.
-_NOT_PICTURES = (
-    (b"%PDF", "a PDF; export the page as PNG"),
-    (b"PK\x03\x04", "a zip archive; unpack it"),
-    (b"<svg", "an SVG drawing; export it as PNG"),
-    (b"<?xml", "an XML or SVG file; export it as PNG"),
-    (b"<!doctype", "a web page saved under this name; download the picture itself"),
-    (b"<html", "a web page saved under this name; download the picture itself"),
-)
+GAP = 3  # a file is reduced while it is decoded to no less than so many times the size at which it is needed
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +31,10 @@ class Picture:
 
     rgb    (H, W, 3) float32, sRGB 0..255, upright, composited on white where it was transparent
     alpha  (H, W) float32, 0..1, or None for an opaque picture
-    sha256 of the file, or of the values of a picture from memory; mode, size: Pillow's, as stored in the file
+    sha256 of the file, or of the values of a picture from memory; mode: Pillow's, or the file's kind
+    size   (width, height) of the whole picture, upright; rgb may have less: what was reduced while it was decoded
     notes  what was decided on the way in and may surprise, one line each
+    box    (left, top, right, bottom) of the picture in rgb's pixels, or None: all of rgb
     """
 
     rgb: np.ndarray
@@ -50,22 +44,28 @@ class Picture:
     mode: str
     size: tuple[int, int]
     notes: tuple[str, ...] = ()
+    box: tuple[float, ...] | None = None
+
+    def resized(self, size_hw, *, method="auto"):
+        """(h, w, 3) float32 at another size."""
+        return resize(self.rgb, size_hw, method=method, box=self.box)
 
 
 # --------------------------------------------------------------------------------------------- reading
 
 
-def as_picture(source, *, min_side=MIN_SIDE):
+def as_picture(source, *, min_side=MIN_SIDE, need=None, room=None):
     """Picture from a path, a Pillow image, an array, a Picture, or the name of a sample.
 
     "sample:scene", "sample:strokes", "sample:mosaic" are drawn 512 pixels wide, "sample:scene:1024" 1024.
+    need, room  as for `read`, for a path
     """
     if isinstance(source, Picture):
         return source
     if isinstance(source, str) and source.startswith("sample:"):
         return _sample(source)
     if isinstance(source, (str, os.PathLike)):
-        return read(source, min_side=min_side)
+        return read(source, min_side=min_side, need=need, room=room)
     if isinstance(source, Image.Image):
         return from_pil(source, min_side=min_side)
     if isinstance(source, list | tuple) and any(map(_is_picture, source)):
@@ -73,40 +73,102 @@ def as_picture(source, *, min_side=MIN_SIDE):
     return from_array(source, min_side=min_side)
 
 
-def read(path, *, min_side=MIN_SIDE):
-    """Picture from a file: JPEG, PNG, WebP, TIFF, and whatever else Pillow opens."""
+def read(path, *, min_side=MIN_SIDE, need=None, room=None):
+    """Picture from a file: JPEG, PNG, WebP, TIFF, and what else kinds.FORMATS has.
+
+    need  a function (H, W) → (h, w): the size at which the picture is wanted at most. One that is more than GAP times
+          as large is averaged over squares while it is decoded. None: all of it is wanted.
+    room  bytes that decoding may take; None: as many as it needs
+
+    Raises ImageError: missing, damaged, a kind that is not decoded right here, or one that takes more than `room`.
+    """
+    if os.fspath(path) in ("", b""):
+        raise ImageError("'': an empty name; expected a picture file")
     path = Path(path)
+    wish = _Wish(path, min_side, need, room)
     with open_regular(path) as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0)
-        head = file.read(64)
-        if not head:
-            raise ImageError(f"{path}: the file is empty; expected a picture")
-        file.seek(0)
+        wish.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         with warnings.catch_warnings():  # Pillow warns of odd metadata; what matters becomes an error or a note
             warnings.simplefilter("ignore")
             try:
-                with Image.open(file) as image:
-                    return _picture(image, path, path, sha256, min_side)
+                found = kinds.examine(file, path)
+                if found.tags is not None and not tiff.by_pillow(found.tags):
+                    return wish.by_tifffile(file, found.tags)
+                return wish.by_pillow(file, found)
             except ImageError:
                 raise
-            except Image.UnidentifiedImageError:
-                raise ImageError(f"{path}: not a picture that can be read: {_describe(head)}") from None
-            except Image.DecompressionBombError:
-                limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
-                raise ImageError(f"{path}: more than {limit} million pixels; scale the picture down first") from None
-            except MemoryError:
-                raise ImageError(f"{path}: not enough memory to decode; scale the picture down first") from None
             except Exception as error:  # decoders raise anything on bad data: OSError, SyntaxError, struct.error …
-                raise ImageError(f"{path}: damaged or cut short ({first_line(error)}); get the file again") from None
+                ended = kinds.jpeg_with_an_end(file)
+                if ended is None:
+                    raise kinds.refusal(path, file, error) from None
+        picture = wish.by_pillow(ended, kinds.Found())
+        return replace(picture, notes=(*picture.notes, "the mark of the file's end is missing; the picture is whole"))
+
+
+class _Wish:
+    """A file to be decoded at the size and within the bytes that are wanted."""
+
+    sha256 = None
+
+    def __init__(self, path, min_side, need, room):
+        self.path, self.min_side, self.need, self.room = path, min_side, need, room
+
+    def by_pillow(self, file, found):
+        file.seek(0)
+        with Image.open(file) as image:
+            if image.format not in kinds.FORMATS:
+                raise ImageError(f"{self.path}: the format {image.format} is not supported; export it as PNG")
+            (W, H), mode, factor = image.size, image.mode, self.factor(*image.size)
+            found = kinds.opened(found, image, file)
+            image.draft(None, (W // factor, H // factor))  # JPEG alone can do something about it
+            drafted = min(d for d in (1, 2, 4, 8) if -(-W // d) <= image.width)
+            factor //= drafted
+            self.check(W, H, decode.bytes_of(image), drafted * factor)
+            done = decode.decode(image, self.path, found, factor=factor, box=(0, 0, W / drafted, H / drafted))
+            return self.picture(done, mode, drafted * factor)
+
+    def by_tifffile(self, file, tags):
+        factor = self.factor(*tags.size)
+        self.check(*tags.size, tiff.bytes_needed(tags), factor)
+        samples = tiff.read_samples(file, tags, self.path)
+        return self.picture(decode.decode_samples(samples, tags, self.path, factor=factor), f"TIFF {tags}", factor)
+
+    def factor(self, W, H):
+        """Squares of how many pixels may become one."""
+        _check_size(self.path, H, W, self.min_side)
+        if self.need is None:
+            return 1
+        wanted = sorted(self.need(H, W))
+        return max(1, min(full // (GAP * max(1, least)) for full, least in zip(sorted((H, W)), wanted)))
+
+    def check(self, W, H, raw, factor):
+        """Raise ImageError where decoding takes more than there is room for."""
+        needed = raw + 20 * -(-W // factor) * -(-H // factor) + 64 * decode.BAND
+        if self.room is not None and needed > self.room:
+            found = (
+                f"{W}x{H} pixels take {format_memory(needed)} to decode, {format_memory(max(self.room, 0))} are left"
+            )
+            raise ImageError(f"{self.path}: {found}; scale the picture down first, or give more --memory")
+
+    def picture(self, done, mode, factor):
+        left, top, right, bottom = done.box
+        size = (round((right - left) * factor), round((bottom - top) * factor))
+        whole = done.box == (0, 0, *done.rgb.shape[1::-1])
+        return Picture(
+            done.rgb, done.alpha, self.sha256, self.path, mode, size, tuple(done.notes), None if whole else done.box
+        )
 
 
 def from_pil(image, *, min_side=MIN_SIDE):
     """Picture from a Pillow image, with its profile and orientation where it carries them."""
     label = "picture from memory"
     try:
+        _check_size(label, image.height, image.width, min_side)
+        if image.format == "TIFF" and not tiff.right_in_pillow(image):
+            raise ImageError(f"{label}: a TIFF of a kind that Pillow does not decode right; give its path instead")
         sha256 = hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()
-        return _picture(image, label, None, sha256, min_side)
+        mode, done = image.mode, decode.decode(image, label)
+        return Picture(done.rgb, done.alpha, sha256, None, mode, done.rgb.shape[1::-1], tuple(done.notes))
     except ImageError:
         raise
     except Exception as error:
@@ -136,6 +198,8 @@ def from_array(a, *, min_side=MIN_SIDE):
     low, high = float(values.min()), float(values.max())
     if not np.isfinite([low, high]).all():
         raise ImageError(f"picture from memory: it has values that are not finite; {expected}")
+    if a.dtype.kind in "iu" and a.dtype != np.uint16 and (low < 0 or high > 255):
+        raise ImageError(f"picture from memory: whole numbers from {low:g} to {high:g}; {expected}")
     if low < -255 or high > 510:
         raise ImageError(f"picture from memory: values from {low:g} to {high:g}; {expected}")
     if a.dtype.kind == "f" and 0 < high <= 1:
@@ -143,7 +207,7 @@ def from_array(a, *, min_side=MIN_SIDE):
     values = values.clip(0, 255)
     alpha = values[..., 3] / 255 if values.shape[2] == 4 else None
     colour = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values[..., :3]
-    rgb, alpha = composite(colour, alpha)
+    rgb, alpha = decode.composite(colour, alpha)
     return Picture(rgb, alpha, sha256, None, f"array {a.dtype}", (W, H))
 
 
@@ -180,29 +244,11 @@ def open_regular(path):
         raise ImageError(f"{path}: cannot be opened ({first_line(error)})") from None
 
 
-def _describe(head):
-    """What a file that is no picture seems to be, from its first bytes."""
-    if head[4:8] == b"ftyp":
-        return "an HEIC, AVIF or video file; convert it to JPEG or PNG first"
-    start = head.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
-    for magic, what in _NOT_PICTURES:
-        if start.startswith(magic.lower()):
-            return what
-    return f"it starts with {head[:12]!r}; expected JPEG, PNG, WebP or TIFF"
-
-
 def _check_size(label, H, W, min_side):
     if H < 1 or W < 1:
         raise ImageError(f"{label}: {W}x{H} pixels: an empty picture")
     if min(H, W) < min_side:
         raise ImageError(f"{label}: {W}x{H} pixels; each side must have at least {min_side}")
-
-
-def _picture(image, label, path, sha256, min_side):
-    mode, size = image.mode, image.size
-    _check_size(label, size[1], size[0], min_side)
-    rgb, alpha, notes = decode(image, label)
-    return Picture(rgb, alpha, sha256, path, mode, size, notes)
 
 
 # -------------------------------------------------------------------------------------------- geometry
@@ -220,15 +266,16 @@ def fit(size, h, w, *, side="longest"):
     return (max(1, round(h * scale)), size) if w >= h else (size, max(1, round(w * scale)))
 
 
-def resize(a, size_hw, *, method="auto"):
+def resize(a, size_hw, *, method="auto", box=None):
     """`a` at another size; a copy where the size is the same.
 
     a (H, W) or (H, W, C) float → (h, w) or (h, w, C) float32
     "auto": Lanczos down, bicubic up, on floats: no rounding to 8 bits, no values beyond those of `a`.
     "bilinear": Pillow's on 8-bit values, antialiased, which other programs' published curves were made with.
+    box  (left, top, right, bottom), the part of `a` to take, in its pixels; None: all
     """
     h, w = size_hw
-    if a.shape[:2] == (h, w):
+    if a.shape[:2] == (h, w) and box is None:
         return np.array(a, dtype=np.float32)
     channels = np.moveaxis(a, -1, 0) if a.ndim == 3 else a[None]  # (C, H, W)
     if method == "bilinear":
@@ -239,7 +286,7 @@ def resize(a, size_hw, *, method="auto"):
         kernel = Image.Resampling.LANCZOS if down else Image.Resampling.BICUBIC
     else:
         raise ImageError(f'resize method "{method}" is unknown; expected "auto" or "bilinear"')
-    out = np.stack([np.asarray(Image.fromarray(p).resize((w, h), kernel)) for p in planes])
+    out = np.stack([np.asarray(Image.fromarray(p).resize((w, h), kernel, box=box)) for p in planes])
     out = out.astype(np.float32).clip(planes.min(), planes.max())  # Lanczos and bicubic overshoot at edges
     return np.ascontiguousarray(np.moveaxis(out, 0, -1)) if a.ndim == 3 else out[0]
 

@@ -17,8 +17,9 @@ from minivgg.files import FileError, FileTakenError, atomic_file, check_folder
 from minivgg.program import first_line
 
 from . import ImageError
-from .decode import composite, srgb_profile
+from .decode import composite
 from .images import open_regular, to_uint8
+from .profiles import srgb_profile
 
 METADATA_KEY = "minivgg-style"
 FORMATS = {
