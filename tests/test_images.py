@@ -355,7 +355,7 @@ def test_missing_folder_empty_and_foreign(tmp_path):
         ("empty.png", "empty"),
         ("text.png", "expected JPEG"),
         ("page.jpg", "web page"),
-        ("phone.jpg", "HEIC"),
+        ("phone.jpg", "HEI[CF]"),
         ("random.png", "not a picture"),
         ("a\0b.png", "cannot be opened"),
     ]:

@@ -76,9 +76,9 @@ def decode(image, label, found=None, *, factor=1, box=None):
     deep = image.mode == "F" or image.mode.startswith("I")
     convert = _deep_grey(image, found.tags, label, notes) if deep else _eight_bits(image, found, notes)
     convert = _with_light(convert, image, found, notes)
-    if image.mode == "P" and found.tags is not None and found.tags.palette is not None:
-        if 0 < found.tags.palette.max() < 256:  # eight bits where sixteen belong: Pillow cuts them to nothing
-            image.putpalette(found.tags.palette.astype(np.uint8).tobytes())
+    palette = found.tags.palette if found.tags is not None and image.mode == "P" else None
+    if palette is not None and 0 < palette.max() < 256:  # 8 bits where 16 belong: Pillow cuts them to nothing
+        image.putpalette(palette.astype(np.uint8).tobytes())
     decoded = _assemble(
         lambda top, bottom: convert(image.crop((0, top, image.width, bottom))), image.size, factor, notes, grey, box
     )

@@ -46,9 +46,7 @@ _HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _DAMAGED = re.compile(
     r"truncat|broken|premature|unexpected end|\beof\b|end of file|not enough|checksum|corrupt|overrun"
 )
-_UNSUPPORTED = re.compile(
-    r"unsupport|not support|unknown|cannot handle|not available|not implemented|unrecogni|invalid"
-)
+_UNSUPPORTED = re.compile(r"unsupport|not support|unknown|cannot handle|not available|not implemented|unrecogni")
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG's start-of-frame markers
 
 

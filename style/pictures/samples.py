@@ -91,11 +91,12 @@ def _through(convert, levels, mode):
 
 
 def _lab(samples, bits, photometric):
-    """L*, a* + 128, b* + 128 in 0..255, from signed a* and b* (CIELAB) or offset ones (ICCLAB)."""
+    """L*, a*, b* as Pillow takes them, a* and b* in two's complement: CIELAB's are that, ICCLAB's have an offset."""
     levels = samples.astype(np.float32)
     if bits == 16:
         levels /= 256
         levels[..., 0] *= 1 if photometric == ICCLAB else 65536 / 65535 * 255 / 256
-    if photometric == CIELAB:
+    if photometric == ICCLAB:
         levels[..., 1:] = (levels[..., 1:] + 128) % 256
+    levels[..., 1:] = np.rint(levels[..., 1:]) % 256  # -0.4 is 255.6, and then 0
     return levels

@@ -98,10 +98,12 @@ class Tags:
 
 
 def read_tags(file, label):
-    """Tags of a TIFF's first page. Raises ImageError for a camera's raw file, and for pages of which data are missing."""
+    """Tags of a TIFF's first page. Raises ImageError for a camera's raw file, and where strips or tiles are missing."""
     file.seek(0)
     head = file.read(8)
     head += file.read(8) if 43 in head[2:4] else b""
+    if head[:4] == b"MM\0+":
+        raise ImageError(f"{label}: a BigTIFF of big-endian numbers is not supported; export it as TIFF or PNG")
     first, pages = _directory(file, head, None), 1
     if first is None:
         raise ImageError(f"{label}: damaged or cut short (no page in this TIFF); get the file again")
