@@ -16,7 +16,8 @@ def to_srgb(mode, profile, notes):
     A profile that is invalid or of other colours is ignored, with a note.
     """
     if mode == "LAB":
-        transform = ImageCms.buildTransform(ImageCms.createProfile("LAB"), _srgb(), "LAB", "RGB")
+        intent, exact = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.NOOPTIMIZE
+        transform = ImageCms.buildTransform(ImageCms.createProfile("LAB"), _srgb(), "LAB", "RGB", intent, exact)
         return lambda image: ImageCms.applyTransform(image, transform)
     if profile:
         try:
