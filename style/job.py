@@ -14,8 +14,9 @@ import os
 import time
 
 import numpy as np
+import psutil
 
-from minivgg.backend import to_device
+from minivgg.backend import Device, free_memory, to_device
 from minivgg.table import activation_size
 
 from .engine import Engine
@@ -28,10 +29,10 @@ from .pictures import images, saving
 from .provenance import metadata
 from .result import Result
 from .schedule import stages
-from .settings import INITS, settings_from
+from .settings import INITS, MIN_SIZE, settings_from
 from .state import State, StateError
 from .statistics import terms_of
-from .terms import layers
+from .terms import Region, layers
 from .units import format_size, parse_memory
 
 
@@ -67,19 +68,39 @@ class Job:
 
     def __init__(self, content, style, settings, *, engine=None):
         self.settings = settings
-        self.content, self.style = images.as_picture(content), images.as_picture(style)
-        self.start = images.as_picture(settings.init) if not _is_name(settings.init) else None
         self.engine = engine or Engine(settings)
         self.engine.check(settings)
         self.device, self.network = self.engine.device, self.engine.network
-        self.colours = dataclasses.replace(self.engine.colours, margin=settings.margin)
-        self.stages = stages(settings, self.content.rgb.shape[:2], self.style.rgb.shape[:2])
+        self.colours = dataclasses.replace(self.engine.colours, margin=settings.margin, depth=settings.depth)
+        self._read(content, style)
         self.size, self.style_size = self.stages[-1].size, self.stages[-1].style_size
         self.terms = terms_of(settings)
         self._check_depth()
         outline = self.engine.outline(self.terms)
         self.plans = {stage: self._plan(outline, stage) for stage in self.stages}
         self.started = time.time()
+
+    def _read(self, content, style):
+        """The pictures, none larger than it is needed; how large that is, the schedule says."""
+        s = self.settings
+        stages(s, (MIN_SIZE, MIN_SIZE), (MIN_SIZE, MIN_SIZE))  # what is wrong with --scales, before any picture is read
+
+        def read(source, need):
+            return images.as_picture(source, need=need, room=self._room())
+
+        self.content = read(content, lambda H, W: stages(s, (H, W), (H, W))[-1].size)
+        hw = self.content.size[::-1]
+        self.style = read(style, lambda H, W: stages(s, hw, (H, W))[-1].style_size)
+        self.stages = stages(s, hw, self.style.size[::-1])
+        self.start = None if _is_name(s.init) else read(s.init, lambda H, W: self.stages[-1].size)
+
+    def _room(self):
+        """Bytes that decoding a picture may take: what is left of the budget, or free; None where nobody knows."""
+        free, budget = free_memory(Device("cpu")), self.settings.memory
+        if budget is None or self.device.kind == "gpu":  # there, the budget is the card's
+            return free
+        left = parse_memory(budget) - psutil.Process().memory_info().rss
+        return left if free is None else min(free, left)
 
     def run(self, *listeners, state=None):
         """Optimise; returns a Result, whatever ended the run (see its outcome.status).
@@ -134,7 +155,12 @@ class Job:
             "style": self.engine.colours.to_input(self._resized(self.style, stage.style_size)),
         }
         keys = {"style": (self.style.sha256, stage.style_size, self.settings.resample)}
-        return objective_for(self.plans[stage], net, self.terms, pictures, aim=lambda *a: self.engine.aim(*a, keys))
+        regions = {}
+        if self.style.alpha is not None:  # what is transparent is no paint
+            alpha = images.resize(self.style.alpha, stage.style_size, box=self.style.box)
+            regions["style"] = Region(to_device(alpha, self.device))
+        aim = lambda *a: self.engine.aim(*a, keys, regions)  # noqa: E731
+        return objective_for(self.plans[stage], net, self.terms, pictures, aim=aim)
 
     def _plan(self, outline, stage):
         """How one stage fits into the memory. Raises MemoryBudgetError, naming the largest size that would."""
@@ -175,7 +201,8 @@ class Job:
 
     def alpha(self, size_hw):
         """The content's transparency at a picture's size, or None."""
-        return None if self.content.alpha is None else images.resize(self.content.alpha, size_hw)
+        picture = self.content
+        return None if picture.alpha is None else images.resize(picture.alpha, size_hw, box=picture.box)
 
     def made_of(self):
         """{what: hash or value}: all that a saved state must agree with."""
@@ -189,7 +216,7 @@ class Job:
 
     def _result(self, outcome, run):
         rgb = self.colours.to_rgb(outcome.image)
-        return Result(rgb, self.alpha(rgb.shape[:2]), outcome, metadata(self, outcome), run.losses)
+        return Result(rgb, self.alpha(rgb.shape[:2]), outcome, metadata(self, outcome), run.losses, self.settings.depth)
 
     @property
     def precondition(self):
@@ -230,7 +257,7 @@ class Job:
         return self.colours.to_input(self._resized(picture, size_hw))
 
     def _resized(self, picture, size_hw):
-        return images.resize(picture.rgb, size_hw, method=self.settings.resample)
+        return picture.resized(size_hw, method=self.settings.resample)
 
     def _check_depth(self):
         """A picture so small that a layer of the loss would be empty is found here, not in the middle of a run."""

@@ -60,9 +60,14 @@ class Kind:
     parse: object = str
 
 
+ORIGINAL = "original"  # a picture's own size
+
 KINDS = {
     "whole": Kind("a whole number", (numbers.Integral,), int),
     "number": Kind("a number", (numbers.Real,), float),
+    "pixels": Kind(
+        "a number of pixels or original", (numbers.Integral, str), lambda t: t if t == "original" else int(t)
+    ),
     "text": Kind("text", (str,)),
     "switch": Kind("True or False", (bool,)),
     "path": Kind("a name or a file", (str, os.PathLike)),
@@ -107,9 +112,11 @@ def check_value(name, opt, value, default):
     if opt.kind == "pair" and (len(value) != 2 or not all(isinstance(v, numbers.Real) and 0 <= v < 1 for v in value)):
         raise SettingsError(f"{flag(name)} {value!r}: expected {kind.words}", name)
     if opt.choices and value not in opt.choices:
-        near = suggest(str(value), opt.choices)
-        raise SettingsError(f"{flag(name)} {value!r}: use {' or '.join(opt.choices)}{near}", name)
-    if opt.kind not in ("whole", "number"):
+        near = suggest(str(value), map(str, opt.choices))
+        raise SettingsError(f"{flag(name)} {value!r}: use {' or '.join(map(str, opt.choices))}{near}", name)
+    if opt.kind == "pixels" and isinstance(value, str) and value != ORIGINAL:
+        raise SettingsError(f"{flag(name)} {value!r}: expected {kind.words}", name)
+    if opt.kind not in ("whole", "number", "pixels") or value == ORIGINAL:
         return
     exact = isinstance(value, numbers.Integral)  # of any size: no float need hold it
     if (not exact and math.isinf(value)) or (opt.above is not None and not exact and math.isnan(value)):
@@ -125,7 +132,7 @@ def plain(kind, value):
     """A checked value as it is stored: any library's numbers as Python's, paths as text, pairs as tuples."""
     if kind == "text or whole" and isinstance(value, str) and is_number(value):
         return int(value)
-    if isinstance(value, numbers.Integral) and kind in ("whole", "text or whole"):
+    if isinstance(value, numbers.Integral) and kind in ("whole", "text or whole", "pixels"):
         return int(value)
     if isinstance(value, numbers.Real) and kind == "number":
         return float(value)

@@ -41,7 +41,11 @@ class Console:
             outcome = event.result.outcome
             if math.isfinite(outcome.loss):
                 terms = ", ".join(f"{k} {v:.6g}" for k, v in by_kind(outcome.values).items() if v)
-                as_saved = "" if math.isnan(outcome.saved) else f", {outcome.saved:.6g} as saved in 8 bits"
+                as_saved = (
+                    ""
+                    if math.isnan(outcome.saved)
+                    else f", {outcome.saved:.6g} as saved in {self.job.settings.depth} bits"
+                )
                 took = duration(outcome.seconds)
                 say(f"loss     {outcome.loss:.6g} ({terms}){as_saved}, in {took}: {outcome.message}")
 
@@ -111,8 +115,9 @@ class Log:
 class Pictures:
     """Pictures on the way: every so many evaluations, and each scale that is finished."""
 
-    def __init__(self, output, every, overwrite, warn):
+    def __init__(self, output, every, overwrite, warn, quality=None):
         self.output, self.every, self.overwrite, self.warn, self.job = output, every, overwrite, warn, None
+        self.quality = quality
 
     def __call__(self, event):
         if isinstance(event, Planned):
@@ -126,7 +131,8 @@ class Pictures:
 
     def _save(self, path, rgb, alpha, metadata=None):
         try:
-            saving.save(path, rgb, alpha=alpha, metadata=metadata, replace=self.overwrite)
+            more = {"metadata": metadata, "quality": self.quality, "depth": self.job.settings.depth}
+            saving.save(path, rgb, alpha=alpha, replace=self.overwrite, **more)
         except images.ImageError as error:
             self.warn(error)
 

@@ -18,7 +18,7 @@ from minivgg.program import FAILURE, USAGE, end, fail, ready, say
 
 from .job import Job
 from .large.plan import MemoryBudgetError
-from .options import Parser, SettingsError, check_value, option
+from .options import ORIGINAL, Parser, SettingsError, check_value, option
 from .pictures import images, saving
 from .provenance import version
 from .report import Console, Log, Pictures, names_on_the_way, warn
@@ -36,11 +36,12 @@ class Files:
     """Options of the command line alone: what is read, written and printed."""
 
     # fmt: off
-    output: str | None = option(None, "path", "files", "png, jpg, webp or tif (default CONTENT-STYLE.png, numbered)", "FILE", alias="o")
+    output: str | None = option(None, "path", "files", "png, jpg, webp, tif or avif (default CONTENT-STYLE.png, numbered)", "FILE", alias="o")
     overwrite: bool = option(False, "switch", "files", "replace files that exist")
     preset: str | None = option(None, "text", "files", f"a recipe: {', '.join(presets())}", "NAME", shown=True)
     save_every: int | None = option(None, "whole", "files", "save a picture every N evaluations", "N", low=1, shown=True)
     log: str | None = option(None, "path", "files", "a new file: one JSON object a line for each evaluation", "FILE", shown=True)
+    quality: int | None = option(None, "whole", "files", "of jpg, webp and avif, 1 to 100 (default 95, avif 90)", "Q", low=1, high=100)
     quiet: bool = option(False, "switch", "files", "print errors only")
     # fmt: on
 
@@ -49,6 +50,11 @@ class Files:
             check_value(f.name, f.metadata["option"], getattr(self, f.name), f.default)
         if self.output == "":
             raise SettingsError("-o '': expected a file name", "output")
+
+    def check_quality(self, output):
+        """A quality where the format has none would do nothing."""
+        if self.quality is not None and saving.FORMATS.get(output.suffix.lower()) not in saving.QUALITY:
+            raise SettingsError("--quality: works with -o of .jpg, .webp or .avif", "quality")
 
 
 def main(argv=None):
@@ -73,15 +79,16 @@ def run(args, signals):
         saving.check_output(output, files.overwrite)
     except images.ImageError as error:
         return fail(NAME, error, USAGE)
+    files.check_quality(output)
     check_log(args, output)
     content, style = sized(args.content, args.size), sized(args.style, args.style_size or args.size)
     job = Job(content, style, settings_from(files.preset, **given(args, Settings)))
-    saving.check_output(output, files.overwrite, size_hw=job.size)
+    saving.check_output(output, files.overwrite, size_hw=job.size, depth=job.settings.depth)
     check_on_the_way(job, output, args)
     console = None if files.quiet else Console(output)
     tell = warn if console is None else console.warn
     log = Log(files.log, files.overwrite, tell)
-    pictures = Pictures(output, files.save_every, files.overwrite, tell)
+    pictures = Pictures(output, files.save_every, files.overwrite, tell, files.quality)
     try:
         result = job.run(*([console] if console else []), log, pictures)
     finally:
@@ -100,9 +107,9 @@ def finish(result, output, files, signals):
         return fail(NAME, f"{outcome.message}: nothing was written; check the weights and the factors", FAILURE)
     interrupted = outcome.status == "interrupted"
     try:
-        written = write(result, output, files.overwrite)
+        written = write(result, output, files)
     except KeyboardInterrupt:  # all the work is in this picture
-        interrupted, written = True, write(result, output, files.overwrite)
+        interrupted, written = True, write(result, output, files)
     if written is None:
         return FAILURE
     if not files.quiet:
@@ -118,7 +125,7 @@ def finish(result, output, files, signals):
     return 0
 
 
-def write(result, output, overwrite):
+def write(result, output, files):
     """Save; returns where, or None where that failed and the picture went to the folder for temporary files.
 
     A name that another program has taken meanwhile is left alone: the picture gets the next number.
@@ -126,7 +133,7 @@ def write(result, output, overwrite):
     name, number = output, 1
     while True:
         try:
-            result.save(name, replace=overwrite)
+            result.save(name, replace=files.overwrite, quality=files.quality)
             return name
         except saving.OutputExistsError as error:
             number += 1
@@ -166,6 +173,7 @@ def check_on_the_way(job, output, args):
     if args.log is not None:
         read[os.path.realpath(args.log)] = "--log"
     for name in names_on_the_way(job, output, args.save_every):
+        saving.check_name(name)
         what = read.get(os.path.realpath(name))
         if what:
             raise SettingsError(f"{name}: would be written on the way, and is the {what} file; give another -o")
@@ -175,7 +183,11 @@ def check_on_the_way(job, output, args):
 
 def sized(spec, size):
     """A sample picture is drawn at the size that is asked for, not enlarged to it."""
-    return f"{spec}:{size}" if spec.startswith("sample:") and spec.count(":") == 1 and size else spec
+    return (
+        f"{spec}:{size}"
+        if spec.startswith("sample:") and spec.count(":") == 1 and size not in (None, ORIGINAL)
+        else spec
+    )
 
 
 def free_name(content, style):

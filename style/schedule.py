@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from minivgg.threads import is_number
 
-from .options import SettingsError
+from .options import ORIGINAL, SettingsError
 from .pictures import images
 from .settings import DEFAULT_SIZE
 
@@ -39,10 +39,12 @@ def stages(settings, content_hw, style_hw):
     """
     s = settings
     given = _sizes(s.scales)
-    size = s.size if s.size is not None or given is None else given[-1][0]
     measure = min if s.side == "shortest" else max
+    wished = measure(content_hw) if s.size == ORIGINAL else s.size
+    size = wished if wished is not None or given is None else given[-1][0]
     final = fitted(size, content_hw, s.side)
-    style_final = fitted(s.style_size or size or measure(final), style_hw, s.side)
+    style_size = measure(style_hw) if s.style_size == ORIGINAL else s.style_size
+    style_final = fitted(style_size or size or measure(final), style_hw, s.side)
     found = []
     for position, (ratio, evaluations) in enumerate(_ratios(s.scales, given, size, final)):
         hw, style_hw = (tuple(max(1, round(v * ratio)) for v in whole) for whole in (final, style_final))

@@ -42,9 +42,9 @@ class Settings:
     """Options of one transfer. Layer weights are {layer: factor}; a layer's factor in the loss is weight · factor."""
 
     # fmt: off
-    size: int | None = option(None, "whole", SIZE, "longest side in pixels (default 512, or the picture's own where that is smaller)", "N", low=MIN_SIZE, high=MAX_SIZE, shown=True)
+    size: int | str | None = option(None, "pixels", SIZE, "longest side in pixels (default 512, or the picture's own where that is smaller), or original", "N", low=MIN_SIZE, high=MAX_SIZE, shown=True)
     side: str = option("longest", "text", SIZE, "what --size and --style-size measure: longest (default) or shortest", "S", choices=("longest", "shortest"))
-    style_size: int | None = option(None, "whole", SIZE, "the same for the style picture (default: as --size); larger: coarser strokes", "N", low=MIN_SIZE, high=MAX_SIZE, shown=True)
+    style_size: int | str | None = option(None, "pixels", SIZE, "the same for the style picture (default: as --size); larger: coarser strokes", "N", low=MIN_SIZE, high=MAX_SIZE, shown=True)
     scales: str | int = option("auto", "text or whole", SIZE, "coarse to fine, each finished scale saved beside the output: auto (default: from 401 pixels up), how many, or sizes with evaluations 256:300,512", "S", shown=True)
     resample: str = option("auto", "text", SIZE, "how pictures are resized: auto (default: Lanczos down, bicubic up) or bilinear", "R", choices=("auto", "bilinear"))
 
@@ -69,6 +69,7 @@ class Settings:
     bounds: bool | None = option(None, "switch", RUN, "keep pixels within 0..255 while optimising, as they are when saved (default: yes, but for two-loop)")
     memory: str | int | None = option(None, "text or whole", RUN, "a budget such as 2GB: larger pictures are computed in tiles (default: what is free)", "M", shown=True)
     device: str = option("auto", "text", RUN, "auto (default), cpu, gpu or gpu:N", "D")
+    depth: int = option(8, "whole", RUN, "bits a sample of what is written: 8 (default), or 16 (png, tif)", "B", choices=(8, 16), shown=True)
 
     history: int | None = option(None, "whole", EXPERT, "L-BFGS: pairs kept (default 20 with l-bfgs, else 10)", "N", low=1, high=1000, needs=QUASI_NEWTON)
     tolerance: float = option(0.0, "number", EXPERT, "L-BFGS: relative decrease of the loss to stop at (default {}: never)", "T", low=0, high=1, needs=QUASI_NEWTON)

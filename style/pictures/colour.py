@@ -24,6 +24,7 @@ class ColourSpace:
     order: str = "RGB"
     device: Device = Device("cpu")  # noqa: RUF009  frozen
     margin: int = 0
+    depth: int = 8
 
     @classmethod
     def of(cls, network, device=None):
@@ -46,9 +47,10 @@ class ColourSpace:
         return np.clip(rgb, 0, 255) if clip else rgb
 
     def as_saved(self, x):
-        """The network input that a picture of 8 bits a value has, margins as they are: cut off and rounded."""
+        """The network input that a picture of `depth` bits a value has, margins as they are: cut off and rounded."""
         xp, (low, high) = get_xp(x), self.bounds()
-        return xp.round(xp.clip(x, low, high) - low) + low
+        step = 255 / (2**self.depth - 1)
+        return xp.round((xp.clip(x, low, high) - low) / step) * step + low
 
     def bounds(self):
         """Grey levels 0 and 255 as network inputs, (1, 3, 1, 1) each, on the device."""
