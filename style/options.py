@@ -65,9 +65,7 @@ ORIGINAL = "original"  # a picture's own size
 KINDS = {
     "whole": Kind("a whole number", (numbers.Integral,), int),
     "number": Kind("a number", (numbers.Real,), float),
-    "pixels": Kind(
-        "a number of pixels or original", (numbers.Integral, str), lambda t: t if t == "original" else int(t)
-    ),
+    "pixels": Kind("a number of pixels or original", (numbers.Integral, str), lambda t: t if t == ORIGINAL else int(t)),
     "text": Kind("text", (str,)),
     "switch": Kind("True or False", (bool,)),
     "path": Kind("a name or a file", (str, os.PathLike)),

@@ -42,9 +42,7 @@ class Console:
             if math.isfinite(outcome.loss):
                 terms = ", ".join(f"{k} {v:.6g}" for k, v in by_kind(outcome.values).items() if v)
                 as_saved = (
-                    ""
-                    if math.isnan(outcome.saved)
-                    else f", {outcome.saved:.6g} as saved in {self.job.settings.depth} bits"
+                    "" if math.isnan(outcome.saved) else f", {outcome.saved:.6g} as saved in {event.result.depth} bits"
                 )
                 took = duration(outcome.seconds)
                 say(f"loss     {outcome.loss:.6g} ({terms}){as_saved}, in {took}: {outcome.message}")

@@ -95,7 +95,9 @@ def test_names_are_unique():
 
 # ------------------------------------------------------------------------------------------- limits, choices
 
-NUMERIC = [(cls, name, opt) for cls, name, opt in OPTIONS if opt.kind in ("whole", "number")]
+NUMERIC = [
+    (cls, name, opt) for cls, name, opt in OPTIONS if opt.kind in ("whole", "pixels", "number") and not opt.choices
+]
 BESIDE = {"optimizer": "l-bfgs", "bounds": False}  # with which a Settings refuses no number
 
 
@@ -105,7 +107,7 @@ def made(cls, **options):
 
 @pytest.mark.parametrize("cls, name, opt", NUMERIC, ids=[n for _, n, _ in NUMERIC])
 def test_the_edges_are_taken_and_what_lies_beyond_is_refused(cls, name, opt):
-    whole = opt.kind == "whole"
+    whole = opt.kind != "number"
     lowest = np.nextafter(opt.above, math.inf) if opt.above is not None else opt.low
     highest = opt.high if opt.high < math.inf else (10**30 if whole else 1e300)
     assert lowest > -math.inf

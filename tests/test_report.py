@@ -22,7 +22,8 @@ class Stage:
 def planned():
     """A Planned of a job of one stage, of 100 evaluations."""
     plans = {Stage: SimpleNamespace(time=1.0, lag=1)}
-    return Planned(SimpleNamespace(stages=(Stage,), plans=plans, alpha=lambda size: None))
+    settings = SimpleNamespace(depth=8)
+    return Planned(SimpleNamespace(stages=(Stage,), plans=plans, alpha=lambda size: None, settings=settings))
 
 
 @pytest.fixture

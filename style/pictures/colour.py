@@ -18,6 +18,7 @@ class ColourSpace:
     device  minivgg.backend.Device on which inputs lie
     margin  pixels of the picture that are mirrored around it in the input, and cut off on the way back: where the
             network pads with zeros, the outermost pixels are smeared
+    depth   bits a value of the picture that is saved
     """
 
     mean: np.ndarray

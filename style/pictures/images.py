@@ -22,6 +22,7 @@ from . import ImageError, decode, kinds, tiff
 
 MIN_SIDE = 16  # VGG halves a picture four times before conv5_1: below 16 pixels nothing is left
 
+SMALL = 32 << 20  # bytes: what takes no more is decoded whatever the budget; the plan says what does not fit
 GAP = 3  # a file is reduced while it is decoded to no less than so many times the size at which it is needed
 
 
@@ -143,8 +144,8 @@ class _Wish:
 
     def check(self, W, H, raw, factor):
         """Raise ImageError where decoding takes more than there is room for."""
-        needed = raw + 20 * -(-W // factor) * -(-H // factor) + 64 * decode.BAND
-        if self.room is not None and needed > self.room:
+        needed = raw + 20 * -(-W // factor) * -(-H // factor) + 64 * min(W * H, decode.BAND)
+        if self.room is not None and needed > max(self.room, SMALL):
             found = (
                 f"{W}x{H} pixels take {format_memory(needed)} to decode, {format_memory(max(self.room, 0))} are left"
             )

@@ -98,7 +98,7 @@ def examine(file, path):
 
 def opened(found, image, file):
     """The same with what is known once Pillow has told the format: a TGA, which has no mark at its start."""
-    if image.format != "TGA" or image.mode != "RGBA":
+    if image.format != "TGA" or image.mode not in ("RGBA", "LA"):
         return found
     at = file.tell()
     file.seek(17)

@@ -207,7 +207,8 @@ def read_samples(file, tags, label):
         raise
     except Exception as error:
         words = str(error)
-        if "imagecodecs" in words:
+        unaided = tags.compression not in PLAIN and importlib.util.find_spec("imagecodecs") is None
+        if unaided or "imagecodecs" in words:
             raise ImageError(f'{kind} without imagecodecs; pip install "minivgg-style[tiff]", or {export}') from None
         if "fill_order" in words or "not supported" in words or isinstance(error, NotImplementedError):
             raise ImageError(f"{kind}; {export}") from None
