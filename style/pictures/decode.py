@@ -87,7 +87,9 @@ def decode(image, label, found=None, *, factor=1, box=None):
         _orient(decoded, image.getexif().get(ExifTags.Base.Orientation, 1))
     with contextlib.suppress(Exception):  # counting seeks through the file, which may be damaged behind frame 1
         frames = getattr(image, "n_frames", 1)
-        if frames > 1 and image.format != "MPO":  # a camera's MPO is one photograph with a preview behind it
+        if image.info.get("default_image"):  # of an animated PNG, for viewers that know no animation
+            notes.append("a still picture with an animation behind it, which is not used")
+        elif frames > 1 and image.format != "MPO":  # a camera's MPO is one photograph with a preview behind it
             notes.append(f"frame {image.tell() + 1} of {frames}; the others are not used")
     return decoded
 
