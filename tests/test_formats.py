@@ -9,9 +9,9 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image, features
+from test_images import chunk, file_of, smooth
 
 from style.pictures import ImageError, images, kinds, light
-from tests.test_images import chunk, file_of, smooth
 
 RNG = np.random.default_rng(3)
 

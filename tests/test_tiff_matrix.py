@@ -9,12 +9,12 @@ import pytest
 
 pytest.importorskip("imagecodecs", reason="the matrix is written with imagecodecs; pip install imagecodecs")
 
+import tiff_matrix
 import tifffile
 from PIL import Image
+from tiff_matrix import Case, cases, judge, write
 
 from style.pictures import ImageError, images, tiff
-from tests import tiff_matrix
-from tests.tiff_matrix import Case, cases, judge, write
 
 
 def counted(found, tmp_path):
