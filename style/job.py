@@ -150,17 +150,27 @@ class Job:
         """The objective of one stage, with its targets."""
         net = self.engine.load(self.terms)
         net.release()
+        rgb, alpha = self._paint(stage.style_size)
         pictures = {
             "content": self._input(self.content, stage.size),
-            "style": self.engine.colours.to_input(self._resized(self.style, stage.style_size)),
+            "style": self.engine.colours.to_input(rgb),
         }
         keys = {"style": (self.style.sha256, stage.style_size, self.settings.resample)}
-        regions = {}
-        if self.style.alpha is not None:  # what is transparent is no paint
-            alpha = images.resize(self.style.alpha, stage.style_size, box=self.style.box)
-            regions["style"] = Region(to_device(alpha, self.device))
+        regions = {} if alpha is None else {"style": Region(to_device(alpha, self.device))}
         aim = lambda *a: self.engine.aim(*a, keys, regions)  # noqa: E731
         return objective_for(self.plans[stage], net, self.terms, pictures, aim=aim)
+
+    def _paint(self, size_hw):
+        """The style picture at a size, and its opacity (H, W) or None: what is transparent is no paint.
+
+        There it has the paint's mean colour, not white: filters see across the border.
+        """
+        rgb = self._resized(self.style, size_hw)
+        if self.style.alpha is None:
+            return rgb, None
+        alpha = images.resize(self.style.alpha, size_hw, box=self.style.box)
+        paint = rgb - (1 - alpha[..., None]) * 255  # multiplied by its opacity
+        return paint + (1 - alpha[..., None]) * (paint.sum(axis=(0, 1)) / alpha.sum()), alpha
 
     def _plan(self, outline, stage):
         """How one stage fits into the memory. Raises MemoryBudgetError, naming the largest size that would."""

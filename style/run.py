@@ -173,7 +173,10 @@ def check_on_the_way(job, output, args):
     if args.log is not None:
         read[os.path.realpath(args.log)] = "--log"
     for name in names_on_the_way(job, output, args.save_every):
-        saving.check_name(name)
+        try:
+            saving.check_name(name)
+        except images.ImageError as error:
+            raise SettingsError(str(error)) from None
         what = read.get(os.path.realpath(name))
         if what:
             raise SettingsError(f"{name}: would be written on the way, and is the {what} file; give another -o")
