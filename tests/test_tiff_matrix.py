@@ -211,3 +211,61 @@ def test_a_tiff_opened_in_pillow_is_asked_for_by_its_path(tmp_path):
     write(Case("rgb", "u1", 8), tmp_path / "a.tif")
     with Image.open(tmp_path / "a.tif") as image:
         assert images.from_pil(image).rgb.shape == (37, 45, 3)
+
+
+# --------------------------------------------------------------------------------- what the matrix does not write
+
+
+@pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt"])
+def test_fax(tmp_path, compression):
+    image = Image.fromarray((255 * tiff_matrix.picture()).astype(np.uint8)).convert("1")
+    image.save(tmp_path / "a.tif", compression=compression)
+    np.testing.assert_array_equal(images.read(tmp_path / "a.tif").rgb[..., 0], 255 * np.asarray(image))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_jpeg_inside(tmp_path, mode):
+    image = Image.fromarray((255 * tiff_matrix.picture()).astype(np.uint8)).convert(mode)
+    image.save(tmp_path / "a.tif", compression="jpeg", quality=95)
+    expected = np.asarray(image.convert("RGB"), float)
+    assert np.abs(images.read(tmp_path / "a.tif").rgb - expected).mean() < 3
+
+
+@pytest.mark.parametrize("compression", ["webp", "jpeg2000", "jpegxl", "lerc"])
+def test_rarer_compressions(tmp_path, compression):
+    rgb = (255 * tiff_matrix.picture()).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", rgb, photometric="rgb", compression=compression)
+    np.testing.assert_array_equal(images.read(tmp_path / "a.tif").rgb, rgb)
+
+
+def test_colours_of_fewer_pixels_outside_jpeg_are_refused(tmp_path):
+    """Four values of Y, then one of Cb and one of Cr for them: neither reader puts them in order."""
+    blocks = np.zeros((24, 32, 6), np.uint8)
+    tags = {256: [64], 257: [48], 258: [8, 8, 8], 259: [1], 262: [6], 277: [3], 278: [48], 284: [1], 530: [2, 2]}
+    (tmp_path / "a.tif").write_bytes(tiff_matrix.assembled("<", tags, [blocks.tobytes()]))
+    with pytest.raises(ImageError, match=r"of this kind \(3 x 8-bit integer, YCbCr, not compressed\)"):
+        images.read(tmp_path / "a.tif")
+
+
+# ------------------------------------------------------------------------------------ files beside the project
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("planar16.tif", "ref"),
+        ("grey12.tif", "ref_grey"),
+        ("grey_uint32.tif", "ref_grey"),
+        ("int16_be_deflate.tif", "ref_grey"),
+        ("rgb_float.tif", "ref"),
+        ("cmyk_alpha.tif", "ref"),
+        ("grey_alpha16.tif", "ref_grey"),
+        ("alpha0_undeclared.tga", "ref"),
+    ],
+)
+def test_cases_that_went_wrong(shared, name, reference):
+    folder = shared / "cases" / "pictures"
+    if not (folder / name).exists():
+        pytest.skip(f"{folder} has no {name}")
+    found, expected = images.read(folder / name), images.read(folder / f"{reference}.png")
+    np.testing.assert_allclose(found.rgb, expected.rgb, atol=1.01)
