@@ -80,8 +80,8 @@ def test_without_imagecodecs_nothing_is_wrong_either(tmp_path, monkeypatch, step
             assert "minivgg-style[tiff]" in found or "BigTIFF" in found, found
         else:
             counts["right"] += 1
-            tolerance = 12 if case.compression == "jpeg" else 4
-            assert np.abs(found - expected).max() <= tolerance, case
+            difference = np.abs(found - expected)
+            assert (difference.mean() if case.compression == "jpeg" else difference.max()) <= 4, case
     assert counts["right"] > 60
     assert counts["refused"] > 20
 
