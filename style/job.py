@@ -14,9 +14,8 @@ import os
 import time
 
 import numpy as np
-import psutil
 
-from minivgg.backend import Device, free_memory, to_device
+from minivgg.backend import to_device
 from minivgg.table import activation_size
 
 from .engine import Engine
@@ -25,7 +24,7 @@ from .large.plan import make_plan, objective_for
 from .optimize import minimize
 from .options import SettingsError
 from .outcome import joined, restored, saved
-from .pictures import images, saving
+from .pictures import files, images, saving
 from .provenance import metadata
 from .result import Result
 from .schedule import stages
@@ -85,22 +84,17 @@ class Job:
         s = self.settings
         stages(s, (MIN_SIZE, MIN_SIZE), (MIN_SIZE, MIN_SIZE))  # what is wrong with --scales, before any picture is read
 
+        on_gpu = self.device.kind == "gpu"  # there, the budget is the card's
+        budget = None if on_gpu or s.memory is None else parse_memory(s.memory)
+
         def read(source, need):
-            return images.as_picture(source, need=need, room=self._room())
+            return images.as_picture(source, need=need, room=files.room(budget))
 
         self.content = read(content, lambda H, W: stages(s, (H, W), (H, W))[-1].size)
         hw = self.content.size[::-1]
         self.style = read(style, lambda H, W: stages(s, hw, (H, W))[-1].style_size)
         self.stages = stages(s, hw, self.style.size[::-1])
         self.start = None if _is_name(s.init) else read(s.init, lambda H, W: self.stages[-1].size)
-
-    def _room(self):
-        """Bytes that decoding a picture may take: what is left of the budget, or free; None where nobody knows."""
-        free, budget = free_memory(Device("cpu")), self.settings.memory
-        if budget is None or self.device.kind == "gpu":  # there, the budget is the card's
-            return free
-        left = parse_memory(budget) - psutil.Process().memory_info().rss
-        return left if free is None else min(free, left)
 
     def run(self, *listeners, state=None):
         """Optimise; returns a Result, whatever ended the run (see its outcome.status).
@@ -150,7 +144,7 @@ class Job:
         """The objective of one stage, with its targets."""
         net = self.engine.load(self.terms)
         net.release()
-        rgb, alpha = self._paint(stage.style_size)
+        rgb, alpha = self.style.as_paint(stage.style_size, method=self.settings.resample)
         pictures = {
             "content": self._input(self.content, stage.size),
             "style": self.engine.colours.to_input(rgb),
@@ -159,18 +153,6 @@ class Job:
         regions = {} if alpha is None else {"style": Region(to_device(alpha, self.device))}
         aim = lambda *a: self.engine.aim(*a, keys, regions)  # noqa: E731
         return objective_for(self.plans[stage], net, self.terms, pictures, aim=aim)
-
-    def _paint(self, size_hw):
-        """The style picture at a size, and its opacity (H, W) or None: what is transparent is no paint.
-
-        There it has the paint's mean colour, not white: filters see across the border.
-        """
-        rgb = self._resized(self.style, size_hw)
-        if self.style.alpha is None:
-            return rgb, None
-        alpha = images.resize(self.style.alpha, size_hw, box=self.style.box)
-        paint = rgb - (1 - alpha[..., None]) * 255  # multiplied by its opacity
-        return paint + (1 - alpha[..., None]) * (paint.sum(axis=(0, 1)) / alpha.sum()), alpha
 
     def _plan(self, outline, stage):
         """How one stage fits into the memory. Raises MemoryBudgetError, naming the largest size that would."""
@@ -211,8 +193,7 @@ class Job:
 
     def alpha(self, size_hw):
         """The content's transparency at a picture's size, or None."""
-        picture = self.content
-        return None if picture.alpha is None else images.resize(picture.alpha, size_hw, box=picture.box)
+        return self.content.opacity(size_hw)
 
     def made_of(self):
         """{what: hash or value}: all that a saved state must agree with."""

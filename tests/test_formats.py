@@ -8,8 +8,8 @@ import zlib
 
 import numpy as np
 import pytest
+from picture_files import chunk, file_of, smooth
 from PIL import Image, features
-from test_images import chunk, file_of, smooth
 
 from style.pictures import ImageError, images, kinds, light
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from picture_files import file_of, smooth
 from PIL import Image, features
-from test_images import file_of, smooth
 
 import style
 from style import run

@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 import pytest
+from picture_files import file_of
 from PIL import Image
-from test_images import file_of
 
 import style
 from style.pictures import ImageError, images

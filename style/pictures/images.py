@@ -6,8 +6,6 @@ numbers mean (depth, colours, orientation, transparency), decode.py's. Every fai
 
 import hashlib
 import os
-import stat
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,13 +15,9 @@ from PIL import Image
 from minivgg import backend
 from minivgg.program import first_line
 
-from ..units import format_memory
-from . import ImageError, decode, kinds, tiff
+from . import ImageError, decode, files, tiff
 
 MIN_SIDE = 16  # VGG halves a picture four times before conv5_1: below 16 pixels nothing is left
-
-SMALL = 32 << 20  # bytes: what takes no more is decoded whatever the budget; the plan says what does not fit
-GAP = 3  # a file is reduced while it is decoded to no less than so many times the size at which it is needed
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +45,21 @@ class Picture:
         """(h, w, 3) float32 at another size."""
         return resize(self.rgb, size_hw, method=method, box=self.box)
 
+    def opacity(self, size_hw):
+        """(h, w) float32 0..1 at another size, or None for an opaque picture."""
+        return None if self.alpha is None else resize(self.alpha, size_hw, box=self.box)
+
+    def as_paint(self, size_hw, *, method="auto"):
+        """(h, w, 3) as a style counts, and its opacity (h, w) or None: what is transparent is no paint.
+
+        There it has the paint's mean colour, not white: filters see across the border.
+        """
+        rgb, alpha = self.resized(size_hw, method=method), self.opacity(size_hw)
+        if alpha is None:
+            return rgb, None
+        paint = rgb - (1 - alpha[..., None]) * 255  # multiplied by its opacity
+        return paint + (1 - alpha[..., None]) * (paint.sum(axis=(0, 1)) / alpha.sum()), alpha
+
 
 # --------------------------------------------------------------------------------------------- reading
 
@@ -77,94 +86,25 @@ def as_picture(source, *, min_side=MIN_SIDE, need=None, room=None):
 def read(path, *, min_side=MIN_SIDE, need=None, room=None):
     """Picture from a file: JPEG, PNG, WebP, TIFF, and what else kinds.FORMATS has.
 
-    need  a function (H, W) → (h, w): the size at which the picture is wanted at most. One that is more than GAP times
-          as large is averaged over squares while it is decoded. None: all of it is wanted.
+    need  a function (H, W) → (h, w): the size at which the picture is wanted at most. One that is files.GAP times as
+          large is averaged over squares while it is decoded. None: all of it is wanted.
     room  bytes that decoding may take; None: as many as it needs
 
     Raises ImageError: missing, damaged, a kind that is not decoded right here, or one that takes more than `room`.
     """
-    if os.fspath(path) in ("", b""):
-        raise ImageError("'': an empty name; expected a picture file")
-    path = Path(path)
-    wish = _Wish(path, min_side, need, room)
-    with open_regular(path) as file:
-        wish.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        with warnings.catch_warnings():  # Pillow warns of odd metadata; what matters becomes an error or a note
-            warnings.simplefilter("ignore")
-            try:
-                found = kinds.examine(file, path)
-                if found.tags is not None and not tiff.by_pillow(found.tags):
-                    return wish.by_tifffile(file, found.tags)
-                return wish.by_pillow(file, found)
-            except ImageError:
-                raise
-            except Exception as error:  # decoders raise anything on bad data: OSError, SyntaxError, struct.error …
-                ended = kinds.jpeg_with_an_end(file)
-                if ended is None:
-                    raise kinds.refusal(path, file, error) from None
-        picture = wish.by_pillow(ended, kinds.Found())
-        return replace(picture, notes=(*picture.notes, "the mark of the file's end is missing; the picture is whole"))
-
-
-class _Wish:
-    """A file to be decoded at the size and within the bytes that are wanted."""
-
-    sha256 = None
-
-    def __init__(self, path, min_side, need, room):
-        self.path, self.min_side, self.need, self.room = path, min_side, need, room
-
-    def by_pillow(self, file, found):
-        file.seek(0)
-        with Image.open(file) as image:
-            if image.format not in kinds.FORMATS:
-                raise ImageError(f"{self.path}: the format {image.format} is not supported; export it as PNG")
-            (W, H), mode, factor = image.size, image.mode, self.factor(*image.size)
-            found = kinds.opened(found, image, file)
-            image.draft(None, (W // factor, H // factor))  # JPEG alone can do something about it
-            drafted = min(d for d in (1, 2, 4, 8) if -(-W // d) <= image.width)
-            factor //= drafted
-            self.check(W, H, decode.bytes_of(image), drafted * factor)
-            done = decode.decode(image, self.path, found, factor=factor, box=(0, 0, W / drafted, H / drafted))
-            return self.picture(done, mode, drafted * factor)
-
-    def by_tifffile(self, file, tags):
-        factor = self.factor(*tags.size)
-        self.check(*tags.size, tiff.bytes_needed(tags), factor)
-        samples = tiff.read_samples(file, tags, self.path)
-        return self.picture(decode.decode_samples(samples, tags, self.path, factor=factor), f"TIFF {tags}", factor)
-
-    def factor(self, W, H):
-        """Squares of how many pixels may become one."""
-        _check_size(self.path, H, W, self.min_side)
-        if self.need is None:
-            return 1
-        wanted = sorted(self.need(H, W))
-        return max(1, min(full // (GAP * max(1, least)) for full, least in zip(sorted((H, W)), wanted)))
-
-    def check(self, W, H, raw, factor):
-        """Raise ImageError where decoding takes more than there is room for."""
-        needed = raw + 20 * -(-W // factor) * -(-H // factor) + 64 * min(W * H, decode.BAND)
-        if self.room is not None and needed > max(self.room, SMALL):
-            found = (
-                f"{W}x{H} pixels take {format_memory(needed)} to decode, {format_memory(max(self.room, 0))} are left"
-            )
-            raise ImageError(f"{self.path}: {found}; scale the picture down first, or give more --memory")
-
-    def picture(self, done, mode, factor):
-        left, top, right, bottom = done.box
-        size = (round((right - left) * factor), round((bottom - top) * factor))
-        whole = done.box == (0, 0, *done.rgb.shape[1::-1])
-        return Picture(
-            done.rgb, done.alpha, self.sha256, self.path, mode, size, tuple(done.notes), None if whole else done.box
-        )
+    found = files.read(path, files.Wish(min_side, need, room))
+    (left, top, right, bottom), rgb = found.decoded.box, found.decoded.rgb
+    size = (round((right - left) * found.factor), round((bottom - top) * found.factor))
+    box = None if found.decoded.box == (0, 0, *rgb.shape[1::-1]) else found.decoded.box
+    notes = tuple(found.decoded.notes)
+    return Picture(rgb, found.decoded.alpha, found.sha256, Path(path), found.mode, size, notes, box)
 
 
 def from_pil(image, *, min_side=MIN_SIDE):
     """Picture from a Pillow image, with its profile and orientation where it carries them."""
     label = "picture from memory"
     try:
-        _check_size(label, image.height, image.width, min_side)
+        files.check_size(label, image.height, image.width, min_side)
         if image.format == "TIFF" and not tiff.right_in_pillow(image):
             raise ImageError(f"{label}: a TIFF of a kind that Pillow does not decode right; give its path instead")
         sha256 = hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()
@@ -192,7 +132,7 @@ def from_array(a, *, min_side=MIN_SIDE):
     if a.dtype.kind not in "buif":
         raise ImageError(f"picture from memory: array of {a.dtype}; {expected}")
     H, W = a.shape[:2]
-    _check_size("picture from memory", H, W, min_side)
+    files.check_size("picture from memory", H, W, min_side)
     sha256 = hashlib.sha256(f"{a.dtype.str} {a.shape}".encode() + a.tobytes()).hexdigest()
     scale = {"b1": 255.0, "u2": 1 / 257}.get(a.dtype.str[1:], 1.0)
     values = a.astype(np.float32).reshape(H, W, -1) * np.float32(scale)
@@ -228,28 +168,6 @@ def _sample(name):
         raise ImageError(f'{name}: size "{size}"; expected a number of pixels from {MIN_SIDE * 2} to 8192')
     drawn = from_array(SAMPLES[key](int(size or 512)))
     return replace(drawn, mode=name)
-
-
-def open_regular(path):
-    """The file opened for reading, or the reason why not."""
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise ImageError(f"{path}: a folder; expected a picture file")
-        if not stat.S_ISREG(mode):
-            raise ImageError(f"{path}: not a regular file; expected a picture file")
-        return path.open("rb")
-    except FileNotFoundError:
-        raise ImageError(f"{path}: no such file; check the name") from None
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be opened ({first_line(error)})") from None
-
-
-def _check_size(label, H, W, min_side):
-    if H < 1 or W < 1:
-        raise ImageError(f"{label}: {W}x{H} pixels: an empty picture")
-    if min(H, W) < min_side:
-        raise ImageError(f"{label}: {W}x{H} pixels; each side must have at least {min_side}")
 
 
 # -------------------------------------------------------------------------------------------- geometry

@@ -18,7 +18,8 @@ from minivgg.program import first_line
 
 from . import ImageError, deep
 from .decode import composite
-from .images import open_regular, to_uint8
+from .files import open_regular
+from .images import to_uint8
 from .profiles import srgb_profile
 
 METADATA_KEY = "minivgg-style"
