@@ -113,6 +113,17 @@ def test_what_does_not_fit_is_refused_before_it_is_decoded(tmp_path, name, monke
         images.read(path, need=to(48), room=50_000_000)
 
 
+def test_a_deep_tiff_is_reduced_by_strips(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    a = np.full((3000, 3000, 3), 257 * 9, np.uint16)
+    options = {"photometric": "rgb", "compression": "adobe_deflate"}
+    tifffile.imwrite(tmp_path / "a.tif", a, rowsperstrip=64, **options)
+    np.testing.assert_array_equal(images.read(tmp_path / "a.tif", need=to(48), room=80_000_000).rgb, 9)
+    tifffile.imwrite(tmp_path / "a.tif", a, rowsperstrip=3000, **options)
+    with pytest.raises(ImageError, match="to decode"):  # all of it is one strip
+        images.read(tmp_path / "a.tif", need=to(48), room=80_000_000)
+
+
 def test_a_jpeg_is_reduced_by_its_decoder(tmp_path):
     path = large(tmp_path, "a.jpg")
     assert images.read(path, need=to(48), room=80_000_000).rgb.shape == (188, 188, 3)

@@ -15,6 +15,7 @@ from PIL import Image
 from tiff_matrix import Case, cases, judge, write
 
 from style.pictures import ImageError, images, tiff
+from style.pictures.strips import Rows
 
 
 def counted(found, tmp_path):
@@ -175,6 +176,39 @@ def test_strips_that_are_missing_are_damage(tmp_path, compression):
         changed(path, "StripByteCounts", [0, *counts[1:]])
         with pytest.raises(ImageError, match="1 of 8 strips"):
             images.read(path)
+
+
+@pytest.mark.parametrize("dtype", ["u2", "f4"])
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+@pytest.mark.parametrize("compression", [None, "lzw", "adobe_deflate"])
+def test_strips_that_are_too_short_are_not_filled_up(tmp_path, compression, tile, dtype):
+    path, name = tmp_path / "a.tif", "TileByteCounts" if tile else "StripByteCounts"
+    rgb = np.random.default_rng(0).integers(0, 256, (64, 60, 3)).astype(dtype)
+    rows = {"tile": tile} if tile else {"rowsperstrip": 8}
+    tifffile.imwrite(path, rgb, photometric="rgb", compression=compression, metadata=None, **rows)
+    with tifffile.TiffFile(path) as file:
+        counts = list(file.pages[0].tags[name].value)
+    counts[2] //= 2
+    changed(path, name, counts)
+    with pytest.raises(ImageError, match="damaged"):
+        images.read(path)
+
+
+def test_by_rows_is_by_all(tmp_path):
+    for case in (
+        Case("rgb", "u2", 16, rows=5, compression="lzw", predictor=True),
+        Case("rgb", "u2", 16, ">", planar=True, tile=True),
+        Case("minisblack", "u4", 32, alpha=2, tile=True, compression="zstd"),
+    ):
+        write(case, tmp_path / "a.tif")
+        with (tmp_path / "a.tif").open("rb") as file:
+            tags = tiff.read_tags(file, "a")
+            rows = tiff.read_samples(file, tags, "a")
+            assert isinstance(rows, Rows)
+            whole = tifffile.imread(tmp_path / "a.tif")
+            whole = np.moveaxis(whole, 0, -1) if case.planar else whole.reshape(rows.shape)
+            for a, b in ((0, 37), (3, 4), (14, 18), (36, 37), (0, 16)):
+                np.testing.assert_array_equal(rows[a:b], whole[a:b])
 
 
 def test_not_finite_and_odd_ranges(tmp_path):

@@ -16,7 +16,7 @@ def of_samples(samples, tags, label, notes):
     note says so. Raises ImageError for colours that are not known here.
     """
     colour = _colour(tags, label, notes)
-    levels = _levels(samples[..., : tags.inks], tags, label, notes)
+    levels = _levels(samples, tags, label, notes)
     where = next((tags.inks + k for k, kind in enumerate(tags.extra) if kind in (1, 2)), None)
 
     def convert(part):
@@ -45,12 +45,15 @@ def scale_of(low, high, kind, bits, label, notes):
     return low, max(high, low + 1e-300)
 
 
-def _levels(inks, tags, label, notes):
+def _levels(samples, tags, label, notes):
     """A function from samples to grey levels 0..255, float32; palettes' and Lab's samples stay what they are."""
     if tags.photometric in (PALETTE, CIELAB, ICCLAB):
         return lambda part: part
     kind, bits = tags.formats[0], tags.bits[0]
-    whole = (0, 0) if kind == UINT else (float(inks.min()), float(inks.max()))
+    whole = (0, 0)
+    if kind != UINT:
+        inks = samples[..., : tags.inks]
+        whole = float(inks.min()), float(inks.max())
     black, white = scale_of(*whole, kind, bits, label, notes)
     precise = np.float64 if bits > 16 else np.float32
     return lambda part: ((part.astype(precise) - precise(black)) * precise(255 / (white - black))).astype(np.float32)

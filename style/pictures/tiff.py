@@ -15,6 +15,7 @@ import numpy as np
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from . import ImageError
+from .strips import Rows
 
 WHITE_IS_0, BLACK_IS_0, RGB, PALETTE, CMYK, YCBCR, CIELAB, ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9
 CFA, LINEAR_RAW = 32803, 34892
@@ -63,6 +64,12 @@ class Tags:
     orientation: int
     pages: int
     little: bool
+    segment_rows: int  # of a strip or tile
+
+    @property
+    def by_rows(self):
+        """Whether its samples can be converted as they come: nothing depends on the smallest and largest of all."""
+        return {*self.formats} == {UINT} and self.segment_rows < self.size[1]
 
     @property
     def alpha(self):
@@ -181,17 +188,22 @@ def _tags(page, pages):
         int(page.get(274, 1)),
         pages,
         page.prefix == b"II",
+        max(1, int(page.get(323) or page.get(278) or page.get(257, 1))),
     )
 
 
 def bytes_needed(tags):
-    """Bytes that the samples take when decoded."""
+    """Bytes that the samples take: of all of it, or of a row of strips or tiles, as read and as put together."""
     width, height = tags.size
-    return width * height * sum(1 if b <= 8 else 1 << math.ceil(math.log2(b / 8)) for b in tags.bits)
+    rows = min(height, 3 * tags.segment_rows) if tags.by_rows else height
+    return width * rows * sum(1 if b <= 8 else 1 << math.ceil(math.log2(b / 8)) for b in tags.bits)
 
 
 def read_samples(file, tags, label):
-    """The samples of the first page by tifffile, (H, W, S), of the type in the file. Raises ImageError."""
+    """The samples of the first page by tifffile, (H, W, S), of the type in the file: an array, or strips.Rows of one.
+
+    Raises ImageError.
+    """
     kind = f"{label}: a TIFF of this kind ({tags}) cannot be read"
     export = "export it as TIFF with 8 or 16 bits a sample, or as PNG"
     if len({*tags.bits}) > 1 or not {*tags.formats} <= {UINT, INT, FLOAT} or tags.depth != 1:
@@ -202,7 +214,12 @@ def read_samples(file, tags, label):
     file.seek(0)
     try:
         with tifffile.TiffFile(file) as tiff:
-            samples = tiff.pages[0].asarray()
+            page = tiff.pages[0]
+            if tags.by_rows:
+                samples = Rows(page, file, tags)
+                samples[0:1]  # what cannot be decoded is found here
+                return samples
+            samples = page.asarray()
     except MemoryError:
         raise
     except Exception as error:
