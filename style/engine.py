@@ -81,10 +81,10 @@ class Engine:
             self.network.params = {}
         return self.net
 
-    def aim(self, terms, passes, pictures, keys, regions=None):
+    def aim(self, terms, passes, pictures, keys):
         """objective.aim, with the targets of style pictures kept: a hash a picture in `keys`, {source: key}."""
         known = [t.aimed(self._targets[k]) if (k := self._key(t, keys)) in self._targets else t for t in terms]
-        found = aim(known, passes, pictures, regions)
+        found = aim(known, passes, pictures)
         for term in found:
             key = self._key(term, keys)
             if key is not None:

@@ -9,6 +9,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 import time
@@ -16,7 +17,7 @@ import time
 import numpy as np
 
 from minivgg.backend import to_device
-from minivgg.table import activation_size
+from minivgg.table import activation_size, layer_names
 
 from .engine import Engine
 from .events import STOP, Evaluated, Finished, Planned, StageDone
@@ -31,14 +32,16 @@ from .schedule import stages
 from .settings import INITS, MIN_SIZE, settings_from
 from .state import State, StateError
 from .statistics import terms_of
-from .terms import Region, layers
+from .styles import Styles
+from .terms import confined, layers
 from .units import format_size, parse_memory
 
 
 def transfer(content, style, *, preset=None, callback=None, output=None, **options):
     """Paint `content` in the manner of `style`; returns a Result.
 
-    content, style  a path, a Pillow image, an array (H, W), (H, W, 3) or (H, W, 4) uint8 or 0..255, or a Picture
+    content, style  a path, a Pillow image, an array (H, W), (H, W, 3) or (H, W, 4) uint8 or 0..255, or a Picture;
+                    style also a list of them (style_blend=(0.7, 0.3), mask=[…] say what each is to do)
     preset          a name from presets.toml
     callback        called with an events.Evaluated after each evaluation; one that returns style.STOP ends the run
                     with the best picture so far, any other result is ignored
@@ -72,9 +75,10 @@ class Job:
         self.device, self.network = self.engine.device, self.engine.network
         self.colours = dataclasses.replace(self.engine.colours, margin=settings.margin, depth=settings.depth)
         self._read(content, style)
-        self.size, self.style_size = self.stages[-1].size, self.stages[-1].style_size
-        self.terms = terms_of(settings)
+        self.size, self.style_sizes = self.stages[-1].size, self.stages[-1].style_sizes
+        self.terms = terms_of(settings, self.styles.groups)
         self._check_depth()
+        self.styles.check(self.stages[0], layers([t for t in self.terms if t.source != "content"]))
         outline = self.engine.outline(self.terms)
         self.plans = {stage: self._plan(outline, stage) for stage in self.stages}
         self.started = time.time()
@@ -82,18 +86,23 @@ class Job:
     def _read(self, content, style):
         """The pictures, none larger than it is needed; how large that is, the schedule says."""
         s = self.settings
-        stages(s, (MIN_SIZE, MIN_SIZE), (MIN_SIZE, MIN_SIZE))  # what is wrong with --scales, before any picture is read
-
+        several = style if images.are_pictures(style) or (isinstance(style, list | tuple) and not style) else [style]
+        least, count = (MIN_SIZE, MIN_SIZE), len(several)
+        stages(s, least, *[least] * count)  # what is wrong with sizes, before any picture is read
         on_gpu = self.device.kind == "gpu"  # there, the budget is the card's
         budget = None if on_gpu or s.memory is None else parse_memory(s.memory)
 
         def read(source, need):
             return images.as_picture(source, need=need, room=files.room(budget))
 
-        self.content = read(content, lambda H, W: stages(s, (H, W), (H, W))[-1].size)
+        self.content = read(content, lambda H, W: stages(s, (H, W), *[least] * count)[-1].size)
         hw = self.content.size[::-1]
-        self.style = read(style, lambda H, W: stages(s, hw, (H, W))[-1].style_size)
-        self.stages = stages(s, hw, self.style.size[::-1])
+        pictures = [
+            read(one, lambda H, W, k=k: stages(s, hw, *[(H, W)] * count)[-1].style_sizes[k])
+            for k, one in enumerate(several)
+        ]
+        self.styles = Styles(s, self.content, pictures, self.colours, layer_names(self.network.arch))
+        self.stages = stages(s, hw, *(p.size[::-1] for p in pictures))
         self.start = None if _is_name(s.init) else read(s.init, lambda H, W: self.stages[-1].size)
 
     def run(self, *listeners, state=None):
@@ -144,22 +153,17 @@ class Job:
         """The objective of one stage, with its targets."""
         net = self.engine.load(self.terms)
         net.release()
-        rgb, alpha = self.style.as_paint(stage.style_size, method=self.settings.resample)
-        pictures = {
-            "content": self._input(self.content, stage.size),
-            "style": self.engine.colours.to_input(rgb),
-        }
-        keys = {"style": (self.style.sha256, stage.style_size, self.settings.resample)}
-        regions = {} if alpha is None else {"style": Region(to_device(alpha, self.device))}
-        aim = lambda *a: self.engine.aim(*a, keys, regions)  # noqa: E731
-        return objective_for(self.plans[stage], net, self.terms, pictures, aim=aim)
+        pictures = {"content": self._input(self.content, stage.size)}
+        terms = confined(self.terms, self.styles.regions(stage.size))
+        aim = functools.partial(self.engine.aim, keys=self.styles.keys(stage))
+        return objective_for(self.plans[stage], net, terms, pictures | self.styles.inputs(stage), aim=aim)
 
     def _plan(self, outline, stage):
         """How one stage fits into the memory. Raises MemoryBudgetError, naming the largest size that would."""
         s = self.settings
-        pictures = [p for p in (self.content, self.style, self.start) if p is not None]
+        pictures = [p for p in (self.content, *self.styles.pictures, self.start) if p is not None]
         reserved = sum(p.rgb.nbytes + (0 if p.alpha is None else p.alpha.nbytes) for p in pictures)
-        reserved += 2 * 4 * 3 * math.prod(stage.style_size)
+        reserved += self.styles.nbytes(stage)
         return make_plan(
             outline,
             self.terms,
@@ -167,11 +171,11 @@ class Job:
             memory=s.memory and parse_memory(s.memory),
             device=self.device,
             optimizer=s.optimizer,
-            history=s.history,
+            history=min(s.history, stage.evaluations),  # there are no more pairs than steps
             bounds=s.bounds,
             metric=self.precondition > 0,
             lag=s.lag,
-            style_size=stage.style_size,
+            style_size=max(stage.style_sizes, key=math.prod),
             reserved=reserved,
             margin=s.margin,
         )
@@ -182,7 +186,7 @@ class Job:
         if self.start is not None:
             return self._input(self.start, stage.size)
         if s.init in ("content", "style"):
-            return self._input(getattr(self, s.init), stage.size)
+            return self._input(self.content if s.init == "content" else self.styles.pictures[0], stage.size)
         rng = np.random.default_rng(s.seed)
         size = [v + 2 * s.margin for v in stage.size]
         noise = rng.uniform(-s.noise_level, s.noise_level, (1, 3, *size)).astype(np.float32)
@@ -197,7 +201,7 @@ class Job:
 
     def made_of(self):
         """{what: hash or value}: all that a saved state must agree with."""
-        found = {"content": self.content.sha256, "style": self.style.sha256, "weights": self.network.sha256}
+        found = {"content": self.content.sha256, "weights": self.network.sha256, **self.styles.made_of()}
         for name, value in self.settings.to_dict().items():
             if name not in ("memory", "device", "weights"):
                 found[name] = repr(value)
@@ -220,7 +224,7 @@ class Job:
     def optimizer_options(self, stage):
         """The options of the stage's optimiser, as its class takes them."""
         s, plan = self.settings, self.plans[stage]
-        bounds = {"bounds": self.colours.bounds() if s.bounds else None}
+        bounds = {"bounds": self.styles.bounds(self._input(self.content, stage.size)) if s.bounds else None}
         quasi = {"history": plan.history, "tolerance": s.tolerance}
         return {
             "adam": {**bounds, "learning_rate": s.learning_rate, "betas": s.adam_betas, "eps": s.adam_eps},
@@ -252,7 +256,7 @@ class Job:
 
     def _check_depth(self):
         """A picture so small that a layer of the loss would be empty is found here, not in the middle of a run."""
-        for what, size in (("content", self.stages[0].size), ("style", self.stages[0].style_size)):
+        for what, size in (("content", self.stages[0].size), *(("style", v) for v in self.stages[0].style_sizes)):
             for name in layers(self.terms):
                 if min(activation_size(name, *size)) < 1:
                     raise SettingsError(

@@ -27,6 +27,7 @@ NEEDS = {
     "noise_ratio": (0.5, {"init": "blend"}, {"init": "noise"}),
     "tv_beta": (1.0, {"tv_weight": 1.0}, {"tv_weight": 0.0}),
     "evaluations": (5, {"scales": "32:5,64"}, {"scales": "32:5,64:3"}),
+    "guidance": ("inside", {"mask": "m.png"}, {"mask": "all"}),
     # these are refused by themselves, beside a default too
     "precondition": (0.45, {"optimizer": "l-bfgs"}, {"optimizer": "l-bfgs-b"}),
     "lag": (40, {"optimizer": "adam"}, {"optimizer": "l-bfgs-b"}),

@@ -91,9 +91,7 @@ def test_the_original_size(tmp_path, network_file):
     path = file_of(tmp_path, Image.fromarray(detailed(60, 90)), "a.png")
     options = {"weights": str(network_file), "device": "cpu", "evaluations": 1, "scales": 1}
     job = style.Job(path, detailed(64, 200), settings_from(size="original", **options))
-    assert job.size == (60, 90) and job.style_size == (29, 90)
-    job = style.Job(path, detailed(64, 200), settings_from(size="original", style_size="original", **options))
-    assert job.style_size == (64, 200)
+    assert job.size == (60, 90) and job.style_sizes == ((29, 90),)
     with pytest.raises(style.SettingsError, match="size 'own': expected a number of pixels or original"):
         settings_from(size="own")
 
