@@ -62,12 +62,9 @@ class Wish:
 
 
 def room(budget):
-    """Bytes that decoding a picture may take: of a budget for the whole process, or of what is free. None: unknown."""
-    free = free_memory(Device("cpu"))
-    if budget is None:
-        return free
-    left = budget - psutil.Process().memory_info().rss
-    return left if free is None else min(free, left)
+    """Bytes that decoding a picture may take: what the system leaves, or less where the process has a budget."""
+    free = free_memory(Device("cpu")).left
+    return free if budget is None else min(free, budget - psutil.Process().memory_info().rss)
 
 
 def read(path, wish):
