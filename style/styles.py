@@ -119,7 +119,7 @@ class Styles:
 
     def _input(self, k, stage):
         size, paint = stage.style_sizes[k], self.paint[k]
-        rgb, _ = self.pictures[k].as_paint(size, method=self.settings.resample)
+        rgb = self.pictures[k].resized(size, method=self.settings.resample)
         region = None if paint is None else self._region(_at(paint, size))
         return dataclasses.replace(self.colours, margin=0).to_input(rgb), region
 

@@ -1,8 +1,8 @@
-"""What is written: 16 bits, qualities, AVIF, names that are too long; and a style's transparent parts."""
+"""What is written: 16 bits, qualities, AVIF, names that are too long."""
 
 import numpy as np
 import pytest
-from picture_files import file_of, smooth
+from picture_files import smooth
 from PIL import Image, features
 
 import style
@@ -103,29 +103,3 @@ def test_a_name_that_is_too_long_is_found_at_the_start(tmp_path):
     for name in ("a" * 252 + ".png", "ü" * 126 + ".png"):
         with pytest.raises(ImageError, match=r"a name of 25\d bytes; the folder takes 255, give a shorter one"):
             saving.check_output(tmp_path / name)
-
-
-# ------------------------------------------------------------------------------------------- styles with alpha
-
-
-def test_transparent_parts_of_a_style_are_no_paint(tmp_path, make_job, network_file):
-    """Half of it transparent, whatever colour lies under it: nearly the statistics of the other half."""
-    rng = np.random.default_rng(0)
-    paint = rng.integers(0, 256, (96, 48, 3)).astype(np.uint8)
-    half = np.zeros((96, 96, 4), np.uint8)
-    half[:, :48, :3], half[:, :48, 3] = paint, 255
-    settings = settings_from(
-        size=48, style_size=96, weights=str(network_file), device="cpu", evaluations=1, style_layers="relu1_1"
-    )
-
-    def target(source):
-        job = style.Job(smooth(48, 48), source, settings)
-        objective = job.objective(job.stages[-1])
-        return next(t.target for t in objective.terms if t.source == "style")
-
-    half[:, 48:, :3] = 90
-    path = file_of(tmp_path, Image.fromarray(half), "a.png")
-    with_alpha, opaque = target(path), target(file_of(tmp_path, Image.fromarray(half[..., :3]), "b.png"))
-    expected = target(file_of(tmp_path, Image.fromarray(paint.repeat(2, axis=1)[:, ::2]), "c.png"))
-    error = [np.abs(t - expected).max() / np.abs(expected).max() for t in (with_alpha, opaque)]
-    assert error[0] < error[1] / 4  # what is left comes from the border, where the filters see both

@@ -49,17 +49,6 @@ class Picture:
         """(h, w) float32 0..1 at another size, or None for an opaque picture."""
         return None if self.alpha is None else resize(self.alpha, size_hw, box=self.box)
 
-    def as_paint(self, size_hw, *, method="auto"):
-        """(h, w, 3) as a style counts, and its opacity (h, w) or None: what is transparent is no paint.
-
-        There it has the paint's mean colour, not white: filters see across the border.
-        """
-        rgb, alpha = self.resized(size_hw, method=method), self.opacity(size_hw)
-        if alpha is None:
-            return rgb, None
-        paint = rgb - (1 - alpha[..., None]) * 255  # multiplied by its opacity
-        return paint + (1 - alpha[..., None]) * (paint.sum(axis=(0, 1)) / alpha.sum()), alpha
-
 
 # --------------------------------------------------------------------------------------------- reading
 
