@@ -25,6 +25,7 @@ from .optimize import minimize
 from .options import SettingsError
 from .outcome import joined, restored, saved
 from .pictures import images, saving
+from .pictures.filters import Filters
 from .provenance import metadata
 from .result import Result
 from .schedule import stages
@@ -68,6 +69,8 @@ class Job:
     def __init__(self, content, style, settings, *, engine=None):
         self.settings = settings
         self.content, self.style = images.as_picture(content), images.as_picture(style)
+        self.filters = Filters(settings, self.content, [self.style])
+        self.content, (self.style,) = self.filters.content, self.filters.styles
         self.start = images.as_picture(settings.init) if not _is_name(settings.init) else None
         self.engine = engine or Engine(settings)
         self.engine.check(settings)
@@ -141,7 +144,7 @@ class Job:
         s = self.settings
         pictures = [p for p in (self.content, self.style, self.start) if p is not None]
         reserved = sum(p.rgb.nbytes + (0 if p.alpha is None else p.alpha.nbytes) for p in pictures)
-        reserved += 2 * 4 * 3 * math.prod(stage.style_size)
+        reserved += 2 * 4 * 3 * math.prod(stage.style_size) + self.filters.nbytes(stage.size)
         return make_plan(
             outline,
             self.terms,
@@ -177,6 +180,11 @@ class Job:
         """The content's transparency at a picture's size, or None."""
         return None if self.content.alpha is None else images.resize(self.content.alpha, size_hw)
 
+    def leaving(self, image):
+        """(h, w, 3) float32, 0..255: a network input as a picture that leaves, colours filtered."""
+        rgb = self.colours.to_rgb(image)
+        return self.filters.after(rgb, self.alpha(rgb.shape[:2])) if self.filters.alters else rgb
+
     def made_of(self):
         """{what: hash or value}: all that a saved state must agree with."""
         found = {"content": self.content.sha256, "style": self.style.sha256, "weights": self.network.sha256}
@@ -188,7 +196,7 @@ class Job:
         return found
 
     def _result(self, outcome, run):
-        rgb = self.colours.to_rgb(outcome.image)
+        rgb = self.leaving(outcome.image)
         return Result(rgb, self.alpha(rgb.shape[:2]), outcome, metadata(self, outcome), run.losses)
 
     @property
@@ -277,7 +285,7 @@ class _Run:
             state=resumed,
             **job.optimizer_options(stage),
         )
-        if not outcome.values:
+        if not outcome.values or job.filters.alters:  # what is saved then is not what was optimised
             return outcome
         with contextlib.suppress(KeyboardInterrupt), np.errstate(all="ignore"):  # a figure is not worth the picture
             outcome = dataclasses.replace(outcome, saved=objective.exact(job.colours.as_saved(outcome.image)).loss)
@@ -300,7 +308,7 @@ class _Run:
             scale=index + 1,
             scales=len(self.job.stages),
             size=(size[1], size[0]),
-            to_rgb=lambda: self.job.colours.to_rgb(event.image),
+            to_rgb=lambda: self.job.leaving(event.image),
         )
 
 

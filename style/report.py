@@ -142,6 +142,7 @@ def plan_lines(job, output):
         name = pic.path.name if pic.path else pic.mode
         yield label, f"{name} {format_size(pic.size[::-1])} -> {format_size(size)}"
         yield from (("", note) for note in pic.notes)
+    yield from (("colour", note) for note in job.filters.notes)
     hint = "; better: python -m weights fetch vgg19" if job.network.name == "mini" else ""
     yield "weights", f"{job.network.name} ({job.network.path}){hint}"
     groups = [f"content {' '.join(s.content_layers)}", f"style {' '.join(s.style_layers)}"]

@@ -41,6 +41,7 @@ class Picture:
     alpha  (H, W) float32, 0..1, or None for an opaque picture
     sha256 of the file, or of the values of a picture from memory; mode, size: Pillow's, as stored in the file
     notes  what was decided on the way in and may surprise, one line each
+    origin  the hash before filters.py changed the colours, or None: `sha256` is then of what the change depends on
     """
 
     rgb: np.ndarray
@@ -50,6 +51,7 @@ class Picture:
     mode: str
     size: tuple[int, int]
     notes: tuple[str, ...] = ()
+    origin: str | None = None
 
 
 # --------------------------------------------------------------------------------------------- reading
