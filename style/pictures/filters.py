@@ -180,6 +180,8 @@ class Filters:
         self.alters = any(type(f).after is not Filter.after for f in self._filters)
         self.notes = [f.note for f in self._filters]
         self.record = {name: value for f in self._filters for name, value in f.record.items()}
+        if self.alters:
+            self.record["loss as saved is not known"] = "colours were changed after the optimisation"
         self._kept = sum(f.nbytes for f in self._filters)
 
     def nbytes(self, size_hw):

@@ -67,10 +67,10 @@ def from_oklab(lab):
     return from_linear(oklab_to_linear(into_gamut(lab)))
 
 
-def into_gamut(lab, tolerance=1e-4):
+def into_gamut(lab, tolerance=1e-5):
     """L, a, b with a and b times the largest t ≤ 1 whose colour sRGB can show; L within 0..1.
 
-    Light is a cubic in t (MATH.md, (4)), and halving the interval finds t for all pixels at once.
+    Light is a cubic in t (MATH.md, (3)), and halving the interval finds t for all pixels at once.
     """
     lab = np.concatenate([np.clip(lab[..., :1], 0, 1), lab[..., 1:]], axis=-1)
     light = oklab_to_linear(lab)
