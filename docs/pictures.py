@@ -1,4 +1,4 @@
-"""The pictures of README and docs (PYTHONPATH=. python docs/pictures.py): our own scene and paintings, and what comes."""
+"""The pictures of README and docs (PYTHONPATH=. python docs/pictures.py): our scene and paintings, and what comes."""
 
 from pathlib import Path
 
