@@ -19,7 +19,7 @@ from minivgg.program import FAILURE, USAGE, end, fail, ready, say
 from .job import Job
 from .large.plan import MemoryBudgetError
 from .options import Parser, SettingsError, check_value, option
-from .pictures import images, saving
+from .pictures import images, palette, saving
 from .provenance import version
 from .report import Console, Log, Pictures, names_on_the_way, warn
 from .settings import Settings, presets, settings_from
@@ -148,6 +148,7 @@ def given(args, cls):
 def inputs(args):
     """(what, path) of each file that is read, as it was typed."""
     found = {"content": args.content, "style": args.style, "--init": args.init, "--weights": args.weights}
+    found["--palette"] = palette.file_of(args.palette)
     return [(what, path) for what, path in found.items() if path is not None and os.path.isfile(path)]
 
 

@@ -263,7 +263,12 @@ ASKED = [
 @pytest.mark.parametrize("options", ASKED, ids=str)
 def test_every_picture_that_leaves_is_filtered(make_job, options):
     job, seen = make_job(scales=2, **options), []
-    result = job.run(lambda e: seen.append(e.to_rgb() if isinstance(e, Evaluated) else e) and None)
+
+    def listener(event):
+        first = isinstance(event, Evaluated) and event.evaluation == 1
+        seen.append(event.to_rgb() if first else event)
+
+    result = job.run(listener)
     scale = next(e.result for e in seen if isinstance(e, StageDone))
     leaving = [result.rgb, scale.rgb, seen[1]]
     for rgb in leaving:
@@ -317,6 +322,14 @@ def test_a_palette_file_that_is_no_picture_is_one_line(tmp_path, monkeypatch, ca
     (tmp_path / "colours.txt").write_text("red")
     assert run.main(["sample:scene:64", "--weights", "mini", "--palette", "colours.txt:4"]) == 1
     assert "colours.txt: not a picture" in capsys.readouterr().err
+
+
+def test_a_log_does_not_replace_the_palette_s_picture(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(TWO.astype(np.uint8)).save("two.png")
+    for spec in ("two.png", "two.png:2"):
+        assert run.main(["sample:scene:64", "--palette", spec, "--log", "two.png", "--overwrite"]) == 2
+        assert "is the --palette file as well" in capsys.readouterr().err
 
 
 def test_the_command_line_says_and_does_it(tmp_path, monkeypatch, capsys, network_file):

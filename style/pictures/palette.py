@@ -47,6 +47,14 @@ def read_spec(spec):
     return Spec(source=name, count=count and int(count))
 
 
+def file_of(spec):
+    """The picture's file that a palette on the command line is taken from, or None."""
+    try:
+        return None if spec is None else read_spec(spec).source
+    except ValueError:  # said later, by the settings
+        return None
+
+
 def as_text(spec):
     """The same as it is stored: '#102030,#a0b0c0', or where the colours come from."""
     found = read_spec(spec)
