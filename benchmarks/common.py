@@ -1,5 +1,8 @@
 """What the benchmarks share: the objective that they measure, filters, pictures, times and rates."""
 
+import json
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -65,6 +68,19 @@ def matrix_product_rate(n=2048, repeats=10):
     """GFLOP/s of a float32 matrix product on all cores: what BLAS does at its best here."""
     a = np.random.default_rng(0).standard_normal((n, n), dtype=np.float32)
     return 2 * n**3 / min(seconds(lambda: a @ a) for _ in range(repeats)) / 1e9
+
+
+def peak_rss():
+    """Peak memory of this process in bytes."""
+    with open("/proc/self/status") as f:
+        return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmHWM"))
+
+
+def in_own_process(module, argument):
+    """What `python -m module measure ARGUMENT` prints as JSON, or a phrase that says how it failed."""
+    command = [sys.executable, "-m", module, "measure", json.dumps(argument)]
+    run = subprocess.run(command, stdout=subprocess.PIPE)
+    return f"failed with exit code {run.returncode}" if run.returncode else json.loads(run.stdout)
 
 
 class Timed(Evaluating):

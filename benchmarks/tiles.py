@@ -13,7 +13,6 @@ import datetime
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 
@@ -28,7 +27,7 @@ from style.optimize import minimize
 from style.statistics import make_terms
 from style.units import format_memory, parse_memory
 
-from .common import CONTENT_LAYERS, STYLE_LAYERS, load_params, pictures
+from .common import CONTENT_LAYERS, STYLE_LAYERS, in_own_process, load_params, peak_rss, pictures
 
 TERMS = make_terms(content=CONTENT_LAYERS, style=STYLE_LAYERS, tv=1.0)
 GRIDS = (
@@ -113,12 +112,6 @@ def measure(spec, size, memory, optimizer, iterations):
     }
 
 
-def peak_rss():
-    """Peak memory of this process in bytes."""
-    with open("/proc/self/status") as f:
-        return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmHWM"))
-
-
 def table(spec, cases, optimizer, iterations):
     """Print one line per case, each measured in a process of its own."""
     print("| size | memory | predicted | peak | ratio | s/evaluation | µs/pixel | times the first | predicted | plan |")
@@ -126,12 +119,10 @@ def table(spec, cases, optimizer, iterations):
     first = None
     for case in cases:
         size, _, memory = case.partition(":")
-        argument = json.dumps([spec, int(size), parse_memory(memory), optimizer, iterations])
-        run = subprocess.run([sys.executable, "-m", "benchmarks.tiles", "measure", argument], stdout=subprocess.PIPE)
-        if run.returncode:
-            print(f"| {size} | {memory} | failed with exit code {run.returncode} |", flush=True)
+        found = in_own_process("benchmarks.tiles", [spec, int(size), parse_memory(memory), optimizer, iterations])
+        if isinstance(found, str):
+            print(f"| {size} | {memory} | {found} |", flush=True)
             continue
-        found = json.loads(run.stdout)
         each = found["seconds"] / int(size) ** 2 * 1e6
         first = first or each
         history = f", history {found['history']}" if found["history"] else ""

@@ -10,8 +10,8 @@ import sys
 from dataclasses import dataclass
 
 import numpy as np
-import psutil
 
+from . import limits
 from .program import first_line
 from .threads import cores, is_number
 
@@ -102,11 +102,10 @@ def describe_device(device):
 
 
 def free_memory(device):
-    """Bytes that a new allocation may take on `device`: the card's free memory, or what machine and container allow."""
+    """limits.Limit: what may still be taken on `device`: a card's free memory, or the smallest of the host's limits."""
     if device.kind == "gpu":
-        return int(_cupy().cuda.Device(device.index).mem_info[0])
-    free, limit = psutil.virtual_memory().available, _cgroup_headroom()
-    return free if limit is None else min(free, limit)
+        return limits.Limit(int(_cupy().cuda.Device(device.index).mem_info[0]), f"free memory of {device}")
+    return limits.smallest()
 
 
 def synchronize(device):
@@ -136,15 +135,3 @@ def _check_gpu(index):
         ) from e
     if index >= count:
         raise BackendError(f"no GPU {index}: this machine has {count}; use --device gpu:N with N < {count}, or cpu")
-
-
-def _cgroup_headroom():
-    """Bytes left under a container's memory limit (cgroup v2), or None."""
-    try:
-        with open("/sys/fs/cgroup/memory.max") as f:
-            limit = f.read().strip()
-        with open("/sys/fs/cgroup/memory.current") as f:
-            used = int(f.read())
-        return None if limit == "max" else max(int(limit) - used, 0)
-    except (OSError, ValueError):
-        return None

@@ -72,7 +72,7 @@ class Footprint:
         return False
 
     def transforms(self, step, before, after, size):
-        """The filters' transforms, which are there while the step is computed."""
+        """What a convolution takes of the kernels' buffers meanwhile: its filters' transforms, or its padded input."""
         return 0
 
     def kept_transforms(self, convs, pixels, size):
@@ -104,35 +104,42 @@ class Walk:
             self.shapes.append((before, shape))
             before = shape
 
-    def peak(self, *, backward, needed=(), between=0):
+    def peak(self, *, backward, needed=(), between=0, within=()):
         """Most bytes alive beside the tile's input, over two passes (the second finds the first one's buffers).
 
         backward  forward and backward; else forward alone, without a cache
         needed    layers whose activation is needed for its gradient: it lives until backward has used it at its own
                   layer. Others are let go of before backward begins, but where the cache holds them
         between   bytes that are only there after forward and before backward, beside all activations
+        within    other walks, each made forward and backward at that moment
         """
         heap = self.footprint.heap()
-        heap.scratch = self.footprint.scratch(self.shapes, self.size)
+        heap.scratch = self.footprint.scratch([s for walk in (self, *within) for s in walk.shapes], self.size)
         for _ in range(2):
-            asked, caches, x = {}, [], None
-            for step, shapes in zip(self.steps, self.shapes, strict=True):
-                out, cache = self._forward(heap, step, *shapes)
-                if not backward:
-                    heap.give(cache)
-                    cache = None
-                caches.append(cache)
-                heap.give(x)
-                x = out
-                if step.output in self.names:
-                    asked[step.output], x = out, None
-            heap.give(x)
-            heap.note(between)
-            if backward:
-                self._backward(heap, asked, caches, needed)
-            for buffer in asked.values():
-                heap.give(buffer)
+            self._pass(heap, backward, needed, between, within)
         return heap.peak
+
+    def _pass(self, heap, backward, needed, between, within=()):
+        """One pass on a heap: see peak."""
+        asked, caches, x = {}, [], None
+        for step, shapes in zip(self.steps, self.shapes, strict=True):
+            out, cache = self._forward(heap, step, *shapes)
+            if not backward:
+                heap.give(cache)
+                cache = None
+            caches.append(cache)
+            heap.give(x)
+            x = out
+            if step.output in self.names:
+                asked[step.output], x = out, None
+        heap.give(x)
+        for walk in within:
+            walk._pass(heap, True, walk.names, 0)
+        heap.note(between)
+        if backward:
+            self._backward(heap, asked, caches, needed)
+        for buffer in asked.values():
+            heap.give(buffer)
 
     def _forward(self, heap, step, before, after):
         """(output, cache) of one step."""

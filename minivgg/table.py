@@ -50,6 +50,17 @@ def activation_size(name, H, W):
     return H >> level(name), W >> level(name)
 
 
+def context(name, names):
+    """Pixels beyond those that a place of layer `name` stands for, to each side, that it sees; None: the picture, 0.
+
+    names  the network's layers in order. A 3×3 convolution sees one place more, which is 2^level pixels.
+    """
+    if name is None:
+        return 0
+    reached = names[: names.index(name) + 1]
+    return sum(1 << level(n) for n in reached if n.startswith("conv"))
+
+
 def infer_arch(params):
     """ "vgg19" or "vgg16" from the names of the filters; a beginning that both share counts as VGG-19."""
     for arch in ("vgg19", "vgg16"):

@@ -9,6 +9,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 import time
@@ -16,7 +17,7 @@ import time
 import numpy as np
 
 from minivgg.backend import to_device
-from minivgg.table import activation_size
+from minivgg.table import activation_size, layer_names
 
 from .engine import Engine
 from .events import STOP, Evaluated, Finished, Planned, StageDone
@@ -32,14 +33,16 @@ from .schedule import stages
 from .settings import INITS, settings_from
 from .state import State, StateError
 from .statistics import terms_of
-from .terms import layers
+from .styles import Styles, pictures_of
+from .terms import confined, layers
 from .units import format_size, parse_memory
 
 
 def transfer(content, style, *, preset=None, callback=None, output=None, **options):
     """Paint `content` in the manner of `style`; returns a Result.
 
-    content, style  a path, a Pillow image, an array (H, W), (H, W, 3) or (H, W, 4) uint8 or 0..255, or a Picture
+    content, style  a path, a Pillow image, an array (H, W), (H, W, 3) or (H, W, 4) uint8 or 0..255, or a Picture;
+                    style also a list of them (style_blend=(0.7, 0.3), mask=[…] say what each is to do)
     preset          a name from presets.toml
     callback        called with an events.Evaluated after each evaluation; one that returns style.STOP ends the run
                     with the best picture so far, any other result is ignored
@@ -68,18 +71,20 @@ class Job:
 
     def __init__(self, content, style, settings, *, engine=None):
         self.settings = settings
-        self.content, self.style = images.as_picture(content), images.as_picture(style)
-        self.filters = Filters(settings, self.content, [self.style])
-        self.content, (self.style,) = self.filters.content, self.filters.styles
+        self.content, pictures = images.as_picture(content), pictures_of(style)
+        self.filters = Filters(settings, self.content, pictures, settings.style_blend)
+        self.content = self.filters.content
         self.start = images.as_picture(settings.init) if not _is_name(settings.init) else None
         self.engine = engine or Engine(settings)
         self.engine.check(settings)
         self.device, self.network = self.engine.device, self.engine.network
         self.colours = dataclasses.replace(self.engine.colours, margin=settings.margin)
-        self.stages = stages(settings, self.content.rgb.shape[:2], self.style.rgb.shape[:2])
-        self.size, self.style_size = self.stages[-1].size, self.stages[-1].style_size
-        self.terms = terms_of(settings)
+        self.styles = Styles(settings, self.content, self.filters.styles, self.colours, layer_names(self.network.arch))
+        self.stages = stages(settings, *(p.rgb.shape[:2] for p in (self.content, *self.styles.pictures)))
+        self.size, self.style_sizes = self.stages[-1].size, self.stages[-1].style_sizes
+        self.terms = terms_of(settings, self.styles.groups)
         self._check_depth()
+        self.styles.check(self.stages[0], layers([t for t in self.terms if t.source != "content"]))
         outline = self.engine.outline(self.terms)
         self.plans = {stage: self._plan(outline, stage) for stage in self.stages}
         self.started = time.time()
@@ -132,19 +137,17 @@ class Job:
         """The objective of one stage, with its targets."""
         net = self.engine.load(self.terms)
         net.release()
-        pictures = {
-            "content": self._input(self.content, stage.size),
-            "style": self.engine.colours.to_input(self._resized(self.style, stage.style_size)),
-        }
-        keys = {"style": (self.style.sha256, stage.style_size, self.settings.resample)}
-        return objective_for(self.plans[stage], net, self.terms, pictures, aim=lambda *a: self.engine.aim(*a, keys))
+        pictures = {"content": self._input(self.content, stage.size)}
+        terms = confined(self.terms, self.styles.regions(stage.size))
+        aim = functools.partial(self.engine.aim, keys=self.styles.keys(stage))
+        return objective_for(self.plans[stage], net, terms, pictures | self.styles.inputs(stage), aim=aim)
 
     def _plan(self, outline, stage):
         """How one stage fits into the memory. Raises MemoryBudgetError, naming the largest size that would."""
         s = self.settings
-        pictures = [p for p in (self.content, self.style, self.start) if p is not None]
+        pictures = [p for p in (self.content, *self.styles.pictures, self.start) if p is not None]
         reserved = sum(p.rgb.nbytes + (0 if p.alpha is None else p.alpha.nbytes) for p in pictures)
-        reserved += 2 * 4 * 3 * math.prod(stage.style_size) + self.filters.nbytes(stage.size)
+        reserved += self.styles.nbytes(stage) + self.filters.nbytes(stage.size)
         return make_plan(
             outline,
             self.terms,
@@ -152,11 +155,11 @@ class Job:
             memory=s.memory and parse_memory(s.memory),
             device=self.device,
             optimizer=s.optimizer,
-            history=s.history,
+            history=min(s.history, stage.evaluations),  # there are no more pairs than steps
             bounds=s.bounds,
             metric=self.precondition > 0,
             lag=s.lag,
-            style_size=stage.style_size,
+            style_size=max(stage.style_sizes, key=math.prod),
             reserved=reserved,
             margin=s.margin,
         )
@@ -167,7 +170,7 @@ class Job:
         if self.start is not None:
             return self._input(self.start, stage.size)
         if s.init in ("content", "style"):
-            return self._input(getattr(self, s.init), stage.size)
+            return self._input(self.content if s.init == "content" else self.styles.pictures[0], stage.size)
         rng = np.random.default_rng(s.seed)
         size = [v + 2 * s.margin for v in stage.size]
         noise = rng.uniform(-s.noise_level, s.noise_level, (1, 3, *size)).astype(np.float32)
@@ -187,7 +190,7 @@ class Job:
 
     def made_of(self):
         """{what: hash or value}: all that a saved state must agree with."""
-        found = {"content": self.content.sha256, "style": self.style.sha256, "weights": self.network.sha256}
+        found = {"content": self.content.sha256, "weights": self.network.sha256, **self.styles.made_of()}
         for name, value in self.settings.to_dict().items():
             if name not in ("memory", "device", "weights"):
                 found[name] = repr(value)
@@ -210,7 +213,7 @@ class Job:
     def optimizer_options(self, stage):
         """The options of the stage's optimiser, as its class takes them."""
         s, plan = self.settings, self.plans[stage]
-        bounds = {"bounds": self.colours.bounds() if s.bounds else None}
+        bounds = {"bounds": self.styles.bounds(self._input(self.content, stage.size)) if s.bounds else None}
         quasi = {"history": plan.history, "tolerance": s.tolerance}
         return {
             "adam": {**bounds, "learning_rate": s.learning_rate, "betas": s.adam_betas, "eps": s.adam_eps},
@@ -242,7 +245,7 @@ class Job:
 
     def _check_depth(self):
         """A picture so small that a layer of the loss would be empty is found here, not in the middle of a run."""
-        for what, size in (("content", self.stages[0].size), ("style", self.stages[0].style_size)):
+        for what, size in (("content", self.stages[0].size), *(("style", v) for v in self.stages[0].style_sizes)):
             for name in layers(self.terms):
                 if min(activation_size(name, *size)) < 1:
                     raise SettingsError(

@@ -117,27 +117,28 @@ class Objective(Evaluating):
 def aim(terms, passes, pictures):
     """The terms with their targets. A term that has its target already keeps it.
 
-    pictures  {source: (1, 3, H, W)}, or, for a blend, [(weight, picture), …] with weights that add up to 1
+    pictures  {source: (1, 3, H, W)}, or, for a blend, [(weight, picture), …] with weights that add up to 1; after a
+              picture may stand the terms.Region of it that counts
     """
     found, aimless = {}, [t for t in terms if t.source is not None and t.target is None]
     for source in dict.fromkeys(t.source for t in aimless):
         blend = pictures[source] if isinstance(pictures[source], list) else [(1.0, pictures[source])]
         own = [t for t in aimless if t.source == source]
-        targets = [(w, _targets(own, passes, picture)) for w, picture in blend]
+        targets = [(w, _targets(own, passes, *picture)) for w, *picture in blend]
         for term in own:
             each = [(w, t[term]) for w, t in targets]
             found[term] = term.aimed(each[0][1] if len(each) == 1 else term.statistic.blend(each))
     return [found.get(t, t) for t in terms]
 
 
-def _targets(terms, passes, picture):
-    """{term: target} from one picture. A region is of the picture that is optimised: a style counts whole."""
+def _targets(terms, passes, picture, region=None):
+    """{term: target} from one picture, of which `region` counts. A term's own region is of the picture optimised."""
     places = [t for t in terms if t.statistic.per_place]
     targets = {}
     if places:
         activations = passes.activations(picture, layers(places))
         targets = {t: activations[t.layer] for t in places}
-    whole = {t: t if t.region is None else t.confined(None) for t in terms if t not in targets}
+    whole = {t: t if t.region is region else t.confined(region) for t in terms if t not in targets}
     if whole:
         sums = passes.sums(picture, list(whole.values()))
         targets |= {t: t.statistic.target_of(sums[w]) for t, w in whole.items()}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from minivgg.program import suggest
 from minivgg.threads import is_number
 
-from .pictures import palette
+from .pictures import masks, palette
 
 
 class SettingsError(ValueError):
@@ -76,8 +76,23 @@ KINDS = {
     "picture": Kind("a name, a file or a picture", (object,)),
     "layers": Kind("names of layers with weights", (str, dict, list, tuple, set)),
     "palette": Kind("colours, or a picture's file", (str, os.PathLike, list, tuple)),
+    "wholes": Kind(
+        "a whole number, or one for each style", (numbers.Integral, tuple, list), lambda text: _several(text, int)
+    ),
+    "numbers": Kind("a number, or one for each style", (numbers.Real, tuple, list), lambda text: _several(text, float)),
+    "mask": Kind("a mask's name or an array", (object,)),
+    "masks": Kind("a mask, or one for each style", (object,)),
     "pair": Kind("two numbers from 0 to below 1", (tuple, list), lambda text: tuple(map(float, text.split(",")))),
 }
+
+
+EACH = {"wholes": "whole", "numbers": "number"}  # kinds that are one value of another, or several
+
+
+def _several(text, parse):
+    """One value, or a tuple, from text with commas."""
+    values = tuple(parse(part) for part in text.split(","))
+    return values if len(values) > 1 else values[0]
 
 
 def option(default, kind, group, text, metavar=None, **more):
@@ -108,9 +123,13 @@ def check_value(name, opt, value, default):
     if value is None and default is None:
         return
     kind = KINDS[opt.kind]
-    odd_switch = isinstance(value, bool) and opt.kind not in ("switch", "picture")
+    odd_switch = isinstance(value, bool) and opt.kind not in ("switch", "picture", "mask", "masks")
     if not isinstance(value, kind.types) or odd_switch:
         raise SettingsError(f"{flag(name)} {value!r}: expected {kind.words}, found {_article(value)}", name)
+    if opt.kind in EACH:
+        for one in value if isinstance(value, tuple | list) else (value,):
+            check_value(name, dataclasses.replace(opt, kind=EACH[opt.kind]), one, default=0)
+        return
     if opt.kind == "pair" and (len(value) != 2 or not all(isinstance(v, numbers.Real) and 0 <= v < 1 for v in value)):
         raise SettingsError(f"{flag(name)} {value!r}: expected {kind.words}", name)
     if opt.choices and value not in opt.choices:
@@ -130,6 +149,11 @@ def check_value(name, opt, value, default):
 
 def plain(kind, value):
     """A checked value as it is stored: any library's numbers as Python's, paths as text, pairs as tuples."""
+    if kind in EACH and value is not None:
+        several = isinstance(value, tuple | list)
+        return tuple(plain(EACH[kind], v) for v in value) if several else plain(EACH[kind], value)
+    if kind == "masks" and value is not None:
+        return tuple(None if isinstance(m, str) and m == "all" else m for m in _masks(value))
     if kind == "text or whole" and isinstance(value, str) and is_number(value):
         return int(value)
     if isinstance(value, numbers.Integral) and kind in ("whole", "text or whole"):
@@ -141,6 +165,12 @@ def plain(kind, value):
     if kind == "palette" and value is not None:
         return palette.as_text(value)
     return tuple(map(float, value)) if kind == "pair" else value
+
+
+def _masks(value):
+    if isinstance(value, str):
+        return masks.split(value)
+    return value if isinstance(value, list | tuple) else [value]
 
 
 def markdown(*classes):
@@ -190,9 +220,7 @@ class Parser(argparse.ArgumentParser):
             flags = [s for action in self._actions for s in action.option_strings]
             found = next((u for u in unknown if u.startswith("-")), unknown[0])
             name = found.partition("=")[0]
-            message = (
-                f"{name} is not an option" if found.startswith("-") else f"{found}: one picture and one style only"
-            )
+            message = f"{name} is not an option" if found.startswith("-") else f"{found}: not expected"
             begun = [f for f in flags if f.startswith(name)]
             message += suggest(name, begun, cutoff=0) or suggest(name, flags) or "; --help lists them"
         self.exit(2, f"{self.prog.removeprefix('python -m ')}: {message}\n")

@@ -15,7 +15,7 @@ def metadata(job, outcome):
         "settings": job.settings.to_dict(),
         "stages": [_stage_record(job, stage) for stage in job.stages],
         "content": picture_record(job.content),
-        "style": picture_record(job.style),
+        "style": _one_or_all([picture_record(p) for p in job.styles.pictures]),
         **({} if job.start is None else {"init": picture_record(job.start)}),
         **({"colour": job.filters.record} if job.filters.record else {}),
         "weights": {"name": job.network.name, "sha256": job.network.sha256},
@@ -54,11 +54,15 @@ def version(package):
         return "unknown"
 
 
+def _one_or_all(values):
+    return values[0] if len(values) == 1 else values
+
+
 def _stage_record(job, stage):
     plan = job.plans[stage]
     return {
         "size": stage.size[::-1],
-        "style size": stage.style_size[::-1],
+        "style size": _one_or_all([size[::-1] for size in stage.style_sizes]),
         "evaluations": stage.evaluations,
         "history": plan.history,
         "lag": plan.lag,

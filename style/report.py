@@ -138,10 +138,12 @@ def warn(text):
 def plan_lines(job, output):
     """(label, text) pairs that say what a job will do."""
     s = job.settings
-    for label, pic, size in (("content", job.content, job.size), ("style", job.style, job.style_size)):
-        name = pic.path.name if pic.path else pic.mode
-        yield label, f"{name} {format_size(pic.size[::-1])} -> {format_size(size)}"
-        yield from (("", note) for note in pic.notes)
+    yield from picture_lines("content", job.content, job.size)
+    for group in job.styles.groups:
+        for k, share in group.members:
+            part = f", {share:.2f} of the blend" if len(group.members) > 1 else ""
+            where = f", in {100 * group.area:.0f} % of the picture" if group.mask is not None else ""
+            yield from picture_lines("style", job.styles.pictures[k], job.style_sizes[k], part + where)
     yield from (("colour", note) for note in job.filters.notes)
     hint = "; better: python -m weights fetch vgg19" if job.network.name == "mini" else ""
     yield "weights", f"{job.network.name} ({job.network.path}){hint}"
@@ -156,6 +158,12 @@ def plan_lines(job, output):
     yield "run", f"{s.optimizer} from {s.init}, seed {s.seed}: {steps} evaluations"
     scales = [scale_name(output, stage).name for stage in job.stages[:-1]]
     yield "output", ", ".join([str(output), *scales])
+
+
+def picture_lines(label, picture, size, more=""):
+    name = picture.path.name if picture.path else picture.mode
+    yield label, f"{name} {format_size(picture.size[::-1])} -> {format_size(size)}{more}"
+    yield from (("", note) for note in picture.notes)
 
 
 def scale_name(output, stage):

@@ -13,7 +13,8 @@ from minivgg.threads import is_number
 
 from .options import SettingsError
 from .pictures import images
-from .settings import DEFAULT_SIZE
+from .settings import DEFAULT_SIZE, MAX_SIZE, MIN_SIZE
+from .styles import per_style
 
 COARSEST = 400  # automatic: no scale is added below a longest side of this many pixels
 SMALLEST = 16
@@ -21,17 +22,17 @@ SMALLEST = 16
 
 @dataclass(frozen=True)
 class Stage:
-    """One size: (height, width) of the picture and of the style, and evaluations at most."""
+    """One size: (height, width) of the picture and of each style, and evaluations at most."""
 
     size: tuple
-    style_size: tuple
+    style_sizes: tuple
     evaluations: int
 
 
-def stages(settings, content_hw, style_hw):
+def stages(settings, content_hw, *styles_hw):
     """The stages of a transfer, coarsest first; the last has the size that was asked for.
 
-    content_hw, style_hw  (height, width) of the pictures as they came
+    content_hw, styles_hw  (height, width) of the pictures as they came
 
     settings.scales is "auto" (halved until the longest side is at most COARSEST), a number of scales, each twice the
     one before, or "256:300,512" with sizes as --size measures them and evaluations after a colon. Where evaluations
@@ -42,11 +43,15 @@ def stages(settings, content_hw, style_hw):
     size = s.size if s.size is not None or given is None else given[-1][0]
     measure = min if s.side == "shortest" else max
     final = fitted(size, content_hw, s.side)
-    style_final = fitted(s.style_size or size or measure(final), style_hw, s.side)
+    sizes = per_style(s, "style_size", len(styles_hw)) or (size or measure(final),) * len(styles_hw)
+    factors = per_style(s, "style_scale", len(styles_hw))
+    finals = [
+        fitted(min(max(MIN_SIZE, round(n * f)), MAX_SIZE), hw, s.side) for n, f, hw in zip(sizes, factors, styles_hw)
+    ]
     found = []
     for position, (ratio, evaluations) in enumerate(_ratios(s.scales, given, size, final)):
-        hw, style_hw = (tuple(max(1, round(v * ratio)) for v in whole) for whole in (final, style_final))
-        found.append(Stage(hw, style_hw, evaluations or max(1, s.evaluations >> position)))
+        hw, *style_hw = (tuple(max(1, round(v * ratio)) for v in whole) for whole in (final, *finals))
+        found.append(Stage(hw, tuple(style_hw), evaluations or max(1, s.evaluations >> position)))
     return tuple(found)
 
 

@@ -14,7 +14,9 @@ from minivgg.threads import is_number
 
 from .optimize import METHODS
 from .options import SettingsError, check_value, flag, option, options_of, plain
+from .pictures import masks
 from .pictures.matching import MAPS
+from .regions import GUIDANCE
 from .statistics import STYLE_LOSSES
 from .units import parse_memory
 
@@ -24,7 +26,8 @@ DEFAULT_SIZE = 512
 MIN_SIZE, MAX_SIZE = 16, 65500  # pixels: below it nothing is left at relu5_1; the largest side that JPEG can store
 STYLE_LAYERS = tuple(f"relu{block}_1" for block in range(1, 6))
 
-SIZE, LOSS, COLOUR, START, RUN = "size", "the loss", "colour", "the start", "the run"  # headings of --help
+SIZE, STYLES, LOSS, COLOUR = "size", "styles and regions", "the loss", "colour"  # headings of --help
+START, RUN = "the start", "the run"
 EXPERT = "for experts"
 ADAM = ("--optimizer adam", lambda s: s.optimizer == "adam")
 QUASI_NEWTON = ("--optimizer l-bfgs-b, l-bfgs or two-loop", lambda s: s.optimizer != "adam")
@@ -36,6 +39,10 @@ NOT_SCIPY = ("--optimizer l-bfgs or adam; SciPy's asks for one loss throughout",
 MATCHED = ("--match-colors", lambda s: s.match_colors is not None)
 PALETTE = ("--palette", lambda s: s.palette is not None)
 OTHER_COLOURS = ("colours that change: without --keep-colors", lambda s: not s.keep_colors)
+MASKED = (
+    "--mask, --style-mask or --keep",
+    lambda s: any(m is not None for m in (s.keep, *(s.mask or ()), *(s.style_mask or ()))),
+)
 NO_OWN_COUNTS = (
     "sizes without evaluations of their own (--scales)",
     lambda s: not all(is_number(part.partition(":")[2].strip()) for part in str(s.scales).split(",")),
@@ -49,9 +56,16 @@ class Settings:
     # fmt: off
     size: int | None = option(None, "whole", SIZE, "longest side in pixels (default 512, or the picture's own where that is smaller)", "N", low=MIN_SIZE, high=MAX_SIZE, shown=True)
     side: str = option("longest", "text", SIZE, "what --size and --style-size measure: longest (default) or shortest", "S", choices=("longest", "shortest"))
-    style_size: int | None = option(None, "whole", SIZE, "the same for the style picture (default: as --size); larger: coarser strokes", "N", low=MIN_SIZE, high=MAX_SIZE, shown=True)
+    style_size: int | tuple | None = option(None, "wholes", SIZE, "the same for the style picture (default: as --size), or for each, 512,300; larger: coarser strokes", "N", low=MIN_SIZE, high=MAX_SIZE, shown=True)
+    style_scale: float | tuple = option(1.0, "numbers", SIZE, "factor of the style picture's size, or of each's (default {})", "X", low=0.05, high=20)
     scales: str | int = option("auto", "text or whole", SIZE, "coarse to fine, each finished scale saved beside the output: auto (default: from 401 pixels up), how many, or sizes with evaluations 256:300,512", "S", shown=True)
     resample: str = option("auto", "text", SIZE, "how pictures are resized: auto (default: Lanczos down, bicubic up) or bilinear", "R", choices=("auto", "bilinear"))
+
+    style_blend: float | tuple | None = option(None, "numbers", STYLES, "shares of several styles, 0.7,0.3 (default: equal; or PICTURE:SHARE in place of its name)", "X,Y", low=0, alias="style-blend-weights")
+    mask: object = option(None, "masks", STYLES, "where in the picture a style goes, one for each style: a file (white: there), map.png#ff0000, alpha, not:…, rest, all", "M,N", shown=True)
+    style_mask: object = option(None, "masks", STYLES, "what of a style picture counts as paint, in the same way (default: what is not transparent)", "M,N")
+    keep: object = option(None, "mask", STYLES, "a mask of what stays as it is", "M", shown=True)
+    guidance: str = option("simple", "text", STYLES, "what a layer's places have of a mask: simple (default, the mean), inside (nothing outside has a say), all (nothing of it is missed)", "G", choices=GUIDANCE, needs=MASKED)
 
     content_weight: float = option(1.0, "number", LOSS, "factor of the content loss (default {})", low=0)
     style_weight: float = option(200.0, "number", LOSS, "factor of the style loss (default {}; 50 keeps more of the content, 1000 little)", low=0, shown=True)
@@ -135,6 +149,11 @@ class Settings:
             ("match_colors", self.match_colors, OTHER_COLOURS),
             ("match_histogram", self.match_histogram, OTHER_COLOURS),
             ("palette", self.palette, OTHER_COLOURS),
+            (
+                "keep",
+                self.keep is not None,
+                ("bounds, which are on by default but for --optimizer two-loop", lambda s: s.bounds),
+            ),
             ("bounds", self.bounds, ("--optimizer l-bfgs-b, l-bfgs or adam", lambda s: s.optimizer != "two-loop")),
         ):
             if on and not works(self):
@@ -147,7 +166,12 @@ class Settings:
     def to_dict(self):
         """Plain values, as they are stored with the picture; a start that is a picture by that word alone."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return values | {"init": os.fspath(self.init) if isinstance(self.init, str | os.PathLike) else "a picture"}
+        values["init"] = os.fspath(self.init) if isinstance(self.init, str | os.PathLike) else "a picture"
+        named = {"mask": lambda m: None if m is None else masks.label(m)}
+        values["keep"] = named["mask"](self.keep)
+        for name in ("mask", "style_mask"):
+            values[name] = values[name] and tuple(map(named["mask"], values[name]))
+        return values
 
 
 def settings_from(preset=None, **options):

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from minivgg.backend import get_xp
-from minivgg.table import level
 
 from . import losses
+from .regions import Region
 
 
 class Part:
@@ -61,6 +61,7 @@ class Statistic:
     reach = 0  # rows below a place that it looks at; above 0 for terms of the picture itself only
     least = 0.0  # the smallest value that the loss can have
     regional = True  # whether it knows weights of places
+    passing = 0  # arrays as large as the activation that `gather` makes on the way
     analytic = True  # whether it takes complex numbers, for the complex-step check
 
     def gather(self, part):
@@ -89,6 +90,7 @@ class Content(Statistic):
     """losses.content_loss; in a region its mean with the weights m: Σ m (F - P)² / (C Σ m)."""
 
     per_place = True
+    passing = 2  # the difference and its square
 
     def gather(self, part):
         return self._mean(part, gradient=False)[0] * part.F.size, part.F.shape[0] * part.M
@@ -166,28 +168,6 @@ class TotalVariation(Statistic):
             yield -1, part.feat[:, :, rows], rows
 
 
-class Region:
-    """Weights of places, from weights of pixels: a place has the mean over the pixels that it stands for.
-
-    pixels  (H, W) from 0 to 1, on the network's device: how much a pixel belongs to the region
-    Gatys et al. 2017, section 4.1, "simple" guidance. Raises ValueError where no place has any weight.
-    """
-
-    def __init__(self, pixels):
-        self.pixels, self._found = pixels, {}
-
-    def weights(self, layer):
-        """(h, w) weights of the places of a layer's activation; layer None: of the pixels."""
-        depth = level(layer)
-        if depth not in self._found:
-            (h, w), step = (n >> depth for n in self.pixels.shape), 1 << depth
-            found = self.pixels[: h * step, : w * step].reshape(h, step, w, step).mean(axis=(1, 3))
-            if not float(found.sum()) > 0:
-                raise ValueError(f"the region covers no place of {layer or 'the picture'}: use a larger one")
-            self._found[depth] = found
-        return self._found[depth]
-
-
 @dataclass(frozen=True, eq=False)
 class Term:
     """One line of the loss: factor · statistic.loss at a layer.
@@ -250,6 +230,11 @@ class Term:
     def confined(self, region):
         """The same term in a region of the picture (None: everywhere)."""
         return replace(self, region=region)
+
+
+def confined(terms, regions):
+    """The terms, each in the Region of its source. regions  {source: Region}"""
+    return [t.confined(regions[t.source]) if t.source in regions else t for t in terms]
 
 
 def layers(terms):

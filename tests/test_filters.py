@@ -290,9 +290,19 @@ def test_records_name_the_pictures_as_they_came_and_targets_are_kept_apart(make_
     matched = make_job(engine=plain.engine, match_colors="pca")
     alone = make_job(match_colors="pca").run()
     assert_close(matched.run().rgb, alone.rgb, 1e-6)  # not the targets of the style as it came
-    for what in ("content", "style"):
-        record = alone.metadata[what]["sha256"]
-        assert record == getattr(plain, what).sha256
+    record = json.dumps(alone.metadata)
+    for picture in (plain.content, *plain.styles.pictures):
+        assert picture.sha256 in record
+    assert matched.styles.pictures[0].sha256 not in record
+
+
+def test_several_styles_share_a_target_by_their_weights():
+    content, *several = (images.from_array(coloured(k)) for k in (20, 21, 22))
+    f = Filters(settings_from(match_colors="symmetric", match_to="style"), content, several, (3, 1))
+    means = [Moments.of(p.rgb).mean for p in several]
+    assert np.abs(Moments.of(f.content.rgb).mean - (3 * means[0] + means[1]) / 4).max() < 0.5
+    both = Filters(settings_from(match_colors="pca", match_histogram="style"), content, several)
+    assert len(both.styles) == 2 and np.isfinite(both.after(content.rgb)).all()
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,8 @@ def test_size_defaults_to_512_or_the_pictures_own(make_job):
     assert make_job(size=None).size == (40, 56)
     assert max(make_job(size=100).size) == 100
     short = make_job(size=100, side="shortest")
-    assert min(short.size) == min(short.style_size) == 100
-    assert max(make_job(size=100, style_size=64).style_size) == 64
+    assert min(short.size) == min(short.style_sizes[0]) == 100
+    assert max(make_job(size=100, style_size=64).style_sizes[0]) == 64
 
 
 @pytest.mark.parametrize("hw, expected", [((200, 300), (200, 300)), ((600, 900), (512, 768))])
@@ -103,7 +103,7 @@ def test_the_shortest_side_is_the_pictures_own_where_that_is_smaller(hw, expecte
     """And the style is measured by the same side."""
     *_, stage = schedule.stages(style.settings_from(side="shortest"), hw, (80, 100))
     assert stage.size == expected
-    assert min(stage.style_size) == min(expected)
+    assert min(stage.style_sizes[0]) == min(expected)
 
 
 def test_unknown_layer_is_named_with_a_suggestion(transfer):

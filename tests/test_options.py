@@ -29,6 +29,7 @@ NEEDS = {
     "evaluations": (5, {"scales": "32:5,64"}, {"scales": "32:5,64:3"}),
     "match_to": ("style", {"match_colors": "pca"}, {}),
     "dither": (True, {"palette": "#000000,#ffffff"}, {}),
+    "guidance": ("inside", {"mask": "m.png"}, {"mask": "all"}),
     # these are refused by themselves, beside a default too
     "precondition": (0.45, {"optimizer": "l-bfgs"}, {"optimizer": "l-bfgs-b"}),
     "lag": (40, {"optimizer": "adam"}, {"optimizer": "l-bfgs-b"}),

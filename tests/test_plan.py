@@ -13,7 +13,9 @@ import pytest
 from cases import TERMS, VGG_WIDTHS, Case, assert_same, make_net, make_params
 
 from minivgg.footprint import network_bytes
+from minivgg.limits import Limit
 from minivgg.vgg import VGG
+from style.job import Job
 from style.large import plan as planning
 from style.large.peaks import optimiser_bytes, segment_peak
 from style.large.plan import MemoryBudgetError, make_plan, objective_for
@@ -22,6 +24,7 @@ from style.large.tiling import Tiling
 from style.objective import Evaluating, Evaluation
 from style.optimize import minimize
 from style.passes import Whole
+from style.settings import settings_from
 from style.statistics import make_terms
 from style.units import format_memory, parse_memory
 
@@ -79,7 +82,9 @@ def test_less_memory_means_smaller_tiles_and_more_time(net):
 
 
 def test_the_largest_size_that_fits_is_named_and_fits(net):
-    with pytest.raises(MemoryBudgetError, match=r"8000x6000 does not fit into 2.0 GB, not even in tiles") as error:
+    with pytest.raises(
+        MemoryBudgetError, match=r"8000x6000 does not fit into 2.0 GB \(the budget that was given\), not even"
+    ) as error:
         make_plan(net, TERMS, 6000, 8000, memory=2 * GB, optimizer="l-bfgs")
     size = str(error.value).split("largest size that fits is ")[1].split()[0].rstrip(";,")
     width, height = (int(v) for v in size.split("x"))
@@ -110,12 +115,10 @@ def test_what_the_caller_holds_counts(net):
 
 
 def test_memory_that_is_free_is_the_default(net, monkeypatch):
-    monkeypatch.setattr(planning, "free_memory", lambda device: 3 * GB)
-    plan = make_plan(net, TERMS, 256, 256)
-    assert 2 * GB < plan.memory < 4 * GB
-    monkeypatch.setattr(planning, "free_memory", lambda device: None)
-    with pytest.raises(ValueError, match="give a budget"):
-        make_plan(net, TERMS, 256, 256)
+    monkeypatch.setattr(planning, "free_memory", lambda device: Limit(3 * GB, "a container"))
+    assert 2 * GB < make_plan(net, TERMS, 256, 256).memory < 4 * GB
+    with pytest.raises(MemoryBudgetError, match=r"does not fit into 2.\d GB \(a container\), not even in tiles"):
+        make_plan(net, TERMS, 8000, 8000)
 
 
 def test_terms_without_layers():
@@ -221,11 +224,13 @@ def test_the_predicted_peak_is_right_within_15_per_cent(size, memory, optimizer,
 @pytest.mark.parametrize("bounded", [False, True])
 @pytest.mark.parametrize("metric", [False, True])
 @pytest.mark.parametrize(
-    "method, history", [("l-bfgs", 4), ("l-bfgs", 10), ("l-bfgs-b", 4), ("l-bfgs-b", 10), ("adam", 10)]
+    "method, history", [("l-bfgs", 4), ("l-bfgs", 10), ("l-bfgs-b", 4), ("l-bfgs-b", 10), ("two-loop", 4), ("adam", 10)]
 )
 def test_the_optimisers_memory_is_what_is_counted(method, history, bounded, metric):
     if metric and method != "l-bfgs":
         pytest.skip("has no metric")
+    if bounded and method == "two-loop":
+        pytest.skip("has no bounds")
     shape = (1, 3, 128, 128)
     rng = np.random.default_rng(0)
     bend, target = (rng.uniform(1, 50, shape).astype(np.float32) for _ in range(2))
@@ -259,8 +264,10 @@ def test_the_optimisers_memory_is_what_is_counted(method, history, bounded, metr
     finally:
         tracemalloc.stop()
     kept, passing = optimiser_bytes(method, history, bounded, metric)
+    # two-loop's sums in double precision go through NumPy's buffer, which does not grow with the picture
+    buffer = 10 * np.getbufsize() / start.size if method == "two-loop" else 0
     assert 0.98 * kept <= during[-1] / start.size <= kept + 4.5  # a gradient more, of the evaluation before
-    assert 0.85 * (kept + 4 + passing) <= max(between) / start.size <= 1.01 * (kept + 4 + passing)
+    assert 0.85 * (kept + 4 + passing) <= max(between) / start.size <= 1.01 * (kept + 4 + passing) + buffer
 
 
 @pytest.mark.parametrize("optimizer", ["l-bfgs", "l-bfgs-b"])
@@ -326,7 +333,7 @@ def test_the_largest_tiles_that_fit_and_their_peak(memory):
 
 def test_free_memory_exactly(monkeypatch):
     net = make_net(np.float32, widths=VGG_WIDTHS, kernels="fast")
-    monkeypatch.setattr(planning, "free_memory", lambda device: 3 * 10**9)
+    monkeypatch.setattr(planning, "free_memory", lambda device: Limit(3 * 10**9, ""))
     plan = make_plan(net, TERMS, 256, 256, reserved=10**6)
     assert plan.memory == int(2.7e9) + planning.BASE + network_bytes(net) + 10**6
 
@@ -337,3 +344,13 @@ def test_on_a_card_scipys_vectors_do_not_count(net):
     options = {"memory": 64 * GB, "device": card}
     peaks = {m: make_plan(net, TERMS, 512, 512, optimizer=m, **options).peak for m in ("l-bfgs-b", "l-bfgs", "adam")}
     assert peaks["l-bfgs-b"] < peaks["adam"] < peaks["l-bfgs"]
+
+
+@pytest.mark.parametrize("evaluations, pairs", [(3, 3), (50, 20)])
+def test_a_short_run_keeps_no_more_pairs_than_it_has_steps(evaluations, pairs):
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[:32] = 200
+    job = Job(picture, picture, settings_from(weights="mini", evaluations=evaluations, memory=GB))
+    (plan,) = job.plans.values()
+    assert plan.history == pairs
+    assert not plan.notes

@@ -164,7 +164,7 @@ def test_save_every(folder):
         (["--no-such-thing"], 2, "--no-such-thing is not an option; --help lists them"),
         (["--styl", "3"], 2, "--styl is not an option"),
         (["-x"], 2, "-x is not an option"),
-        (["third.png"], 2, "third.png: one picture and one style only; --help lists them"),
+        (["third.png"], 1, "third.png: no such file; check the name"),
         (["--size"], 2, "--size: expected one argument"),
     ],
 )
@@ -404,7 +404,7 @@ def test_help_is_ordered_and_its_usage_is_short(capsys):
         run.main(["--help"])
     assert e.value.code == 0
     text = capsys.readouterr().out
-    assert text.startswith("usage: python -m style.run [CONTENT [STYLE]] [options]\n\n")
+    assert text.startswith("usage: python -m style.run [CONTENT [STYLE …]] [options]\n\n")
     for name in run.presets():
         assert f"\n  {name}" in text
 

@@ -29,7 +29,7 @@ def test_a_number_and_a_list():
 
 def test_the_style_picture_is_scaled_with_the_content():
     found = stages(settings_from(size=1600, style_size=800), CONTENT, STYLE)
-    assert [s.style_size for s in found] == [(160, 200), (320, 400), (640, 800)]
+    assert [s.style_sizes for s in found] == [((160, 200),), ((320, 400),), ((640, 800),)]
 
 
 @pytest.mark.parametrize(

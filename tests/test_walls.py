@@ -100,7 +100,14 @@ def test_a_planted_import_is_found(module, line, said):
 
 # tests of a benchmark, and of the program that made golden.json
 BENCHMARKED = {
-    *("test_benchmark_gpu", "test_benchmark_programs", "test_benchmark_step", "test_fidelity", "test_golden"),
+    *(
+        "test_benchmark_gpu",
+        "test_benchmark_memory",
+        "test_benchmark_programs",
+        "test_benchmark_step",
+        "test_fidelity",
+        "test_golden",
+    ),
     "test_quality",
 }
 

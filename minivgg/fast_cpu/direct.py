@@ -20,6 +20,13 @@ def _strips(pictures, H, W, width, itemsize):
     return [(n, y, min(y + rows, H)) for n in range(pictures) for y in range(0, H, rows)], min(rows, H)
 
 
+def memory(C, F, size, itemsize):
+    """(scratch of each worker, padded input) in bytes, for one picture of size (H, W), from above."""
+    H, W = size
+    rows = _strips(1, H, W, 9 * C + 1 + F, itemsize)[1] + 2
+    return itemsize * rows * W * (9 * C + 1 + 3 * F // 2), itemsize * C * (H + 2) * (W + 2)
+
+
 def convolve(x, sinks, w, bias, workspace):
     """3×3, padding 1, from few input channels.
 

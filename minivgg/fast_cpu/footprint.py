@@ -2,7 +2,7 @@
 
 from ..footprint import Footprint, Heap, count
 from ..threads import cores
-from . import FEW, SHARE, winograd
+from . import FEW, SHARE, direct, winograd
 from .memory import Places, Slabs
 
 
@@ -36,7 +36,8 @@ class CPUFootprint(Footprint):
         return SlabHeap()
 
     def scratch(self, shapes, size):
-        return max(_winograd(*shape, size)[0] for shape in shapes)
+        own, shared = zip(*(_convolution(*shape, size)[:2] for shape in shapes), strict=True)
+        return cores() * max(own) + max(shared)
 
     def passing(self, step, before, after, size, *, backward):
         return 0
@@ -49,7 +50,7 @@ class CPUFootprint(Footprint):
         return step.kind in ("conv_relu", "relu")
 
     def transforms(self, step, before, after, size):
-        return _winograd(before, after, size)[1] if step.conv and min(before[0], after[0]) >= FEW else 0
+        return _convolution(before, after, size)[2] if step.conv else 0
 
     def kept_transforms(self, convs, pixels, size):
         if not winograd.keeps_transforms(pixels):
@@ -62,6 +63,10 @@ class CPUFootprint(Footprint):
         return (2 if copied else 1) * super().filters(F, C, size)
 
 
-def _winograd(before, after, size):
+def _convolution(before, after, size):
+    """Bytes of a convolution: (scratch of each worker, scratch they share, transforms or padded input)."""
     C, H, W = before
+    if min(C, after[0]) < FEW:
+        own, padded = direct.memory(C, after[0], (H, W), size)
+        return own, 0, padded
     return winograd.memory(C, after[0], (H, W), cores(), size)

@@ -59,20 +59,21 @@ def has_few_tiles(H, W):
 
 
 def memory(C, F, size, workers, itemsize):
-    """(scratch of all workers, transformed filters) in bytes, for one picture of size (H, W), as a plan counts them.
+    """(scratch of each worker, scratch they share, transformed filters) in bytes, for one picture of size (H, W).
 
-    From above: X and Z apart, which may share their place; rows in and out half as wide again, for masks and pooling.
+    Of both directions the larger. Rows in and out are counted half as wide again, for masks and pooling.
     """
     H, W = size
     ty, tx = -(-H // M), -(-W // M)
     R = tile_rows(ty, tx, C, F)
     strips = -(-ty // R)
-    own = N * (M * R + 2) * tx * C + (N + 1) * M * R * tx * F  # _Strip's X and Z
+    slots = (N + 1) * (M * R + 2) * tx * max(C, F)  # _Strip's X and Z, in the same place
     products = N * R * tx * (C + F)  # D and P
-    rows = (M * R + 4) * W * 3 * max(C, F) // 2
+    rows = (M * R + 4) * W * 3 * max(C, F) // 2  # in the place of the products, before and after them
     if _enough(strips, workers):
-        return itemsize * min(workers, strips) * (own + products + rows), itemsize * N * N * C * F
-    return itemsize * (own + workers * max(products + N * C * F, rows)), 0
+        return itemsize * (slots + max(products, rows)), 0, itemsize * N * N * C * F
+    apart = 2 if workers > N else 1
+    return itemsize * max(products + N * C * F, rows), itemsize * apart * slots, 0
 
 
 def _enough(strips, workers):

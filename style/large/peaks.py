@@ -16,6 +16,7 @@ def optimiser_bytes(method, history, bounds=False, metric=False):
     """(kept, passing) bytes per value of the picture: during an evaluation, and on top of that between two.
 
     l-bfgs-b  SciPy, float64 on the host: 2·history + 5 vectors of its workspace, the rest its copies (measured)
+    two-loop  2·history vectors of pairs, x, its gradient, direction, trial
     l-bfgs    2·history vectors of pairs, x, its gradient, trial; with bounds the direction, and copies; with a metric
               its product with the gradient, and what the transforms take; float32
     adam      x and two moments
@@ -28,28 +29,37 @@ def optimiser_bytes(method, history, bounds=False, metric=False):
     if method == "l-bfgs":
         kept, passing = {(0, 0): (16, 5), (1, 0): (20, 10), (0, 1): (24, 14), (1, 1): (26, 26)}[bounds, metric]
         return 8 * history + kept, passing
+    if method == "two-loop":
+        return 8 * history + 20, 12
     return 16, 12
 
 
-def evaluation_peak(net, terms, H, W, *, scratch=True):
-    """Bytes that an undivided evaluation takes at its worst moment, with or without the kernels' scratch."""
-    compared = max((_content_bytes(net, [t], H, W) for t in terms), default=0)
-    between = 2 * compared  # the difference and its square, of the largest of them
+def evaluation_peak(net, terms, H, W, *, scratch=True, deferred=()):
+    """Bytes that an undivided evaluation takes at its worst moment, with or without the kernels' scratch.
+
+    deferred  [(term, base), …] that are refreshed in it: each a pass of its own from the base while all is there
+    """
+    between = max((t.statistic.passing * _activation_bytes(net, t.layer, H, W) for t in terms if t.layer), default=0)
+    # a refreshed expansion's slope, a product with φ, and how far φ has moved
+    between = max([between, *(3 * _activation_bytes(net, base, H, W) for _, base in deferred)])
+    within = []
+    for term, base in deferred:
+        h, w = activation_size(base, H, W) if base else (H, W)
+        within.append(Walk(net, (term.layer,), base, h, w))
     walk = Walk(net, layers(terms), None, H, W)
-    peak = walk.peak(backward=True, needed=layers(terms), between=between)
+    peak = walk.peak(backward=True, needed=layers(terms), between=between, within=within)
     return int(peak) - (0 if scratch else walk.footprint.scratch(walk.shapes, walk.size))
 
 
 def whole_peak(net, terms, H, W, lag=1):
     """Bytes that Objective.evaluate takes at its worst moment, with the content targets; Deferred's with lag."""
     size = net.dtype.itemsize
-    peak = _content_bytes(net, terms, H, W) + evaluation_peak(net, terms, H, W)
-    if lag > 1:
-        bases = [base for _, base in deferred_terms(terms, net.names)]
-        for base in set(bases):  # slopes and origins, and while one is made its gradient and a product with φ
-            channels, at = (3, (H, W)) if base is None else (net.channels[base], activation_size(base, H, W))
-            peak += (2 * bases.count(base) + 3) * size * channels * math.prod(at)
-    return peak + 3 * H * W * size + _strip_bytes(terms, size)
+    deferred = deferred_terms(terms, net.names) if lag > 1 else []
+    peak = _content_bytes(net, terms, H, W) + evaluation_peak(net, terms, H, W, deferred=deferred)
+    peak += sum(2 * _activation_bytes(net, base, H, W) for _, base in deferred)  # slopes and origins
+    if deferred:
+        peak += 3 * H * W * size  # the lowest picture since an expansion was refreshed
+    return peak + 3 * H * W * size + _strip_bytes(terms, 3 * H * W, size)
 
 
 def segment_peak(net, terms, H, W, tiling, index):
@@ -67,7 +77,7 @@ def segment_peak(net, terms, H, W, tiling, index):
     own = size * channels * part.shape[0] * part.shape[1]
     dx = own if len(part.tiles) > 1 else 0
     backward = sum(ends[:index]) + ends[index] + dx + _tile_peak(net, part, names, backward=True)
-    strips = _strip_bytes(terms, size) if index == 0 else 0
+    strips = _strip_bytes(terms, 3 * H * W, size) if index == 0 else 0
     return int(net.kernels.footprint.tiled * (targets + max(forward, backward, own + strips)))
 
 
@@ -127,11 +137,16 @@ def _content_bytes(net, terms, H, W):
     total = 0
     for term in terms:
         if term.statistic.per_place:
-            h, w = activation_size(term.layer, H, W)
-            total += net.channels[term.layer] * h * w * net.dtype.itemsize
+            total += _activation_bytes(net, term.layer, H, W)
     return total
 
 
-def _strip_bytes(terms, size):
-    """What the terms of the picture itself take, a strip at a time."""
-    return 12 * STRIP * size if any(t.layer is None for t in terms) else 0
+def _activation_bytes(net, layer, H, W):
+    """Of a layer, or, for None, of the picture."""
+    channels, at = (3, (H, W)) if layer is None else (net.channels[layer], activation_size(layer, H, W))
+    return net.dtype.itemsize * channels * math.prod(at)
+
+
+def _strip_bytes(terms, values, size):
+    """What the terms of the picture itself, of so many values, take a strip at a time."""
+    return 12 * min(STRIP, values) * size if any(t.layer is None for t in terms) else 0

@@ -20,7 +20,7 @@ from .peaks import evaluation_peak, optimiser_bytes, segment_peak, style_peak, t
 from .tiles import Tiled
 from .tiling import Tiling, segments
 
-BASE = 110 << 20  # the interpreter with NumPy, SciPy and Pillow
+BASE = 96 << 20  # the interpreter with NumPy, SciPy and Pillow, BLAS's and the threads' own (measured)
 MARGIN = 0.1  # of what is free, left to others when no budget is given
 CUTS = ((), ("pool3",), ("pool2", "pool3"), ("pool2", "pool4"), ("pool2", "pool3", "pool4"))
 EDGES = (4096, 3072, 2048, 1536, 1280, 1024, 896, 768, 640, 512, 448, 384, 320, 256, 192, 128, 96, 64)
@@ -110,11 +110,12 @@ def make_plan(
     """
     on_gpu = device is not None and device.kind == "gpu"
     base = network_bytes(net) + (0 if on_gpu else BASE)
+    limit = "the budget that was given"
     if memory is None:
-        memory = available_memory(device, base + reserved)
+        memory, limit = available_memory(device, base + reserved)
     job = _Job(
         *(net, terms, optimizer, history, history, bounds, metric, lag),
-        *(style_size, base + reserved, memory, on_gpu, margin),
+        *(style_size, base + reserved, memory, limit, on_gpu, margin),
     )
     plan = job.plan(height, width)
     if plan is None:
@@ -123,11 +124,12 @@ def make_plan(
 
 
 def available_memory(device, used):
-    """Bytes for a plan when none are given: what is free less a margin, and `used`, which the plan counts as well."""
-    free = free_memory(device or Device("cpu"))
-    if free is None:
-        raise ValueError("the free memory is not known here; give a budget, like --memory 4GB")
-    return int(free * (1 - MARGIN)) + used
+    """(bytes, whose limit that is) for a plan when no budget is given.
+
+    What may still be taken, less a margin, and `used`, which the plan counts as well.
+    """
+    limit = free_memory(device or Device("cpu"))
+    return int(limit.left * (1 - MARGIN)) + used, limit.what
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ class _Job:
     style_size: tuple | None
     base: int
     memory: int
+    limit: str  # whose limit that is, in words
     on_gpu: bool
     margin: int
 
@@ -166,7 +169,8 @@ class _Job:
         values = 3 * H * W
         size = self.net.dtype.itemsize
         # a run holds its start and the content picture as network inputs; a single evaluation the picture alone
-        base = self.base + values * (size * (1 if self.optimizer is None else 2) + kept)
+        pictures = self.base + values * size * (1 if self.optimizer is None else 2)
+        base = pictures + values * kept
         room = self.memory - base
         update = values * (size + passing)  # between evaluations: the gradient and the optimiser's temporaries
         if room < update:
@@ -175,16 +179,15 @@ class _Job:
         if not names:
             peak = values * size * 9
             return self._made(H, W, None, base + max(peak, update), 1.0) if peak <= room else None
-        peak = max(
-            whole_peak(self.net, self.terms, H, W, self.lag),
-            style_peak(self.net, self.terms, self.style_size, Tiling((), ((H, W),))),
-        )
-        kept = Walk(self.net, names, None, H, W).transforms()
-        if max(peak, update) + kept <= room:
-            return self._made(H, W, None, base + max(peak, update) + kept, 1.0, kept > 0)
+        # the targets are there before the optimiser is
+        targets = style_peak(self.net, self.terms, self.style_size, Tiling((), ((H, W),))) - values * kept
+        peak = max(whole_peak(self.net, self.terms, H, W, self.lag), targets)
+        stored = Walk(self.net, names, None, H, W).transforms()
+        if max(peak, update) + stored <= room:
+            return self._made(H, W, None, base + max(peak, update) + stored, 1.0, stored > 0)
         if peak <= room:
             return self._made(H, W, None, base + max(peak, update), 1.0)
-        found = [p for p in (self._tiled(H, W, cuts, edges, room) for cuts in CUTS) if p is not None]
+        found = [p for p in (self._tiled(H, W, cuts, edges, room, values * kept) for cuts in CUTS) if p is not None]
         if not found:
             return None
         time, peak, tiling = min(found, key=lambda p: p[0])
@@ -218,7 +221,7 @@ class _Job:
             tuple(notes),
         )
 
-    def _tiled(self, H, W, cuts, edges, room):
+    def _tiled(self, H, W, cuts, edges, room, kept):
         """(time, peak, Tiling) with the largest tiles that fit, or None. Segments are chosen one by one: the peak of
         each lies in its own passes, with all that is kept between them."""
         names = self.net.names
@@ -234,9 +237,8 @@ class _Job:
                 tiling = Tiling(cuts, tuple([(H, W)] * index + [core] + [(H, W)] * (len(cuts) - index)))
                 peak = segment_peak(self.net, self.terms, H, W, tiling, index)
                 if index == 0 and self.style_size is not None:
-                    peak = max(
-                        peak, style_peak(self.net, self.terms, self.style_size, Tiling(cuts, (core,) * (len(cuts) + 1)))
-                    )
+                    tiling = Tiling(cuts, (core,) * (len(cuts) + 1))
+                    peak = max(peak, style_peak(self.net, self.terms, self.style_size, tiling) - kept)
                 if peak <= room:
                     break
             else:
@@ -258,7 +260,7 @@ class _Job:
             middle = (low + high) / 2
             low, high = (middle, high) if self.fits(*_scaled(H, W, middle)) else (low, middle)
         h, w = _scaled(H, W, low)
-        text = f"{W}x{H} does not fit into {format_memory(self.memory)}, not even in tiles"
+        text = f"{W}x{H} does not fit into {format_memory(self.memory)} ({self.limit}), not even in tiles"
         if low:
             text += f"; the largest size that fits is {w}x{h}"
         else:

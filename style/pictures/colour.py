@@ -34,9 +34,13 @@ class ColourSpace:
         """(1, 3, H, W) on the device, margins included, from (h, w, 3) RGB 0..255, or what images.as_picture takes."""
         if not (isinstance(rgb, np.ndarray) and rgb.ndim == 3 and rgb.shape[2] == 3):
             rgb = images.as_picture(rgb).rgb
-        if self.margin:
-            rgb = np.pad(rgb, ((self.margin,) * 2, (self.margin,) * 2, (0, 0)), mode="symmetric")
-        return images.to_network(rgb, self.mean, self.order, dtype, self.device)
+        return images.to_network(self.with_margin(rgb), self.mean, self.order, dtype, self.device)
+
+    def with_margin(self, a):
+        """(h, w) or (h, w, 3) with what lies in the margins mirrored around."""
+        if not self.margin:
+            return a
+        return np.pad(a, ((self.margin,) * 2,) * 2 + ((0, 0),) * (a.ndim - 2), mode="symmetric")
 
     def to_rgb(self, x, *, clip=True):
         """(h, w, 3) float32 on the host, from a network input; cut off at 0 and 255 unless `clip` is False."""

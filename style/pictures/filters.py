@@ -171,7 +171,10 @@ class Filters:
     """
 
     def __init__(self, settings, content, styles, shares=None):
-        shares = shares if shares is not None else [1.0] * len(styles)
+        fits = (
+            isinstance(shares, tuple) and len(shares) == len(styles) and any(shares)
+        )  # else styles.py says what is wrong
+        shares = shares if fits else [1.0] * len(styles)
         asked = [make for name, make in FILTERS.items() if getattr(settings, name)]
         self._filters = [make(settings, content, styles, shares) for make in asked]
         for f in self._filters:

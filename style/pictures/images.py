@@ -70,7 +70,7 @@ def as_picture(source, *, min_side=MIN_SIDE):
         return read(source, min_side=min_side)
     if isinstance(source, Image.Image):
         return from_pil(source, min_side=min_side)
-    if isinstance(source, list | tuple) and any(map(_is_picture, source)):
+    if are_pictures(source):
         raise ImageError(f"a list of {len(source)} pictures: expected one")
     return from_array(source, min_side=min_side)
 
@@ -147,6 +147,11 @@ def from_array(a, *, min_side=MIN_SIDE):
     colour = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values[..., :3]
     rgb, alpha = composite(colour, alpha)
     return Picture(rgb, alpha, sha256, None, f"array {a.dtype}", (W, H))
+
+
+def are_pictures(source):
+    """Whether `source` is a list of pictures, not an array written out in rows."""
+    return isinstance(source, list | tuple) and any(map(_is_picture, source))
 
 
 def _is_picture(item):

@@ -1,5 +1,6 @@
 """What of a style's features a loss can compare: a row here, a file each for what is not in the core."""
 
+from ..styles import Group
 from ..terms import Content, Gram, Term, TotalVariation
 from .moments import Moments
 from .wasserstein import Wasserstein
@@ -7,30 +8,37 @@ from .wasserstein import Wasserstein
 STYLE_LOSSES = {"gram": Gram, "moments": Moments, "w2": Wasserstein}
 
 
-def terms_of(settings):
-    """The terms of a settings.Settings, without their targets."""
+def terms_of(settings, groups=None):
+    """The terms of a settings.Settings, without their targets. groups  of styles (styles.Group); None: one style"""
     s = settings
     return make_terms(
         content={n: s.content_weight * v for n, v in s.content_layers.items()},
         style={n: s.style_weight * v for n, v in s.style_layers.items()},
         style_loss=s.style_loss,
+        groups=groups,
         tv=s.tv_weight,
         tv_beta=s.tv_beta,
     )
 
 
-def make_terms(*, content=None, style=None, style_loss=None, tv=0.0, tv_beta=2.0):
+def make_terms(*, content=None, style=None, style_loss=None, groups=None, tv=0.0, tv_beta=2.0):
     """A list of terms.Term without targets.
 
     content     {layer: factor}
     style       {layer: factor}, of the style losses
     style_loss  {name in STYLE_LOSSES: factor}; None: {"gram": 1.0}
+    groups      of styles (styles.Group), for each of which there are all style terms; None: one style
     tv          factor of total variation, tv_beta its exponent
     """
+    groups = [Group("style", ((0, 1.0),))] if groups is None else groups
     terms = [Term(f"content {n}", Content(), n, a, "content") for n, a in (content or {}).items()]
     for name, factor in ({"gram": 1.0} if style_loss is None else style_loss).items():
         kind = "style" if name == "gram" else name
-        terms += [Term(f"{kind} {n}", STYLE_LOSSES[name](), n, factor * b, "style") for n, b in (style or {}).items()]
+        terms += [
+            Term(f"{kind} {n}{g.where}", STYLE_LOSSES[name](), n, factor * g.area * b, g.source)
+            for g in groups
+            for n, b in (style or {}).items()
+        ]
     if tv:
         terms.append(Term("tv", TotalVariation(tv_beta), factor=tv))
     return terms

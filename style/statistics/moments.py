@@ -62,6 +62,8 @@ def mean_and_deviation(s, q, M):
 class Moments(Statistic):
     """moments_loss as a statistic; in a region, of the places with its weights."""
 
+    passing = 1  # the squares
+
     def gather(self, part):
         return (*moments_forward(part.F, part.m), part.M)
 

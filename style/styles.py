@@ -1,0 +1,223 @@
+"""Several styles: which of them make one target together, with what shares, and what part of the picture gets it."""
+
+import dataclasses
+import hashlib
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from minivgg.backend import to_device
+
+from .options import SettingsError, flag
+from .pictures import ImageError, images, masks
+from .regions import Region
+from .units import format_size
+
+
+@dataclass(frozen=True)
+class Group:
+    """Styles whose targets are blended into one, for one part of the picture.
+
+    source   what its terms are aimed at: "style", or with several groups "style 1", …
+    members  ((index of the style, share), …); the shares add up to 1
+    mask     (H, W) from 0 to 1 in the content's own size, or None: everywhere
+    area     its share of the picture: a region's factor in the loss, so that a place weighs the same in any
+    label    the mask's name, or ""
+    """
+
+    source: str
+    members: tuple
+    mask: np.ndarray | None = field(default=None, repr=False)
+    area: float = 1.0
+    label: str = ""
+
+    @property
+    def where(self):
+        """What tells its terms from another group's, at the end of their names."""
+        number = self.source.removeprefix("style").strip()
+        return f" region {number}" if number else ""
+
+
+class Styles:
+    """The style pictures of a job: what of each counts as paint, where in the picture it goes, and what is kept.
+
+    settings  settings.Settings
+    content   images.Picture
+    style     what images.as_picture takes, or a list of that
+    colours   pictures.colour.ColourSpace of the content, with its margin
+    names     the network's layers in order
+
+    Raises SettingsError and ImageError.
+    """
+
+    def __init__(self, settings, content, style, colours, names):
+        self.settings, self.colours, self.names = settings, colours, names
+        self.pictures = pictures_of(style)
+        self.groups, self.kept = groups_of(settings, content, self.pictures)
+        self.paint = paint_of(settings, self.pictures)
+
+    def regions(self, size):
+        """{source: Region} of the groups that have a part of the picture, at (height, width) and its margin."""
+        with_mask = [g for g in self.groups if g.mask is not None]
+        return {g.source: self._region(self.colours.with_margin(_at(g.mask, size))) for g in with_mask}
+
+    def inputs(self, stage):
+        """{source: [(share, network input, Region of what counts as paint or None), …]} at a schedule.Stage."""
+        return {g.source: [(share, *self._input(k, stage)) for k, share in g.members] for g in self.groups}
+
+    def keys(self, stage):
+        """{source: what its targets follow from}."""
+        s, keys = self.settings, {}
+        for group in self.groups:
+            key = [s.resample, s.guidance]
+            for k, share in group.members:
+                key += [self.pictures[k].sha256, stage.style_sizes[k], share, _sha256(self.paint[k])]
+            keys[group.source] = tuple(key)
+        return keys
+
+    def bounds(self, content):
+        """(low, high) network inputs: grey levels 0 and 255, or where a mask keeps the content, its own.
+
+        A pixel that the mask m keeps in part may go as far: from m·content to m·content + (1 - m)·255.
+        content  network input (1, 3, H, W), margins included
+        """
+        low, high = self.colours.bounds()
+        if self.kept is None:
+            return low, high
+        size = [n - 2 * self.colours.margin for n in content.shape[2:]]
+        m = to_device(self.colours.with_margin(_at(self.kept, size))[None, None], self.colours.device)
+        return (1 - m) * low + m * content, (1 - m) * high + m * content  # where m is 1, the same to the last digit
+
+    def nbytes(self, stage):
+        """Bytes of masks, in their own size and at a stage's, of inputs while targets are computed, and of bounds."""
+        pictures = sum(2 * 4 * 3 * math.prod(size) for size in stage.style_sizes)
+        weights = sum(2 * m.nbytes for m in (*(g.mask for g in self.groups), *self.paint, self.kept) if m is not None)
+        return pictures + weights + (0 if self.kept is None else 2 * 4 * 3 * math.prod(stage.size))
+
+    def check(self, stage, layers):
+        """Raise SettingsError where a mask covers no place of a layer at a stage's size."""
+        regions = self.regions(stage.size)
+        found = [(f"mask {g.label or 'left by --keep'}", regions.get(g.source)) for g in self.groups]
+        found += [("--style-mask", self._input(k, stage)[1]) for k in range(len(self.pictures))]
+        for what, region in found:
+            for layer in layers if region is not None else ():
+                try:
+                    region.weights(layer)
+                except ValueError:
+                    raise SettingsError(
+                        f"{what}: at {format_size(stage.size)} it covers no place of {layer}: use a larger one, "
+                        "a larger size, or shallower layers"
+                    ) from None
+
+    def made_of(self):
+        """{what: hash}: what a saved state must agree with."""
+        found = {"style": " ".join(p.sha256 for p in self.pictures)}
+        weights = {f"mask of {g.source}": g.mask for g in self.groups} | {"what is kept": self.kept}
+        weights |= {f"paint of style {k}": m for k, m in enumerate(self.paint, 1)}
+        return found | {name: _sha256(m) for name, m in weights.items() if m is not None}
+
+    def _input(self, k, stage):
+        size, paint = stage.style_sizes[k], self.paint[k]
+        rgb = images.resize(self.pictures[k].rgb, size, method=self.settings.resample)
+        region = None if paint is None else self._region(_at(paint, size))
+        return dataclasses.replace(self.colours, margin=0).to_input(rgb), region
+
+    def _region(self, m):
+        return Region(to_device(np.ascontiguousarray(m), self.colours.device), self.settings.guidance, self.names)
+
+
+def _at(mask, size):
+    """A mask at (height, width), float32."""
+    return np.clip(images.resize(mask, size), 0, 1)
+
+
+def _sha256(mask):
+    return None if mask is None else hashlib.sha256(np.ascontiguousarray(mask).tobytes()).hexdigest()
+
+
+def pictures_of(style):
+    """[images.Picture] of a style: one, or a list of them."""
+    if isinstance(style, list | tuple) and not len(style):
+        raise ImageError("no style: expected a picture, or a list of pictures")
+    return [images.as_picture(one) for one in (style if images.are_pictures(style) else [style])]
+
+
+def groups_of(settings, content, styles):
+    """([Group], what is kept as it is: (H, W) or None), of Settings and pictures.
+
+    Raises SettingsError where options for each style are not as many as the styles, ImageError for masks.
+    """
+    s, count = settings, len(styles)
+    shares = per_style(s, "style_blend", count) or (1.0,) * count
+    if not sum(shares) > 0:
+        raise SettingsError("--style-blend: all of weight 0; expected one above 0", "style_blend")
+    kept = None if s.keep is None else masks.mask_of(s.keep, content, "the content picture")
+    if kept is not None and kept.min() >= 1:
+        raise ImageError(f"mask {masks.label(s.keep)}: it keeps the whole content picture; nothing is left to paint")
+    named = per_style(s, "mask", count) or (None,) * count
+    read = _masks(named, content)
+    found = []
+    distinct = list(dict.fromkeys(_key(m) for m in named))
+    for number, key in enumerate(distinct, 1):
+        inside = [k for k in range(count) if _key(named[k]) == key and shares[k] > 0]
+        if not inside:
+            continue
+        total = sum(shares[k] for k in inside)
+        mask = read[key] if kept is None else (1 - kept) * (1 if read[key] is None else read[key])
+        if mask is not None and not mask.max() > 0:
+            raise ImageError(f"mask {key}: nothing of it is left beside what is kept")
+        source = "style" if len(distinct) == 1 else f"style {number}"
+        members = tuple((k, shares[k] / total) for k in inside)
+        if mask is not None and mask.min() >= 1:
+            mask = None  # everywhere
+        area = 1.0 if mask is None else float(mask.mean(dtype=np.float64))
+        label = "" if named[inside[0]] is None else masks.label(named[inside[0]])
+        found.append(Group(source, members, mask, area, label))
+    return found, kept
+
+
+def paint_of(settings, styles):
+    """[(H, W) or None]: what of each style picture counts as paint: its mask, or else its opacity."""
+    named = per_style(settings, "style_mask", len(styles)) or (None,) * len(styles)
+    found = []
+    for source, picture in zip(named, styles, strict=True):
+        if source is not None:
+            found.append(masks.mask_of(source, picture, "the style picture"))
+        else:
+            found.append(picture.alpha if picture.alpha is not None and picture.alpha.max() > 0 else None)
+    return found
+
+
+def per_style(settings, name, count):
+    """An option's values, one a style: as many as there are, or one for all. None where it is not given."""
+    value = getattr(settings, name)
+    if value is None:
+        return None
+    values = tuple(value) if isinstance(value, tuple | list) else (value,)
+    if len(values) not in (1, count):
+        raise SettingsError(f"{flag(name)}: {len(values)} values for {count} styles; expected one, or one each", name)
+    return values * count if len(values) == 1 else values
+
+
+def _masks(named, content):
+    """{key: (H, W) or None} of the masks for the content picture; "rest" is what the others leave."""
+    sources = {_key(m): m for m in named}
+    found = {
+        key: None if m is None else masks.mask_of(m, content, "the content picture")
+        for key, m in sources.items()
+        if key != masks.REST
+    }
+    if masks.REST in sources:
+        others = [m for m in found.values() if m is not None]
+        if not others:
+            raise ImageError("mask rest: what no other mask covers; expected only beside others")
+        found[masks.REST] = masks.rest(others)
+        if not found[masks.REST].max() > 0:
+            raise ImageError("mask rest: the other masks cover everything; nothing is left for it")
+    return found
+
+
+def _key(source):
+    """What tells a mask from another."""
+    return source if source is None or isinstance(source, str) else f"{masks.label(source)} {id(source)}"
