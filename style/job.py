@@ -26,6 +26,7 @@ from .optimize import minimize
 from .options import SettingsError
 from .outcome import joined, restored, saved
 from .pictures import files, images, saving
+from .pictures.filters import Filters
 from .provenance import metadata
 from .result import Result
 from .schedule import stages
@@ -101,7 +102,9 @@ class Job:
             read(one, lambda H, W, k=k: stages(s, hw, *[(H, W)] * count)[-1].style_sizes[k])
             for k, one in enumerate(several)
         ]
-        self.styles = Styles(s, self.content, pictures, self.colours, layer_names(self.network.arch))
+        self.filters = Filters(s, self.content, pictures, s.style_blend)
+        self.content = self.filters.content
+        self.styles = Styles(s, self.content, self.filters.styles, self.colours, layer_names(self.network.arch))
         self.stages = stages(s, hw, *(p.size[::-1] for p in pictures))
         self.start = None if _is_name(s.init) else read(s.init, lambda H, W: self.stages[-1].size)
 
@@ -163,7 +166,7 @@ class Job:
         s = self.settings
         pictures = [p for p in (self.content, *self.styles.pictures, self.start) if p is not None]
         reserved = sum(p.rgb.nbytes + (0 if p.alpha is None else p.alpha.nbytes) for p in pictures)
-        reserved += self.styles.nbytes(stage)
+        reserved += self.styles.nbytes(stage) + self.filters.nbytes(stage.size)
         return make_plan(
             outline,
             self.terms,
@@ -199,6 +202,11 @@ class Job:
         """The content's transparency at a picture's size, or None."""
         return self.content.opacity(size_hw)
 
+    def leaving(self, image):
+        """(h, w, 3) float32, 0..255: a network input as a picture that leaves, colours filtered."""
+        rgb = self.colours.to_rgb(image)
+        return self.filters.after(rgb, self.alpha(rgb.shape[:2])) if self.filters.alters else rgb
+
     def made_of(self):
         """{what: hash or value}: all that a saved state must agree with."""
         found = {"content": self.content.sha256, "weights": self.network.sha256, **self.styles.made_of()}
@@ -210,7 +218,7 @@ class Job:
         return found
 
     def _result(self, outcome, run):
-        rgb = self.colours.to_rgb(outcome.image)
+        rgb = self.leaving(outcome.image)
         return Result(rgb, self.alpha(rgb.shape[:2]), outcome, metadata(self, outcome), run.losses, self.settings.depth)
 
     @property
@@ -299,7 +307,7 @@ class _Run:
             state=resumed,
             **job.optimizer_options(stage),
         )
-        if not outcome.values:
+        if not outcome.values or job.filters.alters:  # what is saved then is not what was optimised
             return outcome
         with contextlib.suppress(KeyboardInterrupt), np.errstate(all="ignore"):  # a figure is not worth the picture
             outcome = dataclasses.replace(outcome, saved=objective.exact(job.colours.as_saved(outcome.image)).loss)
@@ -322,7 +330,7 @@ class _Run:
             scale=index + 1,
             scales=len(self.job.stages),
             size=(size[1], size[0]),
-            to_rgb=lambda: self.job.colours.to_rgb(event.image),
+            to_rgb=lambda: self.job.leaving(event.image),
         )
 
 

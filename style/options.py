@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from minivgg.program import suggest
 from minivgg.threads import is_number
 
-from .pictures import masks
+from .pictures import masks, palette
 
 
 class SettingsError(ValueError):
@@ -36,7 +36,7 @@ class Option:
     low, high  limits, `above` a limit that is itself refused
     choices  the values there are
     needs    (what it works with in words, a function of the Settings that says whether that is so), or None
-    alias    a further flag, and a further name in Python
+    alias    a further flag, and a further name in Python, or a tuple of them
     shown    whether README's table has it
     """
 
@@ -49,8 +49,12 @@ class Option:
     above: float | None = None
     choices: tuple = ()
     needs: tuple | None = None
-    alias: str | None = None
+    alias: str | tuple = ()
     shown: bool = False
+
+    @property
+    def aliases(self):
+        return (self.alias,) if isinstance(self.alias, str) else self.alias
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ KINDS = {
     "text or whole": Kind("text or a whole number", (str, numbers.Integral)),
     "picture": Kind("a name, a file or a picture", (object,)),
     "layers": Kind("names of layers with weights", (str, dict, list, tuple, set)),
+    "palette": Kind("colours, or a picture's file", (str, os.PathLike, list, tuple)),
     "wholes": Kind(
         "a whole number, or one for each style", (numbers.Integral, tuple, list), lambda text: _several(text, int)
     ),
@@ -162,6 +167,8 @@ def plain(kind, value):
         return float(value)
     if kind == "path" and value is not None:
         return os.fspath(value)
+    if kind == "palette" and value is not None:
+        return palette.as_text(value)
     return tuple(map(float, value)) if kind == "pair" else value
 
 
@@ -203,8 +210,8 @@ class Parser(argparse.ArgumentParser):
         for name, opt in options_of(cls).items():
             if opt.group not in self._groups:
                 self._groups[opt.group] = self.add_argument_group(opt.group)
-            flags = [flag(name), *([flag(opt.alias)] if opt.alias and len(opt.alias) > 1 else [])]
-            flags = [f"-{opt.alias}", *flags] if opt.alias and len(opt.alias) == 1 else flags
+            short = [f"-{alias}" for alias in opt.aliases if len(alias) == 1]
+            flags = [*short, flag(name), *(flag(alias) for alias in opt.aliases if len(alias) > 1)]
             if opt.kind == "switch":
                 automatic = default_of(cls, name) is None
                 how = {"action": argparse.BooleanOptionalAction if automatic else "store_true", "default": None}

@@ -17,6 +17,7 @@ def metadata(job, outcome):
         "content": picture_record(job.content),
         "style": _one_or_all([picture_record(p) for p in job.styles.pictures]),
         **({} if job.start is None else {"init": picture_record(job.start)}),
+        **({"colour": job.filters.record} if job.filters.record else {}),
         "weights": {"name": job.network.name, "sha256": job.network.sha256},
         "result": {
             **outcome.totals(),
@@ -34,7 +35,10 @@ def metadata(job, outcome):
 
 def picture_record(picture):
     """What tells a picture from others: its file's name, never its folder, and the hash of its content."""
-    return {"name": picture.path.name if picture.path is not None else picture.mode, "sha256": picture.sha256}
+    return {
+        "name": picture.path.name if picture.path is not None else picture.mode,
+        "sha256": picture.origin or picture.sha256,
+    }
 
 
 def versions(xp):

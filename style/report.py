@@ -148,6 +148,7 @@ def plan_lines(job, output):
             part = f", {share:.2f} of the blend" if len(group.members) > 1 else ""
             where = f", in {100 * group.area:.0f} % of the picture" if group.mask is not None else ""
             yield from picture_lines("style", job.styles.pictures[k], job.style_sizes[k], part + where)
+    yield from (("colour", note) for note in job.filters.notes)
     hint = "; better: python -m weights fetch vgg19" if job.network.name == "mini" else ""
     yield "weights", f"{job.network.name} ({job.network.path}){hint}"
     groups = [f"content {' '.join(s.content_layers)}", f"style {' '.join(s.style_layers)}"]

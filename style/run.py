@@ -20,7 +20,7 @@ from minivgg.program import FAILURE, USAGE, end, fail, ready, say
 from .job import Job
 from .large.plan import MemoryBudgetError
 from .options import ORIGINAL, Parser, SettingsError, check_value, option
-from .pictures import images, masks, saving
+from .pictures import images, masks, palette, saving
 from .provenance import version
 from .report import Console, Log, Pictures, names_on_the_way, warn
 from .settings import Settings, presets, settings_from
@@ -161,6 +161,7 @@ def inputs(args):
     """(what, path) of each file that is read, as it was typed."""
     found = [("content", args.content), *(("style", shared(spec)[0]) for spec in args.style)]
     found += [("--init", args.init), ("--weights", args.weights), ("--keep", args.keep)]
+    found.append(("--palette", palette.file_of(args.palette)))
     return [(what, path) for what, path in found if path is not None and os.path.isfile(path)]
 
 

@@ -15,6 +15,7 @@ from minivgg.threads import is_number
 from .optimize import METHODS
 from .options import SettingsError, check_value, flag, option, options_of, plain
 from .pictures import masks
+from .pictures.matching import MAPS
 from .regions import GUIDANCE
 from .statistics import STYLE_LOSSES
 from .units import parse_memory
@@ -25,7 +26,8 @@ DEFAULT_SIZE = 512
 MIN_SIZE, MAX_SIZE = 16, 65500  # pixels: below it nothing is left at relu5_1; the largest side that JPEG can store
 STYLE_LAYERS = tuple(f"relu{block}_1" for block in range(1, 6))
 
-SIZE, STYLES, LOSS, START, RUN = "size", "styles and regions", "the loss", "the start", "the run"  # headings of --help
+SIZE, STYLES, LOSS, COLOUR = "size", "styles and regions", "the loss", "colour"  # headings of --help
+START, RUN = "the start", "the run"
 EXPERT = "for experts"
 ADAM = ("--optimizer adam", lambda s: s.optimizer == "adam")
 QUASI_NEWTON = ("--optimizer l-bfgs-b, l-bfgs or two-loop", lambda s: s.optimizer != "adam")
@@ -34,6 +36,9 @@ NOISE = ("--init noise or blend", lambda s: s.init in ("noise", "blend") if isin
 BLEND = ("--init blend", lambda s: s.init == "blend" if isinstance(s.init, str) else False)
 TV = ("--tv-weight above 0", lambda s: s.tv_weight > 0)
 NOT_SCIPY = ("--optimizer l-bfgs or adam; SciPy's asks for one loss throughout", lambda s: s.optimizer != "l-bfgs-b")
+MATCHED = ("--match-colors", lambda s: s.match_colors is not None)
+PALETTE = ("--palette", lambda s: s.palette is not None)
+OTHER_COLOURS = ("colours that change: without --keep-colors", lambda s: not s.keep_colors)
 MASKED = (
     "--mask, --style-mask or --keep",
     lambda s: any(m is not None for m in (s.keep, *(s.mask or ()), *(s.style_mask or ()))),
@@ -70,6 +75,13 @@ class Settings:
     style_loss: dict = option({"gram": 1.0}, "layers", LOSS, f"what of the style's features is compared: {', '.join(STYLE_LOSSES)}, or several with weights, gram,moments:0.5", "S")
     tv_beta: float = option(2.0, "number", LOSS, "exponent of total variation: 1 absolute, 2 squared (default), up to 4", low=1, high=4, needs=TV)
     pooling: str = option("avg", "text", LOSS, "avg (default, as the paper prefers: calmer) or max (as trained)", "P", choices=("max", "avg"), shown=True)
+
+    keep_colors: bool = option(False, "switch", COLOUR, "the content's colours stay: only lightness is transferred", alias=("keep_colours", "original_colors", "original_colours"), shown=True)
+    match_colors: str | None = option(None, "text", COLOUR, "before the transfer, give the style the content's mean and covariance of colours: cholesky, pca or symmetric", "M", choices=tuple(MAPS), alias="match_colours", shown=True)
+    match_to: str = option("content", "text", COLOUR, "--match-colors: whose colours both have then, content (default) or style", "C", choices=("content", "style"), needs=MATCHED)
+    match_histogram: str | None = option(None, "text", COLOUR, "after the transfer, give the picture all colours of the content or of the style, each as often as there", "C", choices=("content", "style"))
+    palette: str | tuple | None = option(None, "palette", COLOUR, "after the transfer, nothing but these colours: '#102030,#a0b0c0', a picture's file, content or style, with how many: style:8", "P", shown=True)
+    dither: bool = option(False, "switch", COLOUR, "--palette: mix its colours dot by dot", needs=PALETTE)
 
     init: object = option("content", "picture", START, "content (default), style, noise, blend, or a picture", "I", shown=True)
     noise_level: float = option(20.0, "number", START, "grey levels to both sides of the average colour (default {})", low=0, high=255, needs=NOISE)
@@ -111,7 +123,10 @@ class Settings:
             check_value(f.name, f.metadata["option"], getattr(self, f.name), default)
         for name, opt in options_of(Settings).items():
             value = getattr(self, name)
-            change(name, parse_layers(name, value) if opt.kind == "layers" else plain(opt.kind, value))
+            try:
+                change(name, parse_layers(name, value) if opt.kind == "layers" else plain(opt.kind, value))
+            except ValueError as e:
+                raise SettingsError(f"{flag(name)} {value!r}: {e}", name) from None
         self._check_together()
 
     def _check_together(self):
@@ -132,6 +147,9 @@ class Settings:
         for name, on, (words, works) in (
             ("precondition", bool(self.precondition), OWN_LBFGS),
             ("lag", self.lag > 1, NOT_SCIPY),
+            ("match_colors", self.match_colors, OTHER_COLOURS),
+            ("match_histogram", self.match_histogram, OTHER_COLOURS),
+            ("palette", self.palette, OTHER_COLOURS),
             (
                 "keep",
                 self.keep is not None,
@@ -166,7 +184,7 @@ def settings_from(preset=None, **options):
     preset's own list of sizes gives way to it. Raises SettingsError.
     """
     known = options_of(Settings)
-    names = {opt.alias: name for name, opt in known.items() if opt.alias}
+    names = {alias: name for name, opt in known.items() for alias in opt.aliases}
     options = {names.get(k, k): v for k, v in options.items()}
     record = options.keys() >= known.keys()  # every option was given: none of them is a wish
     options = {k: v for k, v in options.items() if v is not None}

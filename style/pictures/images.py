@@ -30,6 +30,7 @@ class Picture:
     size   (width, height) of the whole picture, upright; rgb may have less: what was reduced while it was decoded
     notes  what was decided on the way in and may surprise, one line each
     box    (left, top, right, bottom) of the picture in rgb's pixels, or None: all of rgb
+    origin  the hash before filters.py changed the colours, or None: `sha256` is then of what the change depends on
     """
 
     rgb: np.ndarray
@@ -40,6 +41,7 @@ class Picture:
     size: tuple[int, int]
     notes: tuple[str, ...] = ()
     box: tuple[float, ...] | None = None
+    origin: str | None = None
 
     def resized(self, size_hw, *, method="auto"):
         """(h, w, 3) float32 at another size."""
