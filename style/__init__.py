@@ -13,6 +13,9 @@ For use:
 passes.py and optimize.py, in this order, and in MATH.md.
 """
 
+import minivgg.start  # noqa: F401  first: see there
+
+# isort: split
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 

@@ -7,7 +7,6 @@
 `transfer(content, style, …)` is these lines in one call.
 """
 
-import contextlib
 import dataclasses
 import math
 import os
@@ -19,7 +18,7 @@ from minivgg.backend import to_device
 from minivgg.table import activation_size
 
 from .engine import Engine
-from .events import STOP, Evaluated, Finished, Planned, StageDone
+from .events import Evaluated, Finished, Iterated, Planned, StageDone, Stop
 from .large.plan import make_plan, objective_for
 from .optimize import minimize
 from .options import SettingsError
@@ -96,12 +95,9 @@ class Job:
         run = _Run(self, listeners)
         before, first = None, 0
         if state is not None:
-            state.check(self.made_of())
-            if not 0 <= state.stage < len(self.stages) or "losses" not in state.arrays:
-                raise StateError(f"saved state: it is of scale {state.stage + 1} of {len(self.stages)}, or incomplete")
-            first, before = state.stage, restored(state.arrays)
+            first, before = state.stage, self._restored(state)
             run.losses = state.arrays["losses"].tolist()
-        run.tell(Planned(self))
+        run.tell(Planned(self, tuple(run.losses)))
         try:
             for index in range(first, len(self.stages)):
                 stage = self.stages[index]
@@ -109,21 +105,30 @@ class Job:
                 resumed = state.arrays if state is not None and index == first else None
                 outcome = run.stage(index, start, before, resumed)
                 before = joined(before, outcome)
-                if before.status not in ("done", "converged"):
+                if before.status not in ("done", "converged", "stopped") or run.stopped:
                     break
                 if stage is not self.stages[-1]:
                     run.tell(StageDone(stage, self._result(before, run)))
                     if run.stopped:
-                        before = before.ended("stopped")
+                        before = before.ended("stopped", run.stopped.reason)
                         break
             result = self._result(before, run)
-            run.tell(Finished(result))
+            run.tell(Finished(result, run.ended(before)))
         except KeyboardInterrupt:  # minimize() has its own: this one came before, between or after
             if before is None:
                 raise
             result = self._result(before.ended("interrupted"), run)
             run.tell(Finished(result))
         return result
+
+    def _restored(self, state):
+        """The outcome of the scales before a saved state, or None. Raises StateError if it is of another run."""
+        state.check(self.made_of())
+        complete = "losses" in state.arrays and ("optimizer" in state.arrays or state.stage == len(self.stages))
+        if not 0 <= state.stage <= len(self.stages) or not complete:
+            raise StateError(f"saved state: it is of scale {state.stage + 1} of {len(self.stages)}, or incomplete")
+        before = restored(state.arrays)
+        return before if before is None else dataclasses.replace(before, image=to_device(before.image, self.device))
 
     def objective(self, stage):
         """The objective of one stage, with its targets."""
@@ -247,13 +252,15 @@ class _Run:
     """One run of a job: tells the listeners what happens, counted over all stages."""
 
     def __init__(self, job, listeners):
-        self.job, self.listeners, self.losses, self.stopped = job, listeners, [], False
+        self.job, self.listeners, self.losses, self.stopped = job, listeners, [], None
 
     def tell(self, event):
-        """Tell all listeners; STOP if one of them wishes so, or has."""
-        said = [listener(event) is STOP for listener in self.listeners]  # all hear it, whatever one says
-        self.stopped = self.stopped or any(said)
-        return STOP if self.stopped else None
+        """Tell all listeners; the Stop that one of them wishes, or has wished of the whole run."""
+        said = [listener(event) for listener in self.listeners]  # all hear it, whatever one says
+        said = sorted((s for s in said if isinstance(s, Stop)), key=lambda s: s.scale)
+        if self.stopped is None and said and not said[0].scale:
+            self.stopped = said[0]
+        return self.stopped or (said[0] if said else None)
 
     def stage(self, index, start, before, resumed):
         """Optimise at one scale, from `start` or from saved arrays; returns its Outcome."""
@@ -263,7 +270,7 @@ class _Run:
             if isinstance(event, Evaluated):
                 self.losses.append(event.loss)
                 event = self._counted(event, index, before)
-            elif event.state is not None:
+            elif isinstance(event, Iterated):
                 event = dataclasses.replace(event, state=self._saving(event.state, index, before))
             return self.tell(event)
 
@@ -279,9 +286,20 @@ class _Run:
         )
         if not outcome.values:
             return outcome
-        with contextlib.suppress(KeyboardInterrupt), np.errstate(all="ignore"):  # a figure is not worth the picture
-            outcome = dataclasses.replace(outcome, saved=objective.exact(job.colours.as_saved(outcome.image)).loss)
-        return outcome
+        try:
+            with np.errstate(all="ignore"):
+                saved = objective.exact(job.colours.as_saved(outcome.image)).loss
+        except KeyboardInterrupt:  # a figure is not worth the picture
+            return outcome.ended("interrupted")
+        return dataclasses.replace(outcome, saved=saved)
+
+    def ended(self, outcome):
+        """A function that gives the State of a run that is at its end, or None where it is not."""
+        if outcome.status in ("interrupted", "non-finite"):
+            return None
+        return lambda: State(
+            len(self.job.stages), saved(outcome) | {"losses": np.array(self.losses)}, self.job.made_of()
+        )
 
     def _saving(self, save, index, before):
         """A function that gives the State of the whole run, from one that gives the arrays of the scale's."""

@@ -1,8 +1,10 @@
 """What an optimiser is to optimize.minimize: a thing that steps, and whose state can be saved."""
 
+from minivgg.backend import get_xp
+
 
 class Ended(Exception):
-    """The run is over. status, message  as in outcome.Outcome; of "converged" the message is the reason alone."""
+    """The run is over. status, message  as in outcome.Outcome; the message is the reason alone, or empty."""
 
     def __init__(self, status, message):
         super().__init__(message)
@@ -37,6 +39,12 @@ class Method:
 
     def restore(self, state):
         """Go on from what state() gave; ValueError if that was of another picture's size or other options."""
+
+
+def check_finite(gradient):
+    """Raise Ended unless all of a gradient is finite: what steps along it goes nowhere, and has not converged."""
+    if not bool(get_xp(gradient).isfinite(gradient).all()):
+        raise Ended("non-finite", "the gradient is not finite")
 
 
 def check_option(name, found, own):

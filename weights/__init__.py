@@ -1,5 +1,8 @@
 """Weights of VGG networks: `weights.load("vgg19")`, a file's path, or nothing for the best that is there."""
 
+import minivgg.start  # noqa: F401  first: see there
+
+# isort: split
 import os
 from pathlib import Path
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from minivgg.backend import get_xp, to_numpy
 
-from ..method import Ended, Method, check_option, check_state
+from ..method import Ended, Method, check_finite, check_option, check_state
 from .pairs import Pairs, dot
 from .pairs_gpu import make_pairs
 from .precondition import Spectrum
@@ -310,6 +310,7 @@ class LimitedMemoryBFGS(Method):
 
         stuck = optimiser.step(loss_and_gradient)
         if stuck:
+            check_finite(optimiser.gradient)
             raise Ended("converged", stuck)
         if self.tolerance and before is not None:
             scale = max(abs(before), abs(optimiser.loss), 1.0)
