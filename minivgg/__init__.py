@@ -1,6 +1,6 @@
 """VGG-16 and VGG-19 by hand: every layer's forward beside its backward, on NumPy or CuPy arrays."""
 
-from . import start  # first: see there
+from . import start  # noqa: F401  first: see there
 
 # isort: split
 from .given import Given

@@ -101,7 +101,7 @@ def ready():
 
 
 def say(text, stream=None):
-    """Print a line, printable. A stream that cannot take it (`| head`, a full disk) is given up, and the run goes on."""
+    """Print a line, printable. A stream that cannot take it (`| head`, a full disk) is given up; the run goes on."""
     stream = stream or sys.stdout
     try:
         print(printable(text), file=stream, flush=True)
@@ -110,7 +110,7 @@ def say(text, stream=None):
 
 
 def tell(text):
-    """Print a line, printable, of what the program was run for: BrokenPipeError or OutputError where that cannot be done."""
+    """Print a line, printable, that the program was run for: BrokenPipeError or OutputError where that fails."""
     try:
         print(printable(text), flush=True)
     except OSError as error:
@@ -141,7 +141,7 @@ class Signals:
 
     code  the exit code that says which it was: 128 + the signal's number
     came  time.monotonic() of the first signal, or None
-    wait  seconds that poll() gives the run to come to an end of its own: set by what wishes so, after each first signal.
+    wait  seconds that poll() gives the run to come to an end of its own after the first signal: set by what wishes so.
           SIGTERM and SIGHUP wait no longer than GRACE, and none after another signal, IMPATIENT seconds later
     """
 

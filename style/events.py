@@ -1,7 +1,7 @@
 """What happens in a run, as its listeners hear it: the plan, each evaluation, each scale's end, the end.
 
-A listener is a function of one event. It changes nothing, but for one thing: what returns STOP, or a Stop with a reason,
-ends the run with the best picture so far; all hear what happens until then. Any other result is ignored.
+A listener is a function of one event. It changes nothing, but for one thing: what returns STOP, or another Stop, ends
+the run with the best picture so far; all hear what happens until then. Any other result is ignored.
 """
 
 from dataclasses import dataclass, field
@@ -31,16 +31,20 @@ class Planned:
 
     job     job.Job, with its stages and their memory plans
     losses  of the evaluations that were done before, over all scales, where a saved state goes on
+    scale   at which it starts, 1 the coarsest
+    before  how many of the losses are of coarser scales
     """
 
     job: Any = field(repr=False)
     losses: tuple = field(default=(), repr=False)
+    scale: int = 1
+    before: int = 0
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One evaluation. `image` is the network input that was evaluated, (1, 3, H, W) on its device, read-only where NumPy's;
-    copy it to keep it.
+    """One evaluation. `image` is the network input that was evaluated, (1, 3, H, W) on its device; read-only
+    where it is NumPy's; copy it to keep it.
 
     evaluation, iteration, seconds  counted from the start of the run, over all scales
     values  {term: factor · loss}

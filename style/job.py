@@ -26,7 +26,7 @@ from .outcome import joined, restored, saved
 from .pictures import images, saving
 from .provenance import metadata
 from .result import Result
-from .schedule import stages
+from .schedule import first_stage, stages
 from .settings import INITS, settings_from
 from .state import State, StateError
 from .statistics import terms_of
@@ -50,6 +50,8 @@ def transfer(content, style, *, preset=None, callback=None, output=None, **optio
     if callback is not None and not callable(callback):
         raise SettingsError(f"callback {callback!r}: expected a function of one argument, or None", "callback")
     if output is not None:
+        if not isinstance(output, str | os.PathLike):
+            raise SettingsError(f"output {output!r}: expected a file's name, or None", "output")
         saving.check_output(output, overwrite=True)
     heard = [] if callback is None else [lambda event: callback(event) if isinstance(event, Evaluated) else None]
     result = Job(content, style, settings_from(preset, **options)).run(*heard)
@@ -72,7 +74,9 @@ class Job:
         self.engine.check(settings)
         self.device, self.network = self.engine.device, self.engine.network
         self.colours = dataclasses.replace(self.engine.colours, margin=settings.margin)
-        self.stages = stages(settings, self.content.rgb.shape[:2], self.style.rgb.shape[:2])
+        found = stages(settings, self.content.rgb.shape[:2], self.style.rgb.shape[:2])
+        first = first_stage(found, None if self.start is None else self.start.rgb.shape[:2])
+        self.skipped, self.stages = found[:first], found[first:]
         self.size, self.style_size = self.stages[-1].size, self.stages[-1].style_size
         self.terms = terms_of(settings)
         self._check_depth()
@@ -97,7 +101,7 @@ class Job:
         if state is not None:
             first, before = state.stage, self._restored(state)
             run.losses = state.arrays["losses"].tolist()
-        run.tell(Planned(self, tuple(run.losses)))
+        run.tell(Planned(self, tuple(run.losses), first + 1, before.evaluations if before else 0))
         try:
             for index in range(first, len(self.stages)):
                 stage = self.stages[index]
@@ -188,6 +192,8 @@ class Job:
         for name, value in self.settings.to_dict().items():
             if name not in ("memory", "device", "weights"):
                 found[name] = repr(value)
+        if self.start is not None:
+            found["init"] = self.start.sha256
         for stage, plan in self.plans.items():  # they follow from the memory there is, and the digits from them
             found[f"memory plan of {format_size(stage.size)}"] = repr((plan.tiling, plan.history, plan.lag))
         return found

@@ -83,7 +83,10 @@ class Tracker:
 
     def state(self):
         """What a later run needs to go on, as {name: array}."""
-        found = {"counts": np.array([self.evaluations, self.iterations, self.best_at]), "seconds": np.float64(self.seconds)}
+        found = {
+            "counts": np.array([self.evaluations, self.iterations, self.best_at]),
+            "seconds": np.float64(self.seconds),
+        }
         if self.best is not None:
             found |= {"best": to_numpy(self.best).copy(), "names": np.array(list(self.values))}
             found["values"] = np.array(list(self.values.values()))

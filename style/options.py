@@ -8,7 +8,9 @@ import os
 import re
 from dataclasses import dataclass, field
 
-from minivgg.program import suggest
+import numpy as np
+
+from minivgg.program import printable, suggest
 from minivgg.threads import is_number
 
 
@@ -64,7 +66,7 @@ KINDS = {
     "whole": Kind("a whole number", (numbers.Integral,), int),
     "number": Kind("a number", (numbers.Real,), float),
     "text": Kind("text", (str,)),
-    "switch": Kind("True or False", (bool,)),
+    "switch": Kind("True or False", (bool, np.bool_)),
     "path": Kind("a name or a file", (str, os.PathLike)),
     "text or whole": Kind("text or a whole number", (str, numbers.Integral)),
     "picture": Kind("a name, a file or a picture", (object,)),
@@ -101,7 +103,7 @@ def check_value(name, opt, value, default):
     if value is None and default is None:
         return
     kind = KINDS[opt.kind]
-    odd_switch = isinstance(value, bool) and opt.kind not in ("switch", "picture")
+    odd_switch = isinstance(value, bool | np.bool_) and opt.kind not in ("switch", "picture")
     if not isinstance(value, kind.types) or odd_switch:
         raise SettingsError(f"{flag(name)} {value!r}: expected {kind.words}, found {_article(value)}", name)
     if opt.kind == "pair" and (len(value) != 2 or not all(isinstance(v, numbers.Real) and 0 <= v < 1 for v in value)):
@@ -123,6 +125,8 @@ def check_value(name, opt, value, default):
 
 def plain(kind, value):
     """A checked value as it is stored: any library's numbers as Python's, paths as text, pairs as tuples."""
+    if kind == "switch" and value is not None:
+        return bool(value)
     if kind == "text or whole" and isinstance(value, str) and is_number(value):
         return int(value)
     if isinstance(value, numbers.Integral) and kind in ("whole", "text or whole"):
@@ -186,7 +190,7 @@ class Parser(argparse.ArgumentParser):
             )
             begun = [f for f in flags if f.startswith(name)]
             message += suggest(name, begun, cutoff=0) or suggest(name, flags) or "; --help lists them"
-        self.exit(2, f"{self.prog.removeprefix('python -m ')}: {message}\n")
+        self.exit(2, printable(f"{self.prog.removeprefix('python -m ')}: {message}") + "\n")
 
 
 def _parser(name, kind):

@@ -28,8 +28,23 @@ def metadata(job, outcome):
             "status": outcome.status,
             "message": outcome.message,
         },
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.started)),
+        "started": timestamp(job.started),
     }
+
+
+def on_the_way(job, evaluation):
+    """What goes with a picture of an evaluation, from which the others of its run are known."""
+    return {
+        "program": f"minivgg-style {version('minivgg-style')}",
+        "content": picture_record(job.content),
+        "style": picture_record(job.style),
+        "evaluation": evaluation,
+        "started": timestamp(job.started),
+    }
+
+
+def timestamp(seconds):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def picture_record(picture):

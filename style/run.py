@@ -8,26 +8,32 @@ import dataclasses
 import math
 import os
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import weights
-from minivgg.backend import BackendError
+from minivgg.backend import BackendError, UnknownDeviceError
+from minivgg.files import FileError, check_folder
 from minivgg.program import FAILURE, USAGE, end, fail, ready, say
 
+from .again import again
+from .checkpoint import EVERY, SCIPYS, Checkpoint, about, check_inputs, is_ours, parse_every, resumed
 from .job import Job
 from .large.plan import MemoryBudgetError
-from .options import Parser, SettingsError, check_value, option
+from .limits import Patience, TimeLimit
+from .names import check_on_the_way, check_written, free_name, is_same, refuge
+from .options import Parser, SettingsError, check_value, option, options_of
 from .pictures import images, saving
 from .provenance import version
-from .report import Console, Log, Pictures, names_on_the_way, warn
+from .report import Console, Log, Pictures, warn
 from .settings import Settings, presets, settings_from
+from .state import StateError
+from .units import parse_duration
 
 NAME = "style.run"
 INTERRUPTED = "interrupted before the first evaluation was done: nothing was written"
-CODES = {SettingsError: USAGE} | dict.fromkeys(
-    (images.ImageError, weights.WeightsError, BackendError, MemoryBudgetError), FAILURE
+CODES = dict.fromkeys((SettingsError, weights.UnknownWeightsError, UnknownDeviceError), USAGE) | dict.fromkeys(
+    (images.ImageError, weights.WeightsError, BackendError, MemoryBudgetError, StateError), FAILURE
 )
 
 
@@ -41,14 +47,28 @@ class Files:
     preset: str | None = option(None, "text", "files", f"a recipe: {', '.join(presets())}", "NAME", shown=True)
     save_every: int | None = option(None, "whole", "files", "save a picture every N evaluations", "N", low=1, shown=True)
     log: str | None = option(None, "path", "files", "a new file: one JSON object a line for each evaluation", "FILE", shown=True)
+    checkpoint: str | None = option(None, "path", "files", "a new file: the run's state, to go on from after an interrupt; gone when the run is done", "FILE", shown=True)
+    checkpoint_every: str | None = option(None, "text", "files", f"write it every so often: a time such as {EVERY} (default) or a number of evaluations", "T")
+    resume: str | None = option(None, "path", "files", "go on with the run of a checkpoint, by itself", "FILE", shown=True)
+    again: str | None = option(None, "path", "files", "repeat the run that made this picture; what differs is said", "FILE", shown=True)
+    time: str | None = option(None, "text", "files", "stop after a time such as 90s, 10m or 1h30m, with the best picture", "T", shown=True)
+    patience: int | None = option(None, "whole", "files", "end a scale whose loss has not fallen by 0.1 % in N evaluations", "N", low=1)
     quiet: bool = option(False, "switch", "files", "print errors only")
     # fmt: on
 
     def __post_init__(self):
         for f in dataclasses.fields(self):
             check_value(f.name, f.metadata["option"], getattr(self, f.name), f.default)
-        if self.output == "":
-            raise SettingsError("-o '': expected a file name", "output")
+        for name, flags in (("output", "-o"), ("log", "--log"), ("checkpoint", "--checkpoint")):
+            if getattr(self, name) == "":
+                raise SettingsError(f"{flags} '': expected a file name", name)
+        if self.time is not None:
+            try:
+                parse_duration(self.time)
+            except ValueError as error:
+                raise SettingsError(f"--time {error}", "time") from None
+        if self.checkpoint_every is not None:
+            parse_every(self.checkpoint_every)
 
 
 def main(argv=None):
@@ -67,58 +87,103 @@ def main(argv=None):
 
 def run(args, signals):
     """Check, optimise, write."""
+    state = None
+    if args.resume is not None:
+        if args.again is not None:
+            raise SettingsError("--again: works without --resume, which goes on with a run of its own", "again")
+        beside = {k: v for k, v in vars(args).items() if k != "resume"}
+        state, args = resumed(args.resume, beside, free=[n for n in options_of(Files) if n != "preset"])
+    elif args.again is not None:
+        args = again(args, warn)
+    args.content, args.style = args.content or "sample:scene", args.style or "sample:strokes"
     files = Files(**given(args, Files))
     output = free_name(args.content, args.style) if files.output is None else Path(files.output)
+
+    def replace(path):
+        return files.overwrite or (state is not None and is_ours(path, state))
+
     try:
-        saving.check_output(output, files.overwrite)
+        saving.check_output(output, os.path.exists(output) and replace(output))
     except images.ImageError as error:
         return fail(NAME, error, USAGE)
-    check_log(args, output)
+    check_written(args, output)
     content, style = sized(args.content, args.size), sized(args.style, args.style_size or args.size)
-    job = Job(content, style, settings_from(files.preset, **given(args, Settings)))
-    saving.check_output(output, files.overwrite, size_hw=job.size)
-    check_on_the_way(job, output, args)
+    record = args.again is not None  # all options at once: what does nothing among them is no mistake
+    wished = {name: getattr(args, name) for name in options_of(Settings)} if record else given(args, Settings)
+    job = Job(content, style, settings_from(files.preset, **wished))
+    if state is not None:
+        check_inputs(files.checkpoint, state, job)
+        job.started = state.about["started"]
+    saving.check_output(output, replace(output), size_hw=job.size)
+    check_on_the_way(job, output, args, replace)
+    return optimise(job, args, files, output, replace, state, signals)
+
+
+def optimise(job, args, files, output, replace, state, signals):
+    """Run the job with the listeners that the options ask for, and write what comes of it; returns the exit code."""
     console = None if files.quiet else Console(output)
     tell = warn if console is None else console.warn
-    log = Log(files.log, files.overwrite, tell)
-    pictures = Pictures(output, files.save_every, files.overwrite, tell)
+    checkpoint = checkpoint_of(job, args, files, output, state, tell)
+    log = Log(files.log, files.overwrite, tell, () if state is None else state.arrays["losses"].tolist())
+    listeners = [*([console] if console else []), log, Pictures(output, files.save_every, replace, tell)]
+    listeners += [] if files.time is None else [TimeLimit(parse_duration(files.time))]
+    listeners += [] if files.patience is None else [Patience(files.patience)]
+    signals.hold()  # from here on they are answered where nothing is lost by it
     try:
-        result = job.run(*([console] if console else []), log, pictures)
+        result = job.run(*listeners, checkpoint, state=state)
     finally:
         log.close()
         if console is not None:
             console.close()
-    return finish(result, output, files, signals)
+    return finish(result, output, files, replace, checkpoint, signals)
 
 
-def finish(result, output, files, signals):
+def checkpoint_of(job, args, files, output, state, tell):
+    """The listener that keeps the run's state, its file checked."""
+    path = files.checkpoint
+    if path is not None:
+        if os.path.lexists(path) and not files.overwrite and not (state is not None and is_same(path, state.path)):
+            raise SettingsError(
+                f"--checkpoint {path}: exists already; go on with --resume, or give another name or --overwrite",
+                "checkpoint",
+            )
+        try:
+            check_folder(path)
+        except FileError as error:
+            raise SettingsError(f"--checkpoint {error}", "checkpoint") from None
+        if job.settings.optimizer == "l-bfgs-b":
+            tell(SCIPYS)
+    options = {k: v for k, v in vars(args).items() if k not in ("resume", "again", "overwrite")}
+    every = parse_every(files.checkpoint_every or EVERY)
+    return Checkpoint(path, every, about(options | {"output": str(output)}), tell)
+
+
+def finish(result, output, files, replace, checkpoint, signals):
     """Write the picture and say how it ended; returns the exit code."""
     outcome = result.outcome
     if not math.isfinite(outcome.loss):
         if outcome.status == "interrupted":
             return fail(NAME, INTERRUPTED, signals.code)
         return fail(NAME, f"{outcome.message}: nothing was written; check the weights and the factors", FAILURE)
-    interrupted = outcome.status == "interrupted"
-    try:
-        written = write(result, output, files.overwrite)
-    except KeyboardInterrupt:  # all the work is in this picture
-        interrupted, written = True, write(result, output, files.overwrite)
+    written = write(result, output, replace, checkpoint)
     if written is None:
         return FAILURE
     if not files.quiet:
         say(f"wrote    {written}")
+    if outcome.status == "interrupted":
+        go_on = "" if checkpoint.at is None else f"; go on with --resume {checkpoint.path}"
+        return fail(NAME, f"{outcome.message}: {written} is the best picture so far{go_on}", signals.code)
+    checkpoint.remove()
     if outcome.status == "non-finite":
         smaller = (
             "a smaller --learning-rate" if result.metadata["settings"]["optimizer"] == "adam" else "smaller factors"
         )
         hint = f"the best picture so far was kept; use {smaller} or other weights"
         return fail(NAME, f"{outcome.message}: {hint}", FAILURE)
-    if interrupted:
-        return fail(NAME, f"{outcome.message}: {written} is the best picture so far", signals.code)
     return 0
 
 
-def write(result, output, overwrite):
+def write(result, output, replace, checkpoint):
     """Save; returns where, or None where that failed and the picture went to the folder for temporary files.
 
     A name that another program has taken meanwhile is left alone: the picture gets the next number.
@@ -126,16 +191,21 @@ def write(result, output, overwrite):
     name, number = output, 1
     while True:
         try:
-            result.save(name, replace=overwrite)
+            result.save(name, replace=replace(name))
             return name
         except saving.OutputExistsError as error:
             number += 1
             name = output.with_stem(f"{output.stem}-{number}")
             warn(f"{error}; the picture goes to {name}")
         except images.ImageError as error:
-            refuge = Path(tempfile.gettempdir()) / f"minivgg-style-{os.getpid()}.png"
-            result.save(refuge)
-            fail(NAME, f"{error}; the picture is in {refuge}", FAILURE)
+            state = f", the run in {checkpoint.path}" if checkpoint.kept() else ""
+            place = refuge()
+            try:
+                result.save(place, replace=False)
+            except images.ImageError as other:
+                fail(NAME, f"{error}, nor could {other}{state}", FAILURE)
+                return None
+            fail(NAME, f"{error}; the picture is in {place}{state}", FAILURE)
             return None
 
 
@@ -145,47 +215,9 @@ def given(args, cls):
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
-def inputs(args):
-    """(what, path) of each file that is read, as it was typed."""
-    found = {"content": args.content, "style": args.style, "--init": args.init, "--weights": args.weights}
-    return [(what, path) for what, path in found.items() if path is not None and os.path.isfile(path)]
-
-
-def check_log(args, output):
-    """The log must not take the place of a file that is read, or of the picture."""
-    if args.log is None:
-        return
-    for what, path in (*inputs(args), ("output", output)):
-        if os.path.realpath(args.log) == os.path.realpath(path):
-            raise SettingsError(f"--log {args.log}: is the {what} file as well; give another name", "log")
-
-
-def check_on_the_way(job, output, args):
-    """Pictures on the way, too, replace nothing unless told to, and nothing that is read."""
-    read = {os.path.realpath(path): what for what, path in inputs(args)}
-    if args.log is not None:
-        read[os.path.realpath(args.log)] = "--log"
-    for name in names_on_the_way(job, output, args.save_every):
-        what = read.get(os.path.realpath(name))
-        if what:
-            raise SettingsError(f"{name}: would be written on the way, and is the {what} file; give another -o")
-        if os.path.lexists(name) and not args.overwrite:
-            raise SettingsError(f"{name}: would be written on the way, and exists; give another -o, or --overwrite")
-
-
 def sized(spec, size):
     """A sample picture is drawn at the size that is asked for, not enlarged to it."""
     return f"{spec}:{size}" if spec.startswith("sample:") and spec.count(":") == 1 and size else spec
-
-
-def free_name(content, style):
-    """CONTENT-STYLE.png in this folder, numbered where it is taken already."""
-    stems = [Path(spec.removeprefix("sample:").replace(":", "-")).stem[:80] for spec in (content, style)]
-    for number in range(1, 10000):
-        name = Path("-".join(stems) + (f"-{number}" if number > 1 else "") + ".png")
-        if not os.path.lexists(name):
-            return name
-    raise SettingsError(f"{name}: taken, as are all before it; give -o")
 
 
 def parser():
@@ -195,14 +227,11 @@ def parser():
         description="Paint CONTENT in the manner of STYLE. Without arguments: our own sample pictures.",
         epilog="presets:\n" + "\n".join(f"  {name:<14} {p['source']}" for name, p in presets().items()),
     )
-    p.add_argument(
-        "content", nargs="?", metavar="CONTENT", default="sample:scene", help="a picture, or sample:scene (default)"
-    )
+    p.add_argument("content", nargs="?", metavar="CONTENT", help="a picture, or sample:scene (default)")
     p.add_argument(
         "style",
         nargs="?",
         metavar="STYLE",
-        default="sample:strokes",
         help="a picture, or sample:strokes, sample:mosaic",
     )
     p.add_argument("--version", action="version", version=f"minivgg-style {version('minivgg-style')}")
