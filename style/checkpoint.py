@@ -137,7 +137,7 @@ def resumed(path, given, free):
             what = name.upper() if name in ("content", "style") else flag(name)
             was = f"was {stored[name]}" if name in stored else "was not given"
             raise SettingsError(f"{what} {value}: in the run that {path} is of, it {was}; leave it away", name)
-    return state, argparse.Namespace(**(dict.fromkeys(given) | stored | {"checkpoint": str(path)} | own))
+    return state, argparse.Namespace(**(dict.fromkeys([*given, "resume"]) | stored | {"checkpoint": str(path)} | own))
 
 
 def check_inputs(path, state, job):

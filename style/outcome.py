@@ -66,9 +66,11 @@ def joined(before, outcome):
         return outcome
     kept = outcome if math.isfinite(outcome.loss) else before
     count = outcome.evaluations + before.evaluations
+    reason = "" if outcome.reason == NO_BETTER != before.reason else outcome.reason  # of all scales, or of none
     return replace(
         outcome,
-        message=in_words(outcome.status, count, outcome.reason),
+        reason=reason,
+        message=in_words(outcome.status, count, reason),
         image=kept.image,
         values=kept.values,
         saved=kept.saved,
