@@ -7,6 +7,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 _state = threading.Lock()  # guards everything below but _here
@@ -65,6 +66,11 @@ def parallel(task, items, workers):
             raise error
 
 
+def _silence():
+    """A worker's overflows show in what it computes, as the caller's do; NumPy's warnings are the caller's alone."""
+    np.seterr(all="ignore")
+
+
 def _ended(job):
     """The exception of a future that has ended, or None. Ctrl-C meanwhile is that exception, once the work has ended:
     its buffers are not to be written to behind the caller's back."""
@@ -83,7 +89,7 @@ def _submit(work, workers):
         if _pool is None or _pool._max_workers < len(workers):
             if _pool is not None:
                 _pool.shutdown(wait=False)
-            _pool = ThreadPoolExecutor(len(workers), thread_name_prefix="minivgg")
+            _pool = ThreadPoolExecutor(len(workers), "minivgg", initializer=_silence)
         with _starting():
             return [_pool.submit(work, worker) for worker in workers]
 

@@ -256,7 +256,7 @@ class TwoLoop(Method):
         direction = -two_loop(self.g, self.pairs)
         slope = inner(direction, self.g)
         if not slope < 0:
-            check_finite(self.g)
+            check_finite(self.g, squared=True)
             raise Ended("converged", "the gradient is zero")
         first = FIRST_STEP * (self.x.size / -slope) ** 0.5 if not self.pairs else 1.0
         for t in (first * 0.5**k for k in range(20)):
@@ -265,7 +265,7 @@ class TwoLoop(Method):
             if result.loss <= self.loss + 1e-4 * t * slope:
                 break
         else:
-            check_finite(result.gradient)
+            check_finite(self.g, squared=True)
             raise Ended("converged", "no lower loss along the direction")
         s, y = x - self.x, result.gradient - self.g
         if inner(s, y) > 0:  # else the next matrix would not be positive definite

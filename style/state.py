@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import zipfile
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -44,6 +46,8 @@ class State:
     def load(cls, path):
         """Read what save() wrote. Raises StateError; nothing in the file is executed."""
         try:
+            if os.path.exists(path) and not zipfile.is_zipfile(path):
+                raise ValueError("no archive")
             with np.load(path, allow_pickle=False) as found:
                 arrays = {name: found[name] for name in found.files}
             if "meta" not in arrays:
