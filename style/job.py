@@ -42,7 +42,8 @@ def transfer(content, style, *, preset=None, callback=None, output=None, **optio
     callback        called with an events.Evaluated after each evaluation; one that returns style.STOP ends the run
                     with the best picture so far, any other result is ignored
     output          a file to save to as well; checked before the work starts
-    options         fields of settings.Settings: size=512, evaluations=200, optimizer="adam", …
+    options         fields of settings.Settings: size=512, evaluations=200, optimizer="adam", …; those of an earlier
+                    picture are its metadata's "settings": transfer(content, style, **result.metadata["settings"])
 
     Raises SettingsError, ImageError, WeightsError, BackendError or MemoryBudgetError, each with a one-line message,
     before the work.

@@ -255,7 +255,7 @@ class TwoLoop(Method):
             self.loss, self.g = result.loss, result.gradient
         direction = -two_loop(self.g, self.pairs)
         slope = inner(direction, self.g)
-        if not slope < 0:
+        if not -math.inf < slope < 0:
             check_finite(self.g, squared=True)
             raise Ended("converged", "the gradient is zero")
         first = FIRST_STEP * (self.x.size / -slope) ** 0.5 if not self.pairs else 1.0

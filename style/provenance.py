@@ -5,12 +5,14 @@ import math
 import platform
 import time
 
+from minivgg.backend import get_xp
+
 
 def metadata(job, outcome):
     """Everything that went into the picture of a job.Job that ended in `outcome`."""
     return {
         "program": f"minivgg-style {version('minivgg-style')}",
-        "versions": versions(job.engine.net.xp),
+        "versions": versions(get_xp(outcome.image)),
         "device": str(job.device),
         "settings": job.settings.to_dict(),
         "stages": [_stage_record(job, stage) for stage in job.stages],
