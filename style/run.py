@@ -88,6 +88,9 @@ def main(argv=None):
 def run(args, signals):
     """Check, optimise, write."""
     state = None
+    for name in ("resume", "again"):
+        if getattr(args, name) == "":
+            raise SettingsError(f"--{name} '': expected a file name", name)
     if args.resume is not None:
         if args.again is not None:
             raise SettingsError("--again: works without --resume, which goes on with a run of its own", "again")
