@@ -277,7 +277,7 @@ def test_the_plan_decides():
 
 
 def test_where_it_cannot_be_used():
-    with pytest.raises(SettingsError, match="lag: works with optimizer l-bfgs or adam"):
+    with pytest.raises(SettingsError, match="lag: works with optimizer l-bfgs, two-loop or adam"):
         settings_from(optimizer="l-bfgs-b", lag=20)
     with pytest.raises(SettingsError, match="lag 0"):
         settings_from(optimizer="l-bfgs", lag=0)
