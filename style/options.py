@@ -8,7 +8,9 @@ import os
 import re
 from dataclasses import dataclass, field
 
-from minivgg.program import suggest
+import numpy as np
+
+from minivgg.program import printable, suggest
 from minivgg.threads import is_number
 
 from .pictures import masks, palette
@@ -73,7 +75,7 @@ KINDS = {
     "number": Kind("a number", (numbers.Real,), float),
     "pixels": Kind("a number of pixels or original", (numbers.Integral, str), lambda t: t if t == ORIGINAL else int(t)),
     "text": Kind("text", (str,)),
-    "switch": Kind("True or False", (bool,)),
+    "switch": Kind("True or False", (bool, np.bool_)),
     "path": Kind("a name or a file", (str, os.PathLike)),
     "text or whole": Kind("text or a whole number", (str, numbers.Integral)),
     "picture": Kind("a name, a file or a picture", (object,)),
@@ -126,7 +128,7 @@ def check_value(name, opt, value, default):
     if value is None and default is None:
         return
     kind = KINDS[opt.kind]
-    odd_switch = isinstance(value, bool) and opt.kind not in ("switch", "picture", "mask", "masks")
+    odd_switch = isinstance(value, bool | np.bool_) and opt.kind not in ("switch", "picture", "mask", "masks")
     if not isinstance(value, kind.types) or odd_switch:
         raise SettingsError(f"{flag(name)} {value!r}: expected {kind.words}, found {_article(value)}", name)
     if opt.kind in EACH:
@@ -154,6 +156,8 @@ def check_value(name, opt, value, default):
 
 def plain(kind, value):
     """A checked value as it is stored: any library's numbers as Python's, paths as text, pairs as tuples."""
+    if kind == "switch" and value is not None:
+        return bool(value)
     if kind in EACH and value is not None:
         several = isinstance(value, tuple | list)
         return tuple(plain(EACH[kind], v) for v in value) if several else plain(EACH[kind], value)
@@ -228,7 +232,7 @@ class Parser(argparse.ArgumentParser):
             message = f"{name} is not an option" if found.startswith("-") else f"{found}: not expected"
             begun = [f for f in flags if f.startswith(name)]
             message += suggest(name, begun, cutoff=0) or suggest(name, flags) or "; --help lists them"
-        self.exit(2, f"{self.prog.removeprefix('python -m ')}: {message}\n")
+        self.exit(2, printable(f"{self.prog.removeprefix('python -m ')}: {message}") + "\n")
 
 
 def _parser(name, kind):

@@ -56,6 +56,14 @@ def stages(settings, content_hw, *styles_hw):
     return tuple(found)
 
 
+def first_stage(stages, start_hw):
+    """Index of the stage at which a start of this (height, width) begins: coarser ones would lose what it has."""
+    if start_hw is None:
+        return 0
+    enough = [k for k, stage in enumerate(stages) if max(stage.size) >= max(start_hw)]
+    return enough[0] if enough else len(stages) - 1
+
+
 def fitted(size, hw, side):
     """(height, width) of a picture brought to `size`; None is DEFAULT_SIZE, or the picture's own where smaller."""
     own = min(hw) if side == "shortest" else max(hw)
@@ -71,7 +79,7 @@ def _sizes(scales):
         size, colon, evaluations = part.strip().partition(":")
         counted = is_number(evaluations) and 1 <= int(evaluations) <= 10**9
         if not is_number(size) or int(size) < SMALLEST or (colon and not counted):
-            raise SettingsError(f"--scales {scales}: {part!r} is neither a size nor size:evaluations")
+            raise SettingsError(f"--scales {scales!r}: {part!r} is neither a size nor size:evaluations")
         sizes.append((int(size), int(evaluations) if colon else None))
     return sizes
 
@@ -81,7 +89,7 @@ def _ratios(scales, given, size, final):
     if given is not None:
         in_order = [v for v, _ in given] == sorted({v for v, _ in given})
         if not in_order or given[-1][0] != size:
-            raise SettingsError(f"--scales {scales}: expected growing sizes that end with the picture's, {size}")
+            raise SettingsError(f"--scales {scales!r}: expected growing sizes that end with the picture's, {size}")
         return [(v / size, evaluations) for v, evaluations in given]
     if scales == "auto":
         count = 1
@@ -90,5 +98,5 @@ def _ratios(scales, given, size, final):
     else:
         count = int(scales)
         if not 1 <= count <= 10:
-            raise SettingsError(f"--scales {scales}: expected auto, 1 to 10, or sizes such as 256:300,512")
+            raise SettingsError(f"--scales {scales!r}: expected auto, 1 to 10, or sizes such as 256:300,512")
     return [(0.5 ** (count - 1 - k), None) for k in range(count)]

@@ -35,7 +35,10 @@ OWN_LBFGS = ("--optimizer l-bfgs", lambda s: s.optimizer == "l-bfgs")
 NOISE = ("--init noise or blend", lambda s: s.init in ("noise", "blend") if isinstance(s.init, str) else False)
 BLEND = ("--init blend", lambda s: s.init == "blend" if isinstance(s.init, str) else False)
 TV = ("--tv-weight above 0", lambda s: s.tv_weight > 0)
-NOT_SCIPY = ("--optimizer l-bfgs or adam; SciPy's asks for one loss throughout", lambda s: s.optimizer != "l-bfgs-b")
+NOT_SCIPY = (
+    "--optimizer l-bfgs, two-loop or adam; SciPy's asks for one loss throughout",
+    lambda s: s.optimizer != "l-bfgs-b",
+)
 MATCHED = ("--match-colors", lambda s: s.match_colors is not None)
 PALETTE = ("--palette", lambda s: s.palette is not None)
 OTHER_COLOURS = ("colours that change: without --keep-colors", lambda s: not s.keep_colors)
@@ -185,7 +188,10 @@ def settings_from(preset=None, **options):
     """
     known = options_of(Settings)
     names = {alias: name for name, opt in known.items() for alias in opt.aliases}
-    options = {names.get(k, k): v for k, v in options.items()}
+    for alias, name in names.items():
+        if options.get(alias) is not None and options.get(name) is not None:
+            raise SettingsError(f"{flag(alias)}: another name of {flag(name)}, which is given as well", name)
+    options = {names.get(k, k): v for k, v in options.items() if k not in names or v is not None}
     record = options.keys() >= known.keys()  # every option was given: none of them is a wish
     options = {k: v for k, v in options.items() if v is not None}
     for name in options:

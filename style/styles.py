@@ -110,9 +110,14 @@ class Styles:
                         "a larger size, or shallower layers"
                     ) from None
 
+    @property
+    def identity(self):
+        """(the first file, the hashes of all) of the style pictures."""
+        return self.pictures[0].path, " ".join(p.sha256 for p in self.pictures)
+
     def made_of(self):
         """{what: hash}: what a saved state must agree with."""
-        found = {"style": " ".join(p.sha256 for p in self.pictures)}
+        found = {"style": self.identity[1]}
         weights = {f"mask of {g.source}": g.mask for g in self.groups} | {"what is kept": self.kept}
         weights |= {f"paint of style {k}": m for k, m in enumerate(self.paint, 1)}
         return found | {name: _sha256(m) for name, m in weights.items() if m is not None}

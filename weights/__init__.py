@@ -1,5 +1,8 @@
 """Weights of VGG networks: `weights.load("vgg19")`, a file's path, or nothing for the best that is there."""
 
+import minivgg.start  # noqa: F401  first: see there
+
+# isort: split
 import os
 from pathlib import Path
 
@@ -8,11 +11,11 @@ import numpy as np
 from minivgg.program import suggest
 
 from .cache import entry, names, present
-from .known import WeightsError, kind_of, read_head
+from .known import UnknownWeightsError, WeightsError, kind_of, read_head
 from .matconvnet import load_mat
 from .store import Network, load_compact, save_compact
 
-__all__ = ["Network", "WeightsError", "load", "save_compact"]
+__all__ = ["Network", "UnknownWeightsError", "WeightsError", "load", "save_compact"]
 
 
 def load(spec=None, *, dtype=np.float32):
@@ -54,7 +57,9 @@ def load_file(path, dtype=np.float32):
 
 def _unknown_name(text):
     hint = suggest(text.lower(), names(), cutoff=0.5)
-    return WeightsError(f"unknown weights {text!r}{hint or ';'} names: {', '.join(names())}; or give a file's path")
+    return UnknownWeightsError(
+        f"unknown weights {text!r}{hint or ';'} names: {', '.join(names())}; or give a file's path"
+    )
 
 
 def _how_to_get(name, path):

@@ -12,6 +12,10 @@ class WeightsError(Exception):
     """A weights file that is missing, damaged or something else; the message is one line."""
 
 
+class UnknownWeightsError(WeightsError):
+    """A name that is none of the weights'."""
+
+
 @dataclass(frozen=True)
 class KnownFile:
     """One published file: which network, what people call it, and how to recognise it."""

@@ -56,8 +56,18 @@ def label(source):
 
 
 def split(text):
-    """The masks in "a.png,rest": at commas, but for a name that has them itself."""
+    """The masks in "a.png,rest": at commas, but for a name that has them itself; a list as it is."""
+    if not isinstance(text, str):
+        return list(text)
     return [text] if os.path.exists(text) else [part.strip() for part in text.split(",")]
+
+
+def absolute(text):
+    """The same mask from any folder: with its file's whole path."""
+    inverse = NOT if text.startswith(NOT) else ""
+    name = text.removeprefix(NOT)
+    file = name if os.path.isfile(name) else name.rpartition("#")[0]
+    return inverse + (os.path.abspath(file) + name[len(file) :] if os.path.isfile(file) else name)
 
 
 def rest(masks):

@@ -55,6 +55,14 @@ def file_of(spec):
         return None
 
 
+def absolute(spec):
+    """The same palette from any folder: with its picture's whole path."""
+    file = file_of(spec)
+    if file is None or not os.path.isfile(file) or not spec.startswith(file):
+        return spec
+    return os.path.abspath(file) + spec[len(file) :]
+
+
 def as_text(spec):
     """The same as it is stored: '#102030,#a0b0c0', or where the colours come from."""
     found = read_spec(spec)

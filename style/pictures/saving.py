@@ -57,6 +57,8 @@ def check_output(path, overwrite=False, *, size_hw=None, depth=8):
     if not os.path.isdir(folder):
         raise ImageError(f"{path}: the folder {folder} does not exist; make it first")
     if os.path.exists(path):
+        if not os.path.isfile(path):
+            raise ImageError(f"{path}: not a regular file; expected a new name, or that of a picture")
         if not overwrite:
             raise OutputExistsError(f"{path}: exists already; give another name or --overwrite")
         if not os.access(path, os.W_OK):
