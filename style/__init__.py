@@ -16,6 +16,10 @@ passes.py and optimize.py, in this order, and in MATH.md.
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
+import minivgg_style
+
+minivgg_style.claim("minivgg", "weights")  # not those of the working folder
+
 from .engine import Engine
 from .events import STOP
 from .job import Job, transfer

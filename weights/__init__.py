@@ -5,6 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+import minivgg_style
+
+minivgg_style.claim("minivgg")  # not one of the working folder
+
 from minivgg.program import suggest
 
 from .cache import entry, names, present
