@@ -129,7 +129,7 @@ def _verdict(path):
         source = f"a source that is not in the list of published files (sha256 {network.sha256})"
     return (
         f"ok, {network.name} ({network.arch}, {len(network.params)} convolutions, {count:,} values, "
-        f"{network.order}); from {source}"
+        f"{network.order}{', average pooling' if network.pooling == 'avg' else ''}); from {source}"
     )
 
 
@@ -140,7 +140,7 @@ def _convert(options):
     target = options.output or entry(name)
     if os.path.exists(target) and not options.overwrite:
         raise WeightsError(f"{target}: is there already; --overwrite replaces it")
-    network = Network(name, got.arch, got.params, got.mean, got.order, got.sha256, options.file, got.about)
+    network = Network(name, got.arch, got.params, got.mean, got.order, got.sha256, options.file, got.about, got.pooling)
     save_compact(network, target, options.precision)
     tell(target)
     return OK
