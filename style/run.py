@@ -23,7 +23,7 @@ from .options import Parser, SettingsError, check_value, option
 from .pictures import images, masks, saving
 from .provenance import version
 from .report import Console, Log, Pictures, names_on_the_way, warn
-from .settings import Settings, presets, settings_from
+from .settings import Settings, of_preset, presets, settings_from
 
 NAME = "style.run"
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic")
@@ -78,7 +78,11 @@ def run(args, signals):
     except images.ImageError as error:
         return fail(NAME, error, USAGE)
     check_log(args, output)
-    job = Job(sized(args.content, args.size), *styles_and_settings(args, files.preset))
+    style, settings = styles_and_settings(args, files.preset)
+    try:
+        job = Job(sized(args.content, args.size), style, settings)
+    except SettingsError as error:
+        raise of_preset(error, files.preset, given(args, Settings)) from None
     saving.check_output(output, files.overwrite, size_hw=job.size)
     check_on_the_way(job, output, args)
     if files.overlay is not None:
