@@ -65,9 +65,14 @@ def end(name, work, codes, *, interrupted=lambda: "interrupted"):
 
 
 def fail(name, message, code):
-    """Say "NAME: message" on standard error; returns the code."""
-    say(f"{name}: {message}", sys.stderr)
+    """Say "NAME: message" on standard error, in one line; returns the code."""
+    say(printable(f"{name}: {message}"), sys.stderr)
     return code
+
+
+def printable(text):
+    """The text with line breaks, escape codes and halves of characters written out: names of files have them, too."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 # --- streams ------------------------------------------------------------------------------------------------

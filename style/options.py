@@ -8,7 +8,7 @@ import os
 import re
 from dataclasses import dataclass, field
 
-from minivgg.program import suggest
+from minivgg.program import printable, suggest
 from minivgg.threads import is_number
 
 from .pictures import masks
@@ -216,7 +216,7 @@ class Parser(argparse.ArgumentParser):
             message = f"{name} is not an option" if found.startswith("-") else f"{found}: not expected"
             begun = [f for f in flags if f.startswith(name)]
             message += suggest(name, begun, cutoff=0) or suggest(name, flags) or "; --help lists them"
-        self.exit(2, f"{self.prog.removeprefix('python -m ')}: {message}\n")
+        self.exit(2, printable(f"{self.prog.removeprefix('python -m ')}: {message}") + "\n")
 
 
 def _parser(name, kind):

@@ -108,8 +108,7 @@ def _verify(options):
         try:
             verdict = _verdict(path)
         except WeightsError as error:
-            program.say(f"weights: {error}", sys.stderr)
-            failed = True
+            failed = bool(program.fail("weights", error, FAILURE))
         else:
             tell(f"{path}: {verdict}")
     return FAILURE if failed else OK
