@@ -30,6 +30,10 @@ WRONG = {
     "layers": ["relu9_9", "relu1_1:x", "relu1_1:-1", "relu1_1,relu1_1", "a\nb", "relu1_1:nan", ":", "\udcff"],
     "pair": ["1", "x,y", "1,1", "", "0.5,nan", "0.1,0.2,0.3"],
     "path": ["no/such/file", "x" * 300, "a\nb.npz", ".", "\udcff.npz"],
+    "mask": ["no/such.png", "", "a\nb", "x" * 300, "."],
+    "masks": ["no/such.png", "a\nb", "x" * 300, "."],
+    "wholes": ["x", "", "1.5", "1,,2", "-1", "\udcff"],
+    "numbers": ["x", "", "nan", "1,x", "a\nb", "-1"],
     "picture": ["no/such.png", "x" * 300, "a\nb", "\udcff"],
 }
 NAMES = [
