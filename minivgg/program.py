@@ -4,7 +4,6 @@ import contextlib
 import difflib
 import math
 import os
-import re
 import signal
 import sys
 import time
@@ -13,7 +12,6 @@ from . import start
 
 OK, FAILURE, USAGE = 0, 1, 2  # exit codes; argparse's is USAGE as well
 INTERRUPTED = 128 + signal.SIGINT
-CONTROL = "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"  # line ends, escape codes, changes of direction
 LONGEST = 160  # characters of another library's error that are passed on
 
 
@@ -77,14 +75,14 @@ def _is_known(error, codes):
 
 
 def fail(name, message, code):
-    """Say "NAME: message" on standard error; returns the code."""
-    say(f"{name}: {message}", sys.stderr)
+    """Say "NAME: message" on standard error, in one line; returns the code."""
+    say(printable(f"{name}: {message}"), sys.stderr)
     return code
 
 
 def printable(text):
-    """Text in which control characters are written as escapes: a message stays a line, and no terminal obeys it."""
-    return re.sub(CONTROL, lambda m: m[0].encode("unicode_escape").decode(), str(text))
+    """The text with line breaks, escape codes and halves of characters written out: names of files have them, too."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
 
 
 # --- streams ------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 
-CONSOLE = "minivgg-style"  # the console command's name
+COMMANDS = ("minivgg-style", "minivgg-weights", "minivgg_style")  # the console commands, and -m's file
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last one is not known everywhere
 
 
@@ -24,7 +24,7 @@ def is_program(argv):
     argv  sys.argv at the time of the first import: its first entry is "-m" while Python looks for the module
     """
     first = argv[0] if argv else ""
-    return first == "-m" or os.path.basename(first).split(".")[0] == CONSOLE
+    return first == "-m" or os.path.basename(first).split(".")[0] in COMMANDS
 
 
 def end(number, frame):

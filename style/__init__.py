@@ -14,9 +14,11 @@ For use:
 passes.py and optimize.py, in this order, and in MATH.md.
 """
 
-import minivgg.start  # noqa: F401  first: see there
+import minivgg_style
 
-# isort: split
+minivgg_style.claim("minivgg")  # not one of the working folder; first, for what minivgg/start.py does
+minivgg_style.claim("weights")
+
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 

@@ -29,7 +29,7 @@ from .pictures.filters import Filters
 from .provenance import metadata
 from .result import Result
 from .schedule import first_stage, stages
-from .settings import INITS, MIN_SIZE, settings_from
+from .settings import INITS, MIN_SIZE, of_preset, settings_from
 from .state import State, StateError
 from .statistics import terms_of
 from .styles import Styles
@@ -59,7 +59,12 @@ def transfer(content, style, *, preset=None, callback=None, output=None, **optio
             raise SettingsError(f"output {output!r}: expected a file's name, or None", "output")
         saving.check_output(output, overwrite=True)
     heard = [] if callback is None else [lambda event: callback(event) if isinstance(event, Evaluated) else None]
-    result = Job(content, style, settings_from(preset, **options)).run(*heard)
+    settings = settings_from(preset, **options)
+    try:
+        job = Job(content, style, settings)
+    except SettingsError as error:
+        raise of_preset(error, preset, options) from None
+    result = job.run(*heard)
     if output is not None:
         result.save(output)
     return result

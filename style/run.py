@@ -26,7 +26,7 @@ from .options import Parser, SettingsError, check_value, option, options_of
 from .pictures import images, masks, saving
 from .provenance import version
 from .report import Console, Log, Pictures, warn
-from .settings import Settings, presets, settings_from
+from .settings import Settings, of_preset, presets, settings_from
 from .specs import expanded, shared, sized
 from .state import StateError
 from .units import parse_duration
@@ -121,7 +121,11 @@ def run(args, signals):
         return fail(NAME, error, USAGE)
     files.check_quality(output)
     check_written(args, output)
-    job = Job(sized(args.content, args.size), *styles_and_settings(args, files.preset))
+    style, settings = styles_and_settings(args, files.preset)
+    try:
+        job = Job(sized(args.content, args.size), style, settings)
+    except SettingsError as error:
+        raise of_preset(error, files.preset, given(args, Settings)) from None
     if state is not None:
         check_inputs(files.checkpoint, state, job)
         job.started = state.about["started"]

@@ -221,6 +221,15 @@ def settings_from(preset=None, **options):
         raise
 
 
+def of_preset(error, preset, given):
+    """The error as it is, or with the preset's name where its option was set by the preset and not by the user."""
+    if preset is None or error.option in given or error.option not in presets()[preset]:
+        return error
+    needs = presets()[preset].get("weights")
+    fetch = f"; it is made for {needs}: python -m weights fetch {needs}" if needs else ""
+    return SettingsError(f"--preset {preset} sets {error.on_command_line}{fetch}", error.option)
+
+
 def refuse_idle(settings, given):
     """Refuse what was asked for and would do nothing."""
     for name in given:

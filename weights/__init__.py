@@ -1,8 +1,9 @@
 """Weights of VGG networks: `weights.load("vgg19")`, a file's path, or nothing for the best that is there."""
 
-import minivgg.start  # noqa: F401  first: see there
+import minivgg_style
 
-# isort: split
+minivgg_style.claim("minivgg")  # not one of the working folder; first, for what minivgg/start.py does
+
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from minivgg.program import suggest
 
-from .cache import entry, names, present
+from .cache import check_private, entry, names, present
 from .known import UnknownWeightsError, WeightsError, kind_of, read_head
 from .matconvnet import load_mat
 from .store import Network, load_compact, save_compact
@@ -36,14 +37,14 @@ def locate(spec=None):
         there = present()
         if not there:
             raise WeightsError("no weights are there; get some: python -m weights fetch vgg19")
-        return entry(there[0])
+        return _private(there[0])
     text = os.fspath(spec)
     if isinstance(spec, Path) or text not in names():
         looks_like_path = os.sep in text or "/" in text or Path(text).suffix or os.path.exists(text)
         if isinstance(spec, Path) or looks_like_path:
             return Path(os.path.expanduser(text))  # Path's own raises when there is no such user
         raise _unknown_name(text)
-    path = entry(text)
+    path = _private(text)
     if not os.path.isfile(path):
         raise WeightsError(_how_to_get(text, path))
     return path
@@ -53,6 +54,13 @@ def load_file(path, dtype=np.float32):
     """The network in a file, read by what the file is and not by what it is called."""
     head = read_head(path)
     return load_compact(path, dtype) if kind_of(head) == "zip" else load_mat(path, dtype)
+
+
+def _private(name):
+    path = entry(name)
+    if name != "mini":
+        check_private(path.parent)
+    return path
 
 
 def _unknown_name(text):

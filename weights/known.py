@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,6 +117,8 @@ def read_head(path):
     if os.path.isdir(path):
         raise WeightsError(f"{path}: is a folder; expected a weights file (.mat or .npz)")
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a FIFO would be waited for without end
+            raise WeightsError(f"{path}: not a regular file; expected a weights file (.mat or .npz)")
         with open(path, "rb") as file:
             return file.read(512)
     except FileNotFoundError:
