@@ -5,7 +5,8 @@ For use:
     transfer(content, style, size=512, …) -> Result   one call: a picture in the manner of another
     Job, Engine, settings_from, Settings, presets     the same in parts: check, plan, run, share a network
     STOP, events                                      what a callback returns to end a run; what listeners hear
-    limits                                            listeners that end a run: TimeLimit, Patience
+    limits, watching                                  listeners that end a run; that show how it comes about
+    batch, sweep, work                                many pictures: several contents, values of options, a queue
     State                                             a run's state, to go on from later
     ColourSpace                                       between pictures and the input that minivgg.VGG.forward takes
     samples                                           pictures of our own to try it on
@@ -38,9 +39,20 @@ except PackageNotFoundError:  # run from a folder without being installed
     __version__ = "unknown"
 
 
+_LATER = {  # loaded when they are asked for: {name: (module, what of it, or None for itself)}
+    "batch": (".batches", "batch"),
+    "samples": (".samples", None),
+    "sweep": (".sweeps", "sweep"),
+    "watching": (".watching", None),
+    "work": (".worker", "work"),
+}
+
+
 def __getattr__(name):
-    if name == "samples":  # loaded when it is asked for
-        return import_module(".samples", __name__)
+    if name in _LATER:
+        module, part = _LATER[name]
+        found = import_module(module, __name__)
+        return found if part is None else getattr(found, part)
     raise AttributeError(f"module 'style' has no attribute {name!r}")
 
 
@@ -55,10 +67,14 @@ __all__ = [
     "State",
     "StateError",
     "__version__",
+    "batch",
     "events",
     "limits",
     "presets",
     "samples",
     "settings_from",
+    "sweep",
     "transfer",
+    "watching",
+    "work",
 ]

@@ -23,6 +23,8 @@ class Engine:
     a page, one run at a time: what it has computed of a style picture is kept.
     """
 
+    OPTIONS = ("weights", "device", "pooling", "kernels", "precision")  # of Settings, which make a network
+
     def __init__(self, settings):
         self.settings = settings
         self.device = resolve_device(settings.device)
@@ -55,7 +57,7 @@ class Engine:
 
     def check(self, settings):
         """Raise SettingsError where settings ask for another network, or for a layer that this one has not."""
-        for name in ("weights", "device", "pooling", "kernels", "precision"):
+        for name in self.OPTIONS:
             own, asked = getattr(self.settings, name), getattr(settings, name)
             if asked != own:
                 raise SettingsError(f"{flag(name)} {asked}: the engine was made for {own}; make another", name)

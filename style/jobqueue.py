@@ -16,7 +16,6 @@ import json
 import os
 import secrets
 import threading
-import time
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +23,10 @@ from pathlib import Path
 from minivgg.files import FileError, atomic_file
 from minivgg.program import first_line
 
-from .inputs import styles_and_settings, within
 from .options import SettingsError
+from .pictures import masks, palette
+from .settings import settings_from
+from .specs import absolute, sized, styles_and_options
 
 SUFFIXES = (".toml", ".json")
 RUNNING, DONE, FAILED, STATES = "running", "done", "failed", "states"
@@ -76,7 +77,7 @@ class Queue:
             if claim is not None:
                 return claim
         now = None
-        for held in _names(self.folder / RUNNING):
+        for held in _names(self.folder / RUNNING, claimed=True):
             path = self.folder / RUNNING / held
             now = self._now() if now is None else now
             name, _, mark = held.rpartition("@")
@@ -91,7 +92,7 @@ class Queue:
 
     def is_empty(self):
         """Whether no job waits and none is being worked at, by anybody."""
-        return not any(_names(self.folder)) and not any(_names(self.folder / RUNNING))
+        return not any(_names(self.folder)) and not any(_names(self.folder / RUNNING, claimed=True))
 
     def _take(self, path, name, attempt):
         own = self.folder / RUNNING / f"{name}@{attempt}-{secrets.token_hex(6)}"
@@ -151,7 +152,11 @@ class Claim:
 
     def give_back(self):
         """It waits again; its state stays for whoever goes on."""
-        self._move(self.queue.folder / self.name)
+        target, number = self.queue.folder / self.name, 1
+        while target.exists():  # another job of this name came meanwhile
+            number += 1
+            target = self.queue.folder / f"{Path(self.name).stem}-{number}{Path(self.name).suffix}"
+        self._move(target)
 
     def order(self):
         """Its Order. Raises SettingsError for a file that says something else."""
@@ -159,7 +164,7 @@ class Claim:
 
     def _move(self, target):
         try:
-            os.rename(self.path, target)
+            os.replace(self.path, target)
         except FileNotFoundError:
             self.check()
             raise
@@ -203,9 +208,26 @@ def order_of(path, name, folder):
     if not isinstance(output, str) or not output:
         raise SettingsError(f'{name}: output {output!r}: expected "FILE"')
     options = {key.replace("-", "_"): value for key, value in options.items()}
-    content, *styles = [within(folder, t) for t in texts]
-    pictures, settings = styles_and_settings(styles, within(folder, options), found.get("preset"))
-    return Order(content, pictures, folder / output, settings)
+    content, *styles = [absolute(text, folder) for text in texts]
+    pictures, options = styles_and_options(styles, _within(folder, options))
+    settings = settings_from(found.get("preset"), **options)
+    return Order(sized(content, options.get("size")), pictures, folder / output, settings)
+
+
+def _within(folder, options):
+    """Options whose files are seen from a folder."""
+    found = dict(options)
+    for name in ("init", "weights", "keep", "mask", "style_mask", "palette"):
+        value = found.get(name)
+        if not isinstance(value, str | list):
+            continue
+        if name in ("mask", "style_mask"):
+            value = masks.split(value) if isinstance(value, str) else value
+            found[name] = [masks.absolute(m, folder) if isinstance(m, str) else m for m in value]
+        elif isinstance(value, str):
+            how = {"keep": masks.absolute, "palette": palette.absolute}.get(name, absolute)
+            found[name] = how(value, folder)
+    return found
 
 
 def _read(path, name):
@@ -221,11 +243,11 @@ def _read(path, name):
         raise SettingsError(f"{name}: cannot be read ({first_line(error)})") from None
 
 
-def _names(folder):
-    """Names of the job files in a folder, in order, those that are claimed with their marks."""
+def _names(folder, claimed=False):
+    """Names of the job files in a folder, in order; of those that are claimed, with their marks."""
     with os.scandir(folder) as entries:
         found = [e.name for e in entries if not e.name.startswith(".") and e.is_file()]
-    return sorted(n for n in found if n.rpartition("@")[0].lower().endswith(SUFFIXES) or n.lower().endswith(SUFFIXES))
+    return sorted(n for n in found if (n.rpartition("@")[0] if claimed else n).lower().endswith(SUFFIXES))
 
 
 def _attempt(mark):

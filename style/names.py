@@ -9,6 +9,7 @@ from .pictures import images, masks, palette, saving
 from .report import names_on_the_way
 from .specs import shared
 
+WRITTEN = ("log", "checkpoint", "latest", "animation")  # options that name a file which a run writes beside pictures
 NOT_FOUND = 10000  # numbers that are tried for a free name
 
 
@@ -32,7 +33,7 @@ def is_same(a, b):
 def check_written(args, output):
     """The log and the checkpoint must not take the place of a file that is read, of the picture, or of each other."""
     taken = [*inputs(args), ("output", output)]
-    for name in ("log", "checkpoint", "overlay"):
+    for name in (*WRITTEN, "overlay"):
         path = getattr(args, name)
         if path is None:
             continue
@@ -44,7 +45,7 @@ def check_written(args, output):
 
 def check_on_the_way(job, output, args, replace):
     """Pictures on the way, too, replace nothing unless told to, and nothing that is read."""
-    read = inputs(args) + [(f"--{n}", getattr(args, n)) for n in ("log", "checkpoint") if getattr(args, n) is not None]
+    read = inputs(args) + [(f"--{n}", getattr(args, n)) for n in WRITTEN if getattr(args, n) is not None]
     known = {os.path.realpath(path): what for what, path in read}
     own = [] if args.overlay is None else [args.overlay]
     for name in (*own, *names_on_the_way(job, output, args.save_every)):

@@ -66,6 +66,7 @@ class Kind:
     words: str
     types: tuple
     parse: object = str
+    several: dict = field(default_factory=dict)  # for argparse, where a flag takes several values or stands repeatedly
 
 
 ORIGINAL = "original"  # a picture's own size
@@ -78,6 +79,8 @@ KINDS = {
     "switch": Kind("True or False", (bool, np.bool_)),
     "path": Kind("a name or a file", (str, os.PathLike)),
     "text or whole": Kind("text or a whole number", (str, numbers.Integral)),
+    "names": Kind("names of files", (list, tuple), several={"nargs": "+", "action": "extend"}),
+    "texts": Kind("texts", (list, tuple), several={"action": "append"}),
     "picture": Kind("a name, a file or a picture", (object,)),
     "layers": Kind("names of layers with weights", (str, dict, list, tuple, set)),
     "palette": Kind("colours, or a picture's file", (str, os.PathLike, list, tuple)),
@@ -220,7 +223,8 @@ class Parser(argparse.ArgumentParser):
                 automatic = default_of(cls, name) is None
                 how = {"action": argparse.BooleanOptionalAction if automatic else "store_true", "default": None}
             else:
-                how = {"type": _parser(name, KINDS[opt.kind]), "metavar": opt.metavar or "X"}
+                kind = KINDS[opt.kind]
+                how = {"type": _parser(name, kind), "metavar": opt.metavar or "X", **kind.several}
             self._groups[opt.group].add_argument(*flags, dest=name, help=opt.help.replace("%", "%%"), **how)
 
     def error(self, message):

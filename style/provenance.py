@@ -1,6 +1,7 @@
 """What is stored with a picture: everything that went into it, as plain values."""
 
 import importlib.metadata
+import json
 import math
 import platform
 import time
@@ -14,13 +15,9 @@ def metadata(job, outcome):
         "program": f"minivgg-style {version('minivgg-style')}",
         "versions": versions(get_xp(outcome.image)),
         "device": str(job.device),
-        "settings": job.settings.to_dict(),
+        **made_from(job),
         "stages": [_stage_record(job, stage) for stage in job.stages],
-        "content": picture_record(job.content),
-        "style": _one_or_all([picture_record(p) for p in job.styles.pictures]),
-        **({} if job.start is None else {"init": picture_record(job.start)}),
         **({"colour": job.filters.record} if job.filters.record else {}),
-        "weights": {"name": job.network.name, "sha256": job.network.sha256},
         "result": {
             **outcome.totals(),
             "loss as saved": None if math.isnan(outcome.saved) else outcome.saved,
@@ -32,6 +29,44 @@ def metadata(job, outcome):
             "message": outcome.message,
         },
         "started": timestamp(job.started),
+    }
+
+
+def made_from(job):
+    """The settings and inputs of a job, as they are stored."""
+    return {
+        "settings": job.settings.to_dict(),
+        "content": picture_record(job.content),
+        "style": _one_or_all([picture_record(p) for p in job.styles.pictures]),
+        **({} if job.start is None else {"init": picture_record(job.start)}),
+        "weights": {"name": job.network.name, "sha256": job.network.sha256},
+    }
+
+
+def is_record_of(record, job):
+    """Whether a picture's metadata (or None) are those of this job: the same inputs and settings, wherever it ran."""
+    own = json.loads(json.dumps(made_from(job), default=str))
+    there = {name: (record or {}).get(name) for name in own}
+    for found in (own, there):
+        if isinstance(found["settings"], dict):
+            found["settings"] = {k: v for k, v in found["settings"].items() if k not in ("memory", "device", "weights")}
+    return own == there
+
+
+def is_finished(record):
+    """Whether metadata are of a run that came to its end."""
+    return record["result"]["status"] not in ("interrupted", "non-finite")
+
+
+def sheet_record(sweep, cells):
+    """What is stored with a contact sheet: the options that were swept, and all of each cell.
+
+    sweep  {option: values};  cells  [(sweeps.Cell, Result or None), …]
+    """
+    return {
+        "program": f"minivgg-style {version('minivgg-style')}",
+        "sweep": {name: list(values) for name, values in sweep.items()},
+        "cells": [{"values": c.values, **({} if r is None else r.metadata)} for c, r in cells],
     }
 
 

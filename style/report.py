@@ -23,17 +23,20 @@ TIMED = 3  # evaluations, then, of which the first does not count
 
 
 class Console:
-    """The plan, a bar or lines while it runs, the loss at the end."""
+    """The plan, a bar or lines while it runs, the loss at the end.
 
-    def __init__(self, output):
-        self.output, self.bar, self.job = output, None, None
+    plan  whether to say it, and how long it will take: of many runs that are alike, the first does
+    """
+
+    def __init__(self, output, plan=True):
+        self.output, self.plan, self.bar, self.job = output, plan, None, None
         self.first = None  # seconds of the first evaluation; 0 once the time has been said
 
     def __call__(self, event):
         if isinstance(event, Planned):
             self.job = event.job
             self.total = sum(stage.evaluations for stage in self.job.stages)
-            for label, text in plan_lines(self.job, self.output):
+            for label, text in plan_lines(self.job, self.output) if self.plan else ():
                 say(f"{label:<8} {text}")
         elif isinstance(event, Evaluated):
             self._announce_time(event)
@@ -63,7 +66,7 @@ class Console:
         """How long it will take, from the first evaluation if it is long, else from the difference to the third."""
         if event.evaluation == 1:
             self.first = event.seconds
-        if not self.first or (self.first < WARM_UP and event.evaluation < min(TIMED, self.total)):
+        if not self.plan or not self.first or (self.first < WARM_UP and event.evaluation < min(TIMED, self.total)):
             return
         later = event.evaluation > 1
         one = (event.seconds - self.first) / (event.evaluation - 1) if later else event.seconds

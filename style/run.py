@@ -17,21 +17,26 @@ from minivgg.files import FileError, check_folder
 from minivgg.program import FAILURE, USAGE, end, fail, ready, say
 
 from .again import again
+from .batches import PATTERN
 from .checkpoint import EVERY, SCIPYS, Checkpoint, about, check_inputs, is_ours, parse_every, resumed
 from .job import Job
+from .jobqueue import LEASE
 from .large.plan import MemoryBudgetError
-from .limits import Patience, TimeLimit
-from .names import check_on_the_way, check_written, free_name, is_same, refuge
-from .options import Parser, SettingsError, check_value, option, options_of
+from .names import check_on_the_way, check_written, free_name, is_same
+from .options import Parser, SettingsError, check_value, flag, option, options_of
 from .pictures import images, masks, saving
 from .provenance import version
 from .report import Console, Log, Pictures, warn
 from .settings import Settings, of_preset, presets, settings_from
-from .specs import expanded, shared, sized
+from .several import asked_for, mode_of, run_several
+from .specs import expanded, sized, styles_and_options
 from .state import StateError
 from .units import parse_duration
+from .watching import Animation, check_animation, check_latest
+from .writing import write
 
 NAME = "style.run"
+MANY = "many pictures"  # a heading of --help
 INTERRUPTED = "interrupted before the first evaluation was done: nothing was written"
 CODES = dict.fromkeys((SettingsError, weights.UnknownWeightsError, UnknownDeviceError), USAGE) | dict.fromkeys(
     (images.ImageError, weights.WeightsError, BackendError, MemoryBudgetError, StateError), FAILURE
@@ -56,20 +61,35 @@ class Files:
     again: str | None = option(None, "path", "files", "repeat the run that made this picture; what differs is said", "FILE", shown=True)
     time: str | None = option(None, "text", "files", "stop after a time such as 90s, 10m or 1h30m, with the best picture", "T", shown=True)
     patience: int | None = option(None, "whole", "files", "end a scale whose loss has not fallen by 0.1 % in N evaluations", "N", low=1)
+    latest: str | None = option(None, "path", "files", "one picture that is replaced as the run grows, for a viewer that reloads", "FILE", shown=True)
+    animation: str | None = option(None, "path", "files", "an animation of the run: gif, webp or png (APNG)", "FILE", shown=True)
     quiet: bool = option(False, "switch", "files", "print errors only")
+
+    contents: tuple | None = option(None, "names", MANY, "several contents (or CONTENT is a folder, or a pattern in quotes); other names are styles", "A")
+    out_dir: str | None = option(None, "path", MANY, "where their pictures go; those that are there already, made alike, are left", "DIR", shown=True)
+    name: str | None = option(None, "text", MANY, f"their names (default {PATTERN}; also {{number}})", "NAME")
+    sweep: tuple | None = option(None, "texts", MANY, "a contact sheet of values of an option, style-weight=10,100,1000; twice for two options", "O=V,V", shown=True)
+    sweep_alone: bool = option(False, "switch", MANY, "every cell starts for itself (default: from its neighbour's picture where factors alone differ)", needs=("--sweep", lambda f: f.sweep))
+    jobs: str | None = option(None, "path", MANY, "work off a folder of job files; any number of processes may", "DIR", shown=True)
+    jobs_wait: bool = option(False, "switch", MANY, "wait for further jobs", needs=("--jobs", lambda f: f.jobs))
+    jobs_lease: str | None = option(None, "text", MANY, f"after which a job is taken from a process that has gone (default {LEASE:g}s)", "T", needs=("--jobs", lambda f: f.jobs))
     # fmt: on
 
     def __post_init__(self):
         for f in dataclasses.fields(self):
             check_value(f.name, f.metadata["option"], getattr(self, f.name), f.default)
-        for name, flags in (("output", "-o"), ("log", "--log"), ("checkpoint", "--checkpoint")):
-            if getattr(self, name) == "":
-                raise SettingsError(f"{flags} '': expected a file name", name)
-        if self.time is not None:
+        for name, opt in options_of(Files).items():
+            value = getattr(self, name)
+            if value == "" and opt.kind == "path":
+                raise SettingsError(f"{'-o' if name == 'output' else flag(name)} '': expected a file name", name)
+            if value and opt.needs is not None and not opt.needs[1](self):
+                raise SettingsError(f"{flag(name)}: works with {opt.needs[0]}", name)
+        for name in ("time", "jobs_lease"):
             try:
-                parse_duration(self.time)
+                if getattr(self, name) is not None:
+                    parse_duration(getattr(self, name))
             except ValueError as error:
-                raise SettingsError(f"--time {error}", "time") from None
+                raise SettingsError(f"{flag(name)} {error}", name) from None
         if self.checkpoint_every is not None:
             parse_every(self.checkpoint_every)
 
@@ -96,10 +116,10 @@ def main(argv=None):
 
 def run(args, signals):
     """Check, optimise, write."""
-    state = None
-    for name in ("resume", "again"):
-        if getattr(args, name) == "":
-            raise SettingsError(f"--{name} '': expected a file name", name)
+    state, files = None, Files(**given(args, Files))
+    mode = mode_of(args, files)
+    if mode is not None:
+        return run_several(mode, args, files, signals)
     if args.resume is not None:
         if args.again is not None:
             raise SettingsError("--again: works without --resume, which goes on with a run of its own", "again")
@@ -131,6 +151,7 @@ def run(args, signals):
         job.started = state.about["started"]
     saving.check_output(output, replace(output), size_hw=job.size, depth=job.settings.depth)
     check_on_the_way(job, output, args, replace)
+    check_watched(files, state)
     if files.overlay is not None:
         write_overlay(job, files, replace)
     return optimise(job, args, files, output, replace, state, signals)
@@ -144,8 +165,8 @@ def optimise(job, args, files, output, replace, state, signals):
     log = Log(files.log, files.overwrite, tell, () if state is None else state.arrays["losses"].tolist())
     pictures = Pictures(output, files.save_every, replace, tell, files.quality)
     listeners = [*([console] if console else []), log, pictures]
-    listeners += [] if files.time is None else [TimeLimit(parse_duration(files.time))]
-    listeners += [] if files.patience is None else [Patience(files.patience)]
+    listeners += asked_for(files, tell)
+    listeners += [] if files.animation is None else [Animation(files.animation, True, tell)]
     signals.hold()  # from here on they are answered where nothing is lost by it
     try:
         result = job.run(*listeners, checkpoint, state=state)
@@ -154,6 +175,18 @@ def optimise(job, args, files, output, replace, state, signals):
         if console is not None:
             console.close()
     return finish(result, output, files, replace, checkpoint, signals)
+
+
+def check_watched(files, state):
+    """Refuse what --latest and --animation could not write. A run that goes on replaces what it wrote before."""
+    try:
+        if files.latest is not None:
+            check_latest(files.latest, files.overwrite)
+        if files.animation is not None:
+            own = state is not None and state.about["options"].get("animation") == files.animation
+            check_animation(files.animation, files.overwrite or own)
+    except images.ImageError as error:
+        raise SettingsError(str(error)) from None
 
 
 def checkpoint_of(job, args, files, output, state, tell):
@@ -183,9 +216,10 @@ def finish(result, output, files, replace, checkpoint, signals):
         if outcome.status == "interrupted":
             return fail(NAME, INTERRUPTED, signals.code)
         return fail(NAME, f"{outcome.message}: nothing was written; check the weights and the factors", FAILURE)
-    written = write(result, output, files, replace, checkpoint)
-    if written is None:
-        return FAILURE
+    try:
+        written = write(result, output, replace, quality=files.quality, checkpoint=checkpoint)
+    except images.ImageError as error:
+        return fail(NAME, error, FAILURE)
     if not files.quiet:
         say(f"wrote    {written}")
     if outcome.status == "interrupted":
@@ -199,32 +233,6 @@ def finish(result, output, files, replace, checkpoint, signals):
         hint = f"the best picture so far was kept; use {smaller} or other weights"
         return fail(NAME, f"{outcome.message}: {hint}", FAILURE)
     return 0
-
-
-def write(result, output, files, replace, checkpoint):
-    """Save; returns where, or None where that failed and the picture went to the folder for temporary files.
-
-    A name that another program has taken meanwhile is left alone: the picture gets the next number.
-    """
-    name, number = output, 1
-    while True:
-        try:
-            result.save(name, replace=replace(name), quality=files.quality)
-            return name
-        except saving.OutputExistsError as error:
-            number += 1
-            name = output.with_stem(f"{output.stem}-{number}")
-            warn(f"{error}; the picture goes to {name}")
-        except images.ImageError as error:
-            state = f", the run in {checkpoint.path}" if checkpoint.kept() else ""
-            place = refuge()
-            try:
-                result.save(place, replace=False)
-            except images.ImageError as other:
-                fail(NAME, f"{error}, nor could {other}{state}", FAILURE)
-                return None
-            fail(NAME, f"{error}; the picture is in {place}{state}", FAILURE)
-            return None
 
 
 def given(args, cls):
@@ -243,19 +251,10 @@ def write_overlay(job, files, replace):
 
 
 def styles_and_settings(args, preset):
-    """([style, …], Settings): pictures with their shares, PICTURE:SHARE, turned into an option."""
+    """([style, …], Settings) of a command."""
     record = args.again is not None  # all options at once: what does nothing among them is no mistake
     options = {name: getattr(args, name) for name in options_of(Settings)} if record else given(args, Settings)
-    found = [shared(spec) for spec in args.style]
-    if any(share is not None for _, share in found):
-        if args.style_blend is not None:
-            raise SettingsError(
-                "--style-blend: shares stand behind the pictures' names as well; give one", "style_blend"
-            )
-        options["style_blend"] = tuple(1.0 if share is None else share for _, share in found)
-    sizes = args.style_size if isinstance(args.style_size, tuple) else (args.style_size,) * len(found)
-    drawn = sizes if len(sizes) == len(found) else (None,) * len(found)  # the other lengths are refused by name
-    pictures = [sized(name, size or args.size) for (name, _), size in zip(found, drawn, strict=True)]
+    pictures, options = styles_and_options(args.style, options)
     return pictures, settings_from(preset, **options)
 
 

@@ -50,7 +50,30 @@ def expanded(spec):
     return [spec]
 
 
-def absolute(spec):
-    """The same picture from any folder: PICTURE or PICTURE:SHARE with the file's whole path; a sample as it is."""
+def absolute(spec, folder=""):
+    """The same picture from any folder: PICTURE or PICTURE:SHARE with the file's whole path; a sample as it is.
+
+    folder  from which it is seen, by default the current one
+    """
     name, _ = shared(spec)
-    return spec if not os.path.isfile(name) else os.path.abspath(name) + spec[len(name) :]
+    path = os.path.join(folder, name)
+    return spec if not os.path.isfile(path) else os.path.abspath(path) + spec[len(name) :]
+
+
+def styles_and_options(styles, options):
+    """([style, …], options): pictures with their shares, PICTURE:SHARE, turned into an option.
+
+    options  {name: value} of Settings
+    """
+    found, options = [shared(spec) for spec in styles], dict(options)
+    if any(share is not None for _, share in found):
+        if options.get("style_blend") is not None:
+            raise SettingsError(
+                "--style-blend: shares stand behind the pictures' names as well; give one", "style_blend"
+            )
+        options["style_blend"] = tuple(1.0 if share is None else share for _, share in found)
+    size, own = options.get("size"), options.get("style_size")
+    sizes = own if isinstance(own, tuple | list) else (own,) * len(found)
+    drawn = sizes if len(sizes) == len(found) else (None,) * len(found)  # the other lengths are refused by name
+    pictures = [sized(name, one or size) for (name, _), one in zip(found, drawn, strict=True)]
+    return pictures, options

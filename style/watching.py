@@ -1,4 +1,4 @@
-"""Listeners that let a run be watched: one picture that is replaced as it grows, and an animation of how it came about."""
+"""Listeners that let a run be watched: one picture that is replaced as it grows, and an animation of it."""
 
 import io
 import os
@@ -55,18 +55,19 @@ class Latest:
             self.warn = lambda text: None
 
 
-def is_latest(path):
-    """Whether a file is one that Latest wrote: the next run's may take its place."""
+def check_latest(path, overwrite=False):
+    """Raise ImageError unless Latest can write there: a new file, one that an earlier Latest wrote, or `overwrite`."""
     try:
-        return bool((saving.read_metadata(path) or {}).get("latest"))
+        ours = os.path.isfile(path) and bool((saving.read_metadata(path) or {}).get("latest"))
     except ImageError:
-        return False
+        ours = False
+    saving.check_output(path, overwrite or ours)
 
 
 class Animation:
     """Writes an animation of the run at its end: the content first, the last picture held.
 
-    path     gif, webp, or png (APNG)
+    path     gif, webp, or png (APNG); check_animation looks at it before the run
     replace  whether a file that is there gives way
     warn     called with a line where it cannot be written: the picture is worth more
 
@@ -125,9 +126,7 @@ def write_animation(path, frames, replace=True):
     options = {"PNG": {"default_image": False}, "GIF": {"optimize": False}, "WEBP": {"quality": 85}}[fmt]
     durations = [each] * (len(frames) - 1) + [each + round(1000 * HELD)]
     try:
-        pictures[0].save(
-            buffer, fmt, save_all=True, append_images=pictures[1:], duration=durations, loop=0, **options
-        )
+        pictures[0].save(buffer, fmt, save_all=True, append_images=pictures[1:], duration=durations, loop=0, **options)
     except Exception as error:  # encoders raise OSError, ValueError, struct.error …
         raise ImageError(f"{path}: cannot be encoded as {fmt} ({first_line(error)})") from None
     try:

@@ -1,7 +1,7 @@
 """Works off a jobqueue.Queue: claims one job after the other, goes on from its state where there is one.
 
-    for made in style.work("jobs"):
-        print(made.item.content, made.status, made.message)
+for made in style.work("jobs"):
+    print(made.item.content, made.status, made.message)
 """
 
 import dataclasses
@@ -10,9 +10,8 @@ import time
 
 from minivgg.program import first_line, poll
 
-from .batch import FAILURES, Item, Made, may_write
+from .batches import FAILURES, Item, Made, may_write, save
 from .checkpoint import EVERY, Checkpoint, parse_every
-from .engine import Engine
 from .job import Job
 from .jobqueue import LEASE, LostError, Queue
 from .options import SettingsError
@@ -38,8 +37,8 @@ class Worker:
         self.every = every or parse_every(EVERY)
         self.engine = None  # of the last job; the next one's where it asks for the same network
 
-    def run(self, listeners=lambda item: (), told=lambda made: None, save=lambda *a: a[0].save(a[1], replace=a[2]), *, wait=False):
-        """Work until no job is left, or, to `wait`, until interrupted; returns [batch.Made]. The rest as Batch.run."""
+    def run(self, listeners=lambda item: (), told=lambda made: None, save=save, *, wait=False):
+        """Work until no job is left, or, to `wait`, until interrupted: [batches.Made]. The rest as for Batch.run."""
         found = []
         while not (found and found[-1].status == "interrupted"):
             claim = self.queue.claim()
@@ -123,11 +122,11 @@ class Worker:
 
 
 def work(folder, *, lease=LEASE, wait=False, overwrite=False, listeners=None, **own):
-    """Work off the job files in a folder (jobqueue.py says how); returns [batch.Made] of those done here.
+    """Work off the job files in a folder (jobqueue.py says how); returns [batches.Made] of those done here.
 
     lease      seconds after which a job is taken from a process that gives no sign of life
     wait       whether to go on waiting when there are none
-    listeners  a function of a batch.Item: listeners of its run
+    listeners  a function of a batches.Item: listeners of its run
     own        device, memory: of this machine, whatever a job says
 
     Ctrl-C saves the state of the job in work, lets it wait again and ends.

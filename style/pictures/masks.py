@@ -62,12 +62,13 @@ def split(text):
     return [text] if os.path.exists(text) else [part.strip() for part in text.split(",")]
 
 
-def absolute(text):
-    """The same mask from any folder: with its file's whole path."""
+def absolute(text, folder=""):
+    """The same mask from any folder: with its file's whole path. folder  from which it is seen (default: this one)"""
     inverse = NOT if text.startswith(NOT) else ""
     name = text.removeprefix(NOT)
-    file = name if os.path.isfile(name) else name.rpartition("#")[0]
-    return inverse + (os.path.abspath(file) + name[len(file) :] if os.path.isfile(file) else name)
+    file = name if os.path.isfile(os.path.join(folder, name)) else name.rpartition("#")[0]
+    path = os.path.join(folder, file)
+    return inverse + (os.path.abspath(path) + name[len(file) :] if os.path.isfile(path) else name)
 
 
 def rest(masks):

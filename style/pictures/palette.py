@@ -55,12 +55,13 @@ def file_of(spec):
         return None
 
 
-def absolute(spec):
-    """The same palette from any folder: with its picture's whole path."""
+def absolute(spec, folder=""):
+    """The same palette from any folder: with its picture's whole path. folder  as for masks.absolute"""
     file = file_of(spec)
-    if file is None or not os.path.isfile(file) or not spec.startswith(file):
+    path = None if file is None else os.path.join(folder, file)
+    if path is None or not os.path.isfile(path) or not spec.startswith(file):
         return spec
-    return os.path.abspath(file) + spec[len(file) :]
+    return os.path.abspath(path) + spec[len(file) :]
 
 
 def as_text(spec):

@@ -90,6 +90,11 @@ def check_name(path):
         raise ImageError(f"{path.name[:40]}…: a name of {length} bytes; the folder takes {longest}, give a shorter one")
 
 
+def holds(path):
+    """Bytes of metadata that a file of this name takes, or None for any number."""
+    return _TEXT_LIMIT if _format(Path(path)) == "JPEG" else None
+
+
 def save(path, rgb, *, alpha=None, metadata=None, quality=None, depth=8, replace=True):
     """Write a picture whole or not at all (files.atomic_file).
 

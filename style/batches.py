@@ -22,8 +22,7 @@ from .large.plan import MemoryBudgetError
 from .options import SettingsError
 from .pictures import ImageError, images, saving
 from .provenance import is_finished, is_record_of
-from .settings import settings_from
-from .styles import pictures_of
+from .settings import MIN_SIZE, settings_from
 
 PATTERN = "{content}-{style}.png"
 FIELDS = ("content", "style", "number")
@@ -60,6 +59,11 @@ class Made:
         return self.item.output
 
 
+def save(result, path, replace):
+    """Where a caller has no other wish."""
+    result.save(path, replace=replace)
+
+
 class Batch:
     """Several contents in the manner of the same styles, with the same settings; checked as far as one for all can be.
 
@@ -77,12 +81,13 @@ class Batch:
         self.settings, self.overwrite, self.out_dir = settings, overwrite, Path(out_dir)
         if self.out_dir.exists() and not self.out_dir.is_dir():
             raise SettingsError(f"--out-dir {out_dir}: a file; expected a folder, or a new name", "out_dir")
-        several = style if images.are_pictures(style) else [style]
-        self.items = items(contents, several, self.out_dir, name)
-        self.styles = pictures_of(style)
+        self.styles = list(style) if images.are_pictures(style) else [style]
+        self.items = items(contents, self.styles, self.out_dir, name)
+        for one in self.styles:
+            images.as_picture(one, need=lambda H, W: (MIN_SIZE, MIN_SIZE))
         self.engine = Engine(settings)
 
-    def run(self, listeners=lambda item: (), told=lambda made: None, save=lambda *a: a[0].save(a[1], replace=a[2])):
+    def run(self, listeners=lambda item: (), told=lambda made: None, save=save):
         """Make them one after the other; returns [Made], as far as it came.
 
         listeners  a function of an Item: listeners of its run
@@ -107,18 +112,11 @@ class Batch:
 
     def _make(self, item, listeners, save):
         job = Job(item.content, self.styles, self.settings, engine=self.engine)
-        replace = self.overwrite
-        if os.path.lexists(item.output) and not self.overwrite:
-            record = _record(item.output)
-            if not is_record_of(record, job):
-                raise saving.OutputExistsError(
-                    f"{item.output}: exists already, made otherwise; choose another folder or name, or --overwrite"
-                )
-            if is_finished(record):
-                return Made(item, "skipped", "is there already", record["result"]["loss"])
-            replace = True  # what an interrupted run left of the same picture
+        replace = may_write(item.output, job, self.overwrite)
+        if replace is None:
+            return Made(item, "skipped", "is there already")
         self.out_dir.mkdir(parents=True, exist_ok=True)
-        saving.check_output(item.output, replace, size_hw=job.size)
+        saving.check_output(item.output, replace, size_hw=job.size, depth=job.settings.depth)
         outcome = (result := job.run(*listeners(item))).outcome
         status = {"interrupted": "interrupted", "non-finite": "failed"}.get(outcome.status, "done")
         if math.isfinite(outcome.loss):
@@ -140,13 +138,32 @@ def batch(contents, style, *, out_dir=".", name=PATTERN, overwrite=False, preset
     return found.run(*([] if listeners is None else [listeners]))
 
 
-def summary(found, total):
-    """One line that says what became of `total` pictures, from [Made]."""
+def may_write(path, job, overwrite):
+    """Whether a file there may be replaced by a job's picture; None where it is that picture, finished.
+
+    Raises OutputExistsError where it is something else, and not to be overwritten.
+    """
+    if overwrite or not os.path.lexists(path):
+        return overwrite
+    try:
+        record = saving.read_metadata(path)
+    except ImageError:
+        record = None
+    if not is_record_of(record, job):
+        raise saving.OutputExistsError(
+            f"{path}: exists already, and was made otherwise; choose another name or folder, or --overwrite"
+        )
+    return None if is_finished(record) else True
+
+
+def summary(found, total=None):
+    """One line that says what became of `total` pictures, from [Made]; of as many as there are, where it is None."""
     there = sum(m.status in ("done", "skipped") for m in found)
     failed = [label(m.item.content) for m in found if m.status == "failed"]
     skipped = sum(m.status == "skipped" for m in found)
-    parts = [f"{there} of {total} pictures"]
-    parts += [f"{skipped} were there already"] if skipped else []
+    count = len(found) if total is None else total
+    parts = [f"{there} of {count} pictures" if count != 1 else f"{there} of 1 picture"]
+    parts += [f"{skipped} there already"] if skipped else []
     parts += [f"failed: {', '.join(failed)}"] if failed else []
     return "; ".join(parts)
 
@@ -186,7 +203,7 @@ def check_pattern(name):
     except (ValueError, LookupError, AttributeError, TypeError):
         fields, made = [("?", "")], ""
     if any(f not in FIELDS for f, _ in fields):
-        raise SettingsError(f"--name {name!r}: expected {', '.join('{%s}' % f for f in FIELDS)} in it", "name")
+        raise SettingsError(f"--name {name!r}: expected {{content}}, {{style}} or {{number}} in it", "name")
     if os.path.basename(made) != made or not made:
         raise SettingsError(f"--name {name!r}: a name without a folder; --out-dir is for that", "name")
     if Path(made).suffix.lower() not in saving.FORMATS:
@@ -209,10 +226,3 @@ def _stem(source):
 
 def _is_at(source, places):
     return isinstance(source, str | os.PathLike) and os.path.isfile(source) and os.path.realpath(source) in places
-
-
-def _record(path):
-    try:
-        return saving.read_metadata(path)
-    except ImageError:
-        return None

@@ -24,24 +24,27 @@ from .provenance import sheet_record
 from .result import Result
 from .settings import Settings, settings_from
 from .sheet import contact_sheet, sheet_size
-from .styles import pictures_of
 
 MOST = 100  # cells
 FACTORS = ("content_weight", "style_weight", "tv_weight", "content_layers", "style_layers", "style_blend")
 TRUTH = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
+CORNER = 1024  # pixels that are kept of the photograph and the styles, for the sheet
 RECORD = 5000  # bytes of metadata, about, for each cell
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One picture of a sweep: `values` {option: value} of those that are swept, its number from 1, and its Job.
+    """One picture of a sweep: `values` {option: value} of those that are swept, and its number from 1.
 
+    settings, size, evaluations  settings.Settings, (height, width), and evaluations at that size
     like  the Cell whose picture it starts from, or None
     """
 
     number: int
     values: dict
-    job: Job = field(repr=False)
+    settings: Settings = field(repr=False)
+    size: tuple = field(repr=False)
+    evaluations: int = field(repr=False)
     like: "Cell | None" = field(default=None, repr=False)
 
     @property
@@ -63,9 +66,9 @@ class Sheet:
     metadata: dict = field(repr=False)
     interrupted: bool = False
 
-    def save(self, path, replace=True):
-        """Write the sheet with the metadata of all cells, atomically."""
-        saving.save(path, self.rgb, metadata=self.metadata, replace=replace)
+    def save(self, path, replace=True, quality=None):
+        """Write the sheet with the metadata of all cells, atomically. The rest as for saving.save."""
+        saving.save(path, self.rgb, metadata=self.metadata, replace=replace, quality=quality)
 
     @property
     def failed(self):
@@ -90,13 +93,12 @@ class Sweep:
     def __init__(self, content, style, sweep, *, alone=False, preset=None, **options):
         self.sweep = dict(sweep)
         _check(self.sweep, options)
-        self.content, self.styles = images.as_picture(content), pictures_of(style)
+        self.content, self.style, self.engines = content, style, {}
         self.columns = len(next(iter(self.sweep.values())))
-        engines, self.cells = {}, []
+        self.cells, self.corner = [], []
         for number, values in enumerate(itertools.product(*reversed(self.sweep.values())), 1):
             values = dict(zip(self.sweep, reversed(values), strict=True))
-            job = self._job(values, preset, options, engines)
-            self.cells.append(Cell(number, values, job, None if alone else self._like(number, values, job)))
+            self.cells.append(self._cell(number, values, alone, preset, options))
 
     def run(self, listeners=lambda cell: (), told=lambda cell, result: None):
         """Compute all cells; returns a Sheet, whatever ended it.
@@ -131,23 +133,29 @@ class Sweep:
         if saving.holds(path) is not None and RECORD * len(self.cells) > saving.holds(path):
             raise SettingsError(f"{path}: JPEG does not hold the metadata of {len(self.cells)} cells; choose .png")
 
-    def _job(self, values, preset, options, engines):
+    def _cell(self, number, values, alone, preset, options):
+        """A Cell, checked by making its job, which is let go: all of them would take much memory."""
         try:
             settings = settings_from(preset, **{**options, **values})
-            key = tuple(getattr(settings, name) for name in Engine.OPTIONS)
-            engine = engines.get(key)
-            job = Job(self.content, self.styles, settings, engine=engine)
+            job = self._job(settings)
         except SettingsError as error:
             where = " ".join(f"{name.replace('_', '-')}={shown(value)}" for name, value in values.items())
             raise SettingsError(f"--sweep {where}: {error.on_command_line}", "sweep") from None
-        engines[key] = job.engine
+        if not self.corner:
+            small = [(p.rgb, images.fit(min(CORNER, max(p.rgb.shape)), *p.rgb.shape[:2])) for p in _pictures(job)]
+            self.corner = [images.resize(rgb, hw) for rgb, hw in small]
+        like = None if alone or settings.init != "content" else self._like(number, values)
+        return Cell(number, values, settings, job.size, job.stages[-1].evaluations, like)
+
+    def _job(self, settings):
+        key = tuple(getattr(settings, name) for name in Engine.OPTIONS)
+        job = Job(self.content, self.style, settings, engine=self.engines.get(key))
+        self.engines[key] = job.engine
         return job
 
-    def _like(self, number, values, job):
+    def _like(self, number, values):
         """The neighbour to the left, or else above, if only factors of the loss are another there."""
-        if job.settings.init != "content":
-            return None
-        near = (number - 2) if (number - 1) % self.columns else (number - 1 - self.columns)
+        near = number - 2 if (number - 1) % self.columns else number - 1 - self.columns
         if near < 0:
             return None
         other = self.cells[near]
@@ -158,19 +166,16 @@ class Sweep:
         """The job of a cell, from its neighbour's picture where there is a good one."""
         near = results.get(cell.like.number) if cell.like else None
         if near is None or not math.isfinite(near.outcome.loss):
-            return cell.job
-        job = cell.job
-        half = max(1, job.stages[-1].evaluations // 2)
-        settings = dataclasses.replace(job.settings, init=images.from_array(near.rgb), evaluations=half, scales=1)
-        return Job(self.content, self.styles, settings, engine=job.engine)
+            return self._job(cell.settings)
+        start, half = images.from_array(near.rgb), max(1, cell.evaluations // 2)
+        return self._job(dataclasses.replace(cell.settings, init=start, evaluations=half, scales=1))
 
     def _cell_size(self):
-        return tuple(max(cell.job.size[k] for cell in self.cells) for k in (0, 1))
+        return tuple(max(cell.size[k] for cell in self.cells) for k in (0, 1))
 
     def _drawn(self, found):
         cells = [(cell.label, _picture(result)) for cell, result in found]
-        corner = [self.content.rgb, *(p.rgb for p in self.styles)]
-        return contact_sheet(cells, corner, self._cell_size(), self.columns)
+        return contact_sheet(cells, self.corner, self._cell_size(), self.columns)
 
 
 def sweep(content, style, sweep, *, alone=False, preset=None, **options):
@@ -243,6 +248,10 @@ def _check(found, options):
     count = math.prod(map(len, found.values()))
     if count > MOST:
         raise SettingsError(f"--sweep: {count} cells; expected at most {MOST}", "sweep")
+
+
+def _pictures(job):
+    return [job.content, *job.styles.pictures]
 
 
 def _picture(result):
