@@ -184,8 +184,12 @@ def items(contents, styles, out_dir, name=PATTERN):
             path = own.with_stem(f"{own.stem}-{count}")
         taken.add(os.path.normcase(path))
         outputs.append(path)
-    places = {os.path.realpath(p) for p in outputs}
-    pairs = [(c, p) for c, p in zip(contents, outputs, strict=True) if not _is_at(c, places)]
+    real = [os.path.realpath(p) for p in outputs]
+    pairs = [
+        (content, path)
+        for k, (content, path) in enumerate(zip(contents, outputs, strict=True))
+        if not _is_at(content, {p for j, p in enumerate(real) if j != k})
+    ]
     if not pairs:
         raise SettingsError("no content pictures: expected at least one")
     read = [c for c, _ in pairs] + list(styles)

@@ -64,6 +64,9 @@ def asked_for(files, tell):
 def _contents(args, files, signals):
     if args.contents is not None:  # what stands elsewhere are styles, then
         args.style = [*([args.content] if args.content else []), *(args.style or [])]
+        if not args.style:  # it may stand among the contents, which take all names that follow
+            raise SettingsError("--contents: no STYLE; name it before, or behind another option", "contents")
+        args.content = None
     contents = [one for spec in args.contents or [args.content or "sample:scene"] for one in expanded(spec)]
     args.style = [one for spec in args.style or ["sample:strokes"] for one in expanded(spec)]
     options = _given(args)
@@ -73,6 +76,8 @@ def _contents(args, files, signals):
     batch = Batch(contents, pictures, settings, out_dir=files.out_dir or ".", name=name, overwrite=files.overwrite)
     files.check_quality(Path(name))
     _check_read(args, [item.output for item in batch.items], "--out-dir")
+    if len(batch.items) < len(contents) and not files.quiet:
+        say(f"left out {len(contents) - len(batch.items)} of the pictures: outputs of the others")
     teller = _Teller(files, len(batch.items))
     signals.hold()
     found = batch.run(teller.listeners, teller.told, teller.save)
@@ -185,17 +190,15 @@ def _given(args):
 def _check_read(args, outputs, flags):
     """Refuse outputs that are read as well, or that --latest is."""
     latest = [] if args.latest is None else [("--latest", args.latest)]
-    content = args.content or ""
-    read = [(what, path) for what, path in inputs(args) if path != content]  # Batch looks at its contents itself
     for output in outputs:
-        for what, path in (*read, *latest):
+        for what, path in (*inputs(args), *latest):
             if is_same(output, path):
                 raise SettingsError(f"{output}: would be written, and is the {what} file; give another {flags}")
 
 
 def _single(output, cell):
     """The name of a cell's own picture."""
-    return f"{output.stem}-" + re.sub(r"[^\w.,+-]+", "-", cell.label)[:120] + ".png"
+    return f"{output.stem}-{cell.number:02}-" + re.sub(r"[^\w.+]+", "-", cell.label)[:100] + ".png"
 
 
 def _check_singles(files, sweep, singles):

@@ -7,6 +7,7 @@ from .pictures import images
 
 LARGEST = 8192  # pixels of a sheet's longest side, about: larger cells are made smaller
 COLUMNS = 6  # of a grid that has but one row: longer ones go on below
+SMALLEST = 9  # pixels of a label's letters
 GAP = 12  # pixels between cells
 PAPER, INK = (255, 255, 255), (30, 30, 30)
 
@@ -34,9 +35,10 @@ def contact_sheet(cells, corner, cell_hw, columns):
             break  # more styles than there is room for
         sheet.paste(small, (GAP, y))
         y += small.height + GAP
+    font = _font(draw, [label for label, _ in cells], layout.text, layout.cell[1])
+    cells = [(_shortened(draw, label, font, layout.cell[1]), rgb) for label, rgb in cells]
     for k, (label, rgb) in enumerate(cells):
         x, y = layout.place(k)
-        font = _font(draw, label, layout.text, layout.cell[1])
         draw.text((x, y + layout.text // 2), label, fill=INK, font=font, anchor="lm")
         y += layout.text
         if rgb is None:
@@ -76,9 +78,18 @@ def _fitted(rgb, box_hw):
     return Image.fromarray(images.to_uint8(rgb if scale == 1 else images.resize(rgb, size)))
 
 
-def _font(draw, label, height, width):
-    """The largest font in which a label fits into its line."""
+def _font(draw, labels, height, width):
+    """The largest font in which all labels fit into their lines."""
     size = height * 0.7
-    while size > 6 and draw.textlength(label, font=ImageFont.load_default(size)) > width:
+    while size > SMALLEST and max(draw.textlength(s, font=ImageFont.load_default(size)) for s in labels) > width:
         size *= 0.9
     return ImageFont.load_default(size)
+
+
+def _shortened(draw, label, font, width):
+    """A label that is too long for the smallest letters, cut at its end."""
+    if draw.textlength(label, font=font) <= width:
+        return label
+    while label and draw.textlength(label + "…", font=font) > width:
+        label = label[:-1]
+    return label + "…"

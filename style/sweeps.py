@@ -194,7 +194,7 @@ def parse_sweep(texts):
     Raises SettingsError.
     """
     known = options_of(Settings)
-    names = {opt.alias.replace("-", "_"): name for name, opt in known.items() if opt.alias}
+    names = {alias.replace("-", "_"): name for name, opt in known.items() for alias in opt.aliases}
     found = {}
     for text in texts:
         name, equals, values = text.partition("=")

@@ -23,6 +23,20 @@ LENGTH, HELD = 6.0, 2.0  # seconds of an animation, and of its last frame
 FORMATS = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG"}
 
 
+class Falling:
+    """Tells evaluations that came lower than all before at their scale from steps that were only tried."""
+
+    def __init__(self):
+        self.scale, self.lowest = None, np.inf
+
+    def __call__(self, event):
+        if event.scale != self.scale:
+            self.scale, self.lowest = event.scale, np.inf
+        better = event.loss < self.lowest
+        self.lowest = min(event.loss, self.lowest)
+        return better
+
+
 class Latest:
     """Keeps one file the newest picture of the run, for a viewer that reloads; each replaces the last one whole.
 
@@ -32,12 +46,12 @@ class Latest:
 
     def __init__(self, path, warn, clock=time.monotonic):
         self.path, self.warn, self.clock = Path(path), warn, clock
-        self.job, self.due = None, -np.inf
+        self.job, self.due, self.better = None, -np.inf, Falling()
 
     def __call__(self, event):
         if isinstance(event, Planned):
             self.job = event.job
-        elif isinstance(event, Evaluated) and self.clock() >= self.due:
+        elif isinstance(event, Evaluated) and self.better(event) and self.clock() >= self.due:
             begun = self.clock()
             rgb = event.to_rgb()
             self._save(rgb, self.job.alpha(rgb.shape[:2]), on_the_way(self.job, event.evaluation))
@@ -72,20 +86,22 @@ class Animation:
     warn     called with a line where it cannot be written: the picture is worth more
 
     Frames are at most SIDE pixels a side and FRAMES in number: when there are more, every second one goes, and from
-    then on only half as many evaluations are taken.
+    then on only half as many are taken.
     """
 
     def __init__(self, path, replace, warn):
         self.path, self.replace, self.warn = Path(path), replace, warn
-        self.size, self.frames, self.stride = None, [], 1
+        self.size, self.frames, self.stride, self.count, self.better = None, [], 1, 0, Falling()
 
     def __call__(self, event):
         if isinstance(event, Planned):
             job = event.job
             self.size = fitted(job.size)
             self.first = self._frame(job.content.rgb)
-        elif isinstance(event, Evaluated) and event.evaluation % self.stride == 0:
-            self.frames.append(self._frame(event.to_rgb()))
+        elif isinstance(event, Evaluated) and self.better(event):
+            self.count += 1
+            if self.count % self.stride == 0:
+                self.frames.append(self._frame(event.to_rgb()))
             if len(self.frames) > FRAMES - 2:
                 self.frames, self.stride = self.frames[1::2], 2 * self.stride
         elif isinstance(event, Finished) and event.result.outcome.values:
