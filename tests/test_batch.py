@@ -16,19 +16,6 @@ from style.pictures import ImageError, images, saving
 OPTIONS = {"weights": "narrow.npz", "size": 48, "evaluations": 3, "device": "cpu", "lag": 1, "margin": 0}
 FLAGS = ["--weights", "narrow.npz", "--size", "48", "--evaluations", "3"]
 FLAGS += ["--device", "cpu", "--lag", "1", "--margin", "0"]
-    "--weights",
-    "narrow.npz",
-    "--size",
-    "48",
-    "--evaluations",
-    "3",
-    "--device",
-    "cpu",
-    "--lag",
-    "1",
-    "--margin",
-    "0",
-]
 
 
 @pytest.fixture

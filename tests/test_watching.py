@@ -17,19 +17,6 @@ from style.pictures import ImageError, images, saving
 
 FLAGS = ["--weights", "narrow.npz", "--size", "48", "--evaluations", "6"]
 FLAGS += ["--device", "cpu", "--lag", "1", "--margin", "0"]
-    "--weights",
-    "narrow.npz",
-    "--size",
-    "48",
-    "--evaluations",
-    "6",
-    "--device",
-    "cpu",
-    "--lag",
-    "1",
-    "--margin",
-    "0",
-]
 
 
 @pytest.fixture
@@ -153,7 +140,8 @@ def test_latest_that_cannot_be_written_is_said_once_and_the_run_goes_on(folder, 
 
 
 def test_latest_of_a_batch_is_of_the_picture_in_work(folder):
-    assert run.main(["style.png", "--contents", "photo.png", "style.png", "--out-dir", "out", "--latest", "l.png", *FLAGS]) == 0
+    args = ["style.png", "--contents", "photo.png", "style.png", "--out-dir", "out", "--latest", "l.png"]
+    assert run.main([*args, *FLAGS]) == 0
     last = sorted(Path("out").iterdir())[-1]
     assert np.array_equal(pixels("l.png"), pixels(last))
 
