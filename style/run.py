@@ -82,8 +82,7 @@ class Files:
 def main(argv=None):
     """Run the command line; returns the exit code."""
     ready()
-    args = parser().parse_intermixed_args(argv)  # styles may stand behind options
-    args.style = args.style or None
+    args = parsed(sys.argv[1:] if argv is None else argv)
 
     def work(signals):
         try:
@@ -92,6 +91,15 @@ def main(argv=None):
             return fail(NAME, error.on_command_line, USAGE)
 
     return end(NAME, work, CODES, interrupted=lambda: INTERRUPTED)
+
+
+def parsed(argv):
+    """The arguments as they were typed, None where not given. Pictures may stand between options, or behind a --."""
+    end = argv.index("--") if "--" in argv else len(argv)  # which argparse forgets where pictures stand anywhere
+    args = parser().parse_intermixed_args(argv[:end])
+    pictures = [p for p in (args.content, *args.style) if p is not None] + argv[end + 1 :]
+    args.content, args.style = (pictures[0] if pictures else None), pictures[1:] or None
+    return args
 
 
 def run(args, signals):
@@ -107,7 +115,7 @@ def run(args, signals):
         state, args = resumed(args.resume, beside, free=[n for n in options_of(Files) if n != "preset"])
     elif args.again is not None:
         args = again(args, warn)
-    args.content = args.content or "sample:scene"
+    args.content = "sample:scene" if args.content is None else args.content
     args.style = [one for spec in args.style or ["sample:strokes"] for one in expanded(spec)]
     files = Files(**given(args, Files))
     output = free_name(args.content, *args.style) if files.output is None else Path(files.output)
