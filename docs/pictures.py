@@ -1,4 +1,4 @@
-"""The README's picture (PYTHONPATH=. python docs/pictures.py): our own scene and paintings, and what comes of them."""
+"""The pictures of README and docs (PYTHONPATH=. python docs/pictures.py): our scene and paintings, and what comes."""
 
 from pathlib import Path
 
@@ -8,21 +8,58 @@ from PIL import Image
 import style
 from style import samples
 from style.pictures import images
+from style.pictures.filters import Filters
 
 SIZE, GAP = 480, 8
+SMALL, SHOWN = 300, 210  # colours.jpg: each picture as it is made, and as it is shown
+BEFORE = [  # options that need a transfer of their own
+    {"keep_colors": True},
+    {"match_colors": "symmetric"},
+    {"match_colors": "cholesky"},
+    {"match_colors": "pca"},
+    {"match_colors": "symmetric", "match_to": "style"},
+]
+AFTER = [  # and those that only change what comes out
+    {"match_histogram": "content"},
+    {"match_histogram": "style"},
+    {"palette": "style:6"},
+    {"palette": "#102040,#c05020,#f0e0c0,#80a0b0", "dither": True},
+]
 
 
-def main():
-    scene, strokes, mosaic = (samples.SAMPLES[name](SIZE) for name in ("scene", "strokes", "mosaic"))
-    after = [style.transfer(scene, painting, weights="mini", size=SIZE).rgb for painting in (strokes, mosaic)]
-    rows = [[scene, strokes, after[0]], [scene, mosaic, after[1]]]
-    h, w = scene.shape[:2]
-    sheet = np.full((2 * h + GAP, 3 * w + 2 * GAP, 3), 255, np.uint8)
+def sheet(rows):
+    """Pictures of one size as a table, (H, W, 3) uint8."""
+    h, w = rows[0][0].shape[:2]
+    count, columns = len(rows), len(rows[0])
+    found = np.full((count * (h + GAP) - GAP, columns * (w + GAP) - GAP, 3), 255, np.uint8)
     for r, row in enumerate(rows):
         for c, rgb in enumerate(row):
-            sheet[r * (h + GAP) : r * (h + GAP) + h, c * (w + GAP) : c * (w + GAP) + w] = images.to_uint8(rgb)
-    Image.fromarray(sheet).save(Path(__file__).with_name("first.jpg"), quality=88)
+            found[r * (h + GAP) : r * (h + GAP) + h, c * (w + GAP) : c * (w + GAP) + w] = images.to_uint8(rgb)
+    return found
+
+
+def save(rows, name, quality):
+    Image.fromarray(sheet(rows)).save(Path(__file__).with_name(name), quality=quality)
+
+
+def first():
+    scene, strokes, mosaic = (samples.SAMPLES[name](SIZE) for name in ("scene", "strokes", "mosaic"))
+    after = [style.transfer(scene, painting, weights="mini", size=SIZE).rgb for painting in (strokes, mosaic)]
+    save([[scene, strokes, after[0]], [scene, mosaic, after[1]]], "first.jpg", 88)
+
+
+def colours():
+    """As docs/colours.md lists them."""
+    scene, painting = (images.from_array(samples.SAMPLES[name](SMALL)) for name in ("scene", "strokes"))
+    plain, *before = (
+        style.transfer(scene, painting, weights="mini", size=SMALL, **options).rgb for options in ({}, *BEFORE)
+    )
+    after = [Filters(style.settings_from(**options), scene, [painting]).after(plain) for options in AFTER]
+    cells = [scene.rgb, images.resize(painting.rgb, plain.shape[:2]), plain, *before, *after]
+    cells = [images.resize(rgb, images.fit(SHOWN, *plain.shape[:2])) for rgb in cells]
+    save([cells[k : k + 3] for k in range(0, len(cells), 3)], "colours.jpg", 72)
 
 
 if __name__ == "__main__":
-    main()
+    first()
+    colours()

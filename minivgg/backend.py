@@ -20,6 +20,10 @@ class BackendError(RuntimeError):
     """A device that was asked for cannot be used; the message says why and what to do, in one line."""
 
 
+class UnknownDeviceError(BackendError):
+    """A name that is no device's."""
+
+
 @dataclass(frozen=True)
 class Device:
     """One place to compute: kind is "cpu" or "gpu", index the GPU's number."""
@@ -76,7 +80,7 @@ def resolve_device(spec="auto"):
         return spec
     kind, _, index = str(spec).lower().partition(":")
     if kind not in ("auto", "cpu", "gpu") or (index and (kind != "gpu" or not is_number(index))):
-        raise BackendError(f"device {spec!r} is not known: use auto, cpu, gpu or gpu:N")
+        raise UnknownDeviceError(f"device {spec!r} is not known: use auto, cpu, gpu or gpu:N")
     if kind == "cpu":
         return Device("cpu")
     try:

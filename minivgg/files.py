@@ -8,6 +8,13 @@ from pathlib import Path
 
 from .program import first_line
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+SUFFIX = ".minivgg.tmp"
+
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)  # what file systems without hard links say
 
 
@@ -40,10 +47,10 @@ def atomic_file(path, *, replace=True, make_folder=False):
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            if replace:
-                os.replace(temporary, target)
-            else:
-                _link(temporary, target, path)
+                if fcntl is not None:  # while it is locked: clear_dead takes it for another's else
+                    _name(temporary, target, path, replace)
+            if fcntl is None:  # Windows renames no file that is open
+                _name(temporary, target, path, replace)
         finally:  # also at Ctrl-C
             temporary.unlink(missing_ok=True)
     except FileError:
@@ -53,9 +60,13 @@ def atomic_file(path, *, replace=True, make_folder=False):
 
 
 def check_folder(path):
-    """Raise FileError unless a file can be made beside `path`: a temporary one really is, and is removed."""
+    """Raise FileError unless a file can be made beside `path`: a temporary one really is, and is removed.
+
+    Temporary files that a killed program has left in the folder are removed as well.
+    """
     target = Path(os.path.realpath(path))
     temporary = temporary_name(target)
+    clear_dead(target.parent)
     try:
         _create(temporary).close()
         temporary.unlink()
@@ -66,13 +77,41 @@ def check_folder(path):
 def temporary_name(path):
     """A name beside `path` that no other writer takes, hidden, and short enough: names end at 255 bytes."""
     start = os.fsencode(path.name)[:80].decode(errors="ignore")
-    return path.with_name(f".{start}.{secrets.token_hex(6)}.tmp")
+    return path.with_name(f".{start}.{secrets.token_hex(6)}{SUFFIX}")
+
+
+def clear_dead(folder):
+    """Remove temporary files whose writers are no more: their locks are free."""
+    if fcntl is None:
+        return
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        dead = [e.path for e in entries if e.name.startswith(".") and e.name.endswith(SUFFIX)]
+        for name in dead:
+            with contextlib.suppress(OSError), open(name, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(name)
 
 
 def _create(temporary):
     # 0o666 less the umask; tempfile would make it private. O_BINARY: Windows would turn line ends.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    return open(os.open(temporary, flags, 0o666), "wb")
+    while True:
+        file = open(os.open(temporary, flags, 0o666), "wb")  # noqa: SIM115  the caller's
+        if fcntl is not None:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink == 0:  # clear_dead was faster than the lock
+                file.close()
+                continue
+        return file
+
+
+def _name(temporary, target, path, replace):
+    """Give the file its name."""
+    if replace:
+        os.replace(temporary, target)
+    else:
+        _link(temporary, target, path)
 
 
 def _link(temporary, target, path):

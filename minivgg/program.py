@@ -2,9 +2,13 @@
 
 import contextlib
 import difflib
+import math
 import os
 import signal
 import sys
+import time
+
+from . import start
 
 OK, FAILURE, USAGE = 0, 1, 2  # exit codes; argparse's is USAGE as well
 INTERRUPTED = 128 + signal.SIGINT
@@ -58,16 +62,27 @@ def end(name, work, codes, *, interrupted=lambda: "interrupted"):
     except KeyboardInterrupt:
         return fail(name, interrupted(), signals.code)
     except Exception as error:
+        if signals.came is not None and not _is_known(error, codes):  # a library's answer to being interrupted
+            return fail(name, interrupted(), signals.code)
         for kind, code in (*codes.items(), *CODES.items()):
             if isinstance(error, kind):
                 return fail(name, str(error) or "out of memory", code)
         raise
 
 
+def _is_known(error, codes):
+    return isinstance(error, (*codes, *CODES))
+
+
 def fail(name, message, code):
-    """Say "NAME: message" on standard error; returns the code."""
-    say(f"{name}: {message}", sys.stderr)
+    """Say "NAME: message" on standard error, in one line; returns the code."""
+    say(printable(f"{name}: {message}"), sys.stderr)
     return code
+
+
+def printable(text):
+    """The text with line breaks, escape codes and halves of characters written out: names of files have them, too."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
 
 
 # --- streams ------------------------------------------------------------------------------------------------
@@ -84,18 +99,18 @@ def ready():
 
 
 def say(text, stream=None):
-    """Print a line. A stream that cannot take it (`| head`, a full disk) is given up, and the run goes on."""
+    """Print a line, printable. A stream that cannot take it (`| head`, a full disk) is given up; the run goes on."""
     stream = stream or sys.stdout
     try:
-        print(text, file=stream, flush=True)
+        print(printable(text), file=stream, flush=True)
     except (OSError, ValueError):
         give_up(stream)
 
 
 def tell(text):
-    """Print a line of what the program was run for: BrokenPipeError or OutputError where that cannot be done."""
+    """Print a line, printable, that the program was run for: BrokenPipeError or OutputError where that fails."""
     try:
-        print(text, flush=True)
+        print(printable(text), flush=True)
     except OSError as error:
         give_up(sys.stdout)
         if isinstance(error, BrokenPipeError):
@@ -119,26 +134,69 @@ def give_up(stream):
 class Signals:
     """Context in which SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does: a closed terminal, a cluster's end.
 
+    Only the first one raises: what follows, from one who is impatient, must not cut short how the first is answered.
+    After hold() none does: poll() raises instead, where it is called, so that nothing is interrupted half-way.
+
     code  the exit code that says which it was: 128 + the signal's number
+    came  time.monotonic() of the first signal, or None
+    wait  seconds that poll() gives the run to come to an end of its own after the first signal: set by what wishes so.
+          SIGTERM and SIGHUP wait no longer than GRACE, and none after another signal, IMPATIENT seconds later
     """
 
+    GRACE, IMPATIENT = 5.0, 1.0
+
     def __init__(self):
-        self.code = INTERRUPTED
-        self._former = {}
+        self.code, self.came = INTERRUPTED, None
+        self.held = self.pending = False
+        self.wait, self._until = 0.0, 0.0
+        self._former, self._outer = {}, None
 
     def __enter__(self):
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)
-            if number is None or signal.getsignal(number) is signal.SIG_IGN:  # Windows; nohup
-                continue
+        global _standing
+        self._outer, _standing = _standing, self
+        for number in start.numbers():
             with contextlib.suppress(ValueError):  # not the main thread: signals are another's
-                self._former[number] = signal.signal(number, self._raise)
+                self._former[number] = signal.signal(number, self._heard)
         return self
 
     def __exit__(self, *exc):
+        global _standing
+        self.held, _standing = True, self._outer
         for number, handler in self._former.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+            # a program that has said how it ended says nothing more while Python shuts down
+            signal.signal(number, signal.SIG_IGN if handler is start.end else handler or signal.SIG_DFL)
 
-    def _raise(self, number, frame):
-        self.code = 128 + number
-        raise KeyboardInterrupt
+    def hold(self):
+        """From here on signals are kept for poll()."""
+        self.held = True
+
+    def _heard(self, number, frame):
+        now = time.monotonic()
+        if self.came is None:
+            self.code, self.came = 128 + number, now
+            self._until = now + min(self.wait, math.inf if number == signal.SIGINT else self.GRACE)
+        elif now - self.came > self.IMPATIENT:
+            self._until = now
+        self.pending = True
+        if not self.held:
+            self.held = True
+            raise KeyboardInterrupt
+
+    def poll(self):
+        if self.pending and time.monotonic() >= self._until:
+            self.pending = False
+            raise KeyboardInterrupt
+
+
+_standing = None  # the innermost Signals
+
+
+def poll():
+    """Raise KeyboardInterrupt if a signal came that the program's Signals hold; called where that does no harm."""
+    if _standing is not None and _standing.pending:
+        _standing.poll()
+
+
+def standing():
+    """The program's Signals, or None in a library's use."""
+    return _standing

@@ -1,11 +1,13 @@
 """Threads on the processor: how many, a loop on all of them, and BLAS held to one meanwhile."""
 
+import contextlib
 import itertools
 import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 _state = threading.Lock()  # guards everything below but _here
@@ -64,6 +66,11 @@ def parallel(task, items, workers):
             raise error
 
 
+def _silence():
+    """A worker's overflows show in what it computes, as the caller's do; NumPy's warnings are the caller's alone."""
+    np.seterr(all="ignore")
+
+
 def _ended(job):
     """The exception of a future that has ended, or None. Ctrl-C meanwhile is that exception, once the work has ended:
     its buffers are not to be written to behind the caller's back."""
@@ -82,8 +89,20 @@ def _submit(work, workers):
         if _pool is None or _pool._max_workers < len(workers):
             if _pool is not None:
                 _pool.shutdown(wait=False)
-            _pool = ThreadPoolExecutor(len(workers), thread_name_prefix="minivgg")
-        return [_pool.submit(work, worker) for worker in workers]
+            _pool = ThreadPoolExecutor(len(workers), "minivgg", initializer=_silence)
+        with _starting():
+            return [_pool.submit(work, worker) for worker in workers]
+
+
+@contextlib.contextmanager
+def _starting():
+    """Where the system starts no further thread: OSError with a line, in place of Python's RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        raise OSError("no further thread can be started: the limit of processes (ulimit -u) is reached") from None
 
 
 class one_blas_thread:
@@ -104,7 +123,13 @@ class one_blas_thread:
             if _holders == 0:
                 if _keeper is None:
                     _keeper = ThreadPoolExecutor(1, thread_name_prefix="minivgg-blas")
-                _keeper.submit(_limit).result()
+                with _starting():
+                    limiting = _keeper.submit(_limit)
+                try:
+                    limiting.result()
+                except BaseException:  # Ctrl-C: the limit comes all the same, and nobody would leave it
+                    _keeper.submit(_restore)
+                    raise
             _holders += 1
 
     def __exit__(self, *exc):
@@ -128,7 +153,8 @@ def _limit():
 def _restore():
     global _limiter
     limiter, _limiter = _limiter, None
-    limiter.__exit__(None, None, None)
+    if limiter is not None:
+        limiter.__exit__(None, None, None)
 
 
 def _after_fork():

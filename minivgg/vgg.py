@@ -13,6 +13,7 @@ import numpy as np
 from .backend import get_xp
 from .given import Given
 from .kernels import Kernels
+from .program import poll
 from .table import channels_of, check_layer_name, check_params, infer_arch, level, reached_layers
 
 
@@ -139,6 +140,7 @@ class VGG(Outline):
             self._workspace.keep_transforms = self.keep_transforms and worth
         feats, caches = {}, []
         for step in steps:
+            poll()
             x, cache = self._forward_step(step, x, param_grads, step.output in names)
             if cached:
                 caches.append(cache)
@@ -176,6 +178,7 @@ class VGG(Outline):
             raise ValueError("backward: this cache has been used; run forward again")
         given, dx = _checked(dfeats, shapes), None
         for step in reversed(steps):
+            poll()
             own = caches.pop()  # let each layer's memory go as soon as it is used
             here, by_rows = given.pop(step.output, None), None
             if here is not None and dx is not None and step.kind == "conv_relu":

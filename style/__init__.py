@@ -5,6 +5,7 @@ For use:
     transfer(content, style, size=512, …) -> Result   one call: a picture in the manner of another
     Job, Engine, settings_from, Settings, presets     the same in parts: check, plan, run, share a network
     STOP, events                                      what a callback returns to end a run; what listeners hear
+    limits                                            listeners that end a run: TimeLimit, Patience
     State                                             a run's state, to go on from later
     ColourSpace                                       between pictures and the input that minivgg.VGG.forward takes
     samples                                           pictures of our own to try it on
@@ -13,9 +14,15 @@ For use:
 passes.py and optimize.py, in this order, and in MATH.md.
 """
 
+import minivgg_style
+
+minivgg_style.claim("minivgg")  # not one of the working folder; first, for what minivgg/start.py does
+minivgg_style.claim("weights")
+
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
+from . import limits
 from .engine import Engine
 from .events import STOP
 from .job import Job, transfer
@@ -49,6 +56,7 @@ __all__ = [
     "StateError",
     "__version__",
     "events",
+    "limits",
     "presets",
     "samples",
     "settings_from",

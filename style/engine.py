@@ -35,6 +35,8 @@ class Engine:
                 f"--precision {settings.precision}: of the fast kernels only; the textbook has float32", "precision"
             )
         self.network = weights.load(settings.weights)
+        if settings.pooling == "max" and self.network.pooling == "avg":
+            raise SettingsError(f"--pooling max: {self.network.name} was trained with averages; use avg", "pooling")
         self.names = reached_layers(self.network.arch, self.network.params)
         self.colours = ColourSpace.of(self.network, self.device)
         self.net = None

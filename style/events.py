@@ -1,31 +1,50 @@
 """What happens in a run, as its listeners hear it: the plan, each evaluation, each scale's end, the end.
 
-A listener is a function of one event. It changes nothing, but for one thing: what returns STOP ends the run with the
-best picture so far; all hear what happens until then. Any other result is ignored.
+A listener is a function of one event. It changes nothing, but for one thing: what returns STOP, or another Stop, ends
+the run with the best picture so far; all hear what happens until then. Any other result is ignored.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
 
-class _Stop:
+class Stop:
+    """Returned by a listener: enough.
+
+    reason  why, to be told: "the 10 min are over"
+    scale   enough of this scale alone: the run goes on with the next finer one, where there is one
+    """
+
+    def __init__(self, reason="", *, scale=False):
+        self.reason, self.scale = reason, scale
+
     def __repr__(self):
         return "style.STOP"
 
 
-STOP = _Stop()  # returned by a listener: enough
+STOP = Stop()
 
 
 @dataclass(frozen=True)
 class Planned:
-    """Before any work: what will be done. `job` is job.Job, with its stages and their memory plans."""
+    """Before any work: what will be done.
+
+    job     job.Job, with its stages and their memory plans
+    losses  of the evaluations that were done before, over all scales, where a saved state goes on
+    scale   at which it starts, 1 the coarsest
+    before  how many of the losses are of coarser scales
+    """
 
     job: Any = field(repr=False)
+    losses: tuple = field(default=(), repr=False)
+    scale: int = 1
+    before: int = 0
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One evaluation. `image` is the network input that was evaluated, (1, 3, H, W) on its device; copy it to keep it.
+    """One evaluation. `image` is the network input that was evaluated, (1, 3, H, W) on its device; read-only
+    where it is NumPy's; copy it to keep it.
 
     evaluation, iteration, seconds  counted from the start of the run, over all scales
     values  {term: factor · loss}
@@ -48,8 +67,8 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Iterated:
-    """An iteration has been accepted. `state()` is all that a run needs to go on from here, a state.State, or None
-    where the optimiser has none (SciPy's)."""
+    """An iteration has been accepted. `state()` is all that a run needs to go on from here, a state.State. SciPy's
+    optimiser keeps its pairs to itself: from its state a run starts the scale again, at the best picture so far."""
 
     iteration: int
     state: Any = field(repr=False)
@@ -60,11 +79,13 @@ class StageDone:
     """A scale but the last is finished. `stage` is schedule.Stage, `result` result.Result."""
 
     stage: Any
-    result: Any
+    result: Any = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The end, whatever ended it (result.outcome.status)."""
+    """The end, whatever ended it (result.outcome.status). `state()` is a state.State that holds the result, or None
+    where the run was not at its end."""
 
     result: Any
+    state: Any = field(default=None, repr=False)

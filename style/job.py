@@ -7,7 +7,6 @@
 `transfer(content, style, …)` is these lines in one call.
 """
 
-import contextlib
 import dataclasses
 import functools
 import math
@@ -20,16 +19,17 @@ from minivgg.backend import to_device
 from minivgg.table import activation_size, layer_names
 
 from .engine import Engine
-from .events import STOP, Evaluated, Finished, Planned, StageDone
+from .events import Evaluated, Finished, Iterated, Planned, StageDone, Stop
 from .large.plan import make_plan, objective_for
 from .optimize import minimize
 from .options import SettingsError
 from .outcome import joined, restored, saved
-from .pictures import images, saving
+from .pictures import files, images, saving
+from .pictures.filters import Filters
 from .provenance import metadata
 from .result import Result
-from .schedule import stages
-from .settings import INITS, settings_from
+from .schedule import first_stage, stages
+from .settings import INITS, MIN_SIZE, of_preset, settings_from
 from .state import State, StateError
 from .statistics import terms_of
 from .styles import Styles
@@ -46,7 +46,8 @@ def transfer(content, style, *, preset=None, callback=None, output=None, **optio
     callback        called with an events.Evaluated after each evaluation; one that returns style.STOP ends the run
                     with the best picture so far, any other result is ignored
     output          a file to save to as well; checked before the work starts
-    options         fields of settings.Settings: size=512, evaluations=200, optimizer="adam", …
+    options         fields of settings.Settings: size=512, evaluations=200, optimizer="adam", …; those of an earlier
+                    picture are its metadata's "settings": transfer(content, style, **result.metadata["settings"])
 
     Raises SettingsError, ImageError, WeightsError, BackendError or MemoryBudgetError, each with a one-line message,
     before the work.
@@ -54,9 +55,16 @@ def transfer(content, style, *, preset=None, callback=None, output=None, **optio
     if callback is not None and not callable(callback):
         raise SettingsError(f"callback {callback!r}: expected a function of one argument, or None", "callback")
     if output is not None:
+        if not isinstance(output, str | os.PathLike):
+            raise SettingsError(f"output {output!r}: expected a file's name, or None", "output")
         saving.check_output(output, overwrite=True)
     heard = [] if callback is None else [lambda event: callback(event) if isinstance(event, Evaluated) else None]
-    result = Job(content, style, settings_from(preset, **options)).run(*heard)
+    settings = settings_from(preset, **options)
+    try:
+        job = Job(content, style, settings)
+    except SettingsError as error:
+        raise of_preset(error, preset, options) from None
+    result = job.run(*heard)
     if output is not None:
         result.save(output)
     return result
@@ -70,14 +78,11 @@ class Job:
 
     def __init__(self, content, style, settings, *, engine=None):
         self.settings = settings
-        self.content = images.as_picture(content)
-        self.start = images.as_picture(settings.init) if not _is_name(settings.init) else None
         self.engine = engine or Engine(settings)
         self.engine.check(settings)
         self.device, self.network = self.engine.device, self.engine.network
-        self.colours = dataclasses.replace(self.engine.colours, margin=settings.margin)
-        self.styles = Styles(settings, self.content, style, self.colours, layer_names(self.network.arch))
-        self.stages = stages(settings, *(p.rgb.shape[:2] for p in (self.content, *self.styles.pictures)))
+        self.colours = dataclasses.replace(self.engine.colours, margin=settings.margin, depth=settings.depth)
+        self._read(content, style)
         self.size, self.style_sizes = self.stages[-1].size, self.stages[-1].style_sizes
         self.terms = terms_of(settings, self.styles.groups)
         self._check_depth()
@@ -85,6 +90,32 @@ class Job:
         outline = self.engine.outline(self.terms)
         self.plans = {stage: self._plan(outline, stage) for stage in self.stages}
         self.started = time.time()
+
+    def _read(self, content, style):
+        """The pictures, none larger than it is needed; how large that is, the schedule says."""
+        s = self.settings
+        several = style if images.are_pictures(style) or (isinstance(style, list | tuple) and not style) else [style]
+        least, count = (MIN_SIZE, MIN_SIZE), len(several)
+        stages(s, least, *[least] * count)  # what is wrong with sizes, before any picture is read
+        on_gpu = self.device.kind == "gpu"  # there, the budget is the card's
+        budget = None if on_gpu or s.memory is None else parse_memory(s.memory)
+
+        def read(source, need):
+            return images.as_picture(source, need=need, room=files.room(budget))
+
+        self.content = read(content, lambda H, W: stages(s, (H, W), *[least] * count)[-1].size)
+        hw = self.content.size[::-1]
+        pictures = [
+            read(one, lambda H, W, k=k: stages(s, hw, *[(H, W)] * count)[-1].style_sizes[k])
+            for k, one in enumerate(several)
+        ]
+        self.filters = Filters(s, self.content, pictures, s.style_blend)
+        self.content = self.filters.content
+        self.styles = Styles(s, self.content, self.filters.styles, self.colours, layer_names(self.network.arch))
+        found = stages(s, hw, *(p.size[::-1] for p in pictures))
+        self.start = None if _is_name(s.init) else read(s.init, lambda H, W: found[-1].size)
+        first = first_stage(found, None if self.start is None else self.start.size[::-1])
+        self.skipped, self.stages = found[:first], found[first:]
 
     def run(self, *listeners, state=None):
         """Optimise; returns a Result, whatever ended the run (see its outcome.status).
@@ -101,12 +132,9 @@ class Job:
         run = _Run(self, listeners)
         before, first = None, 0
         if state is not None:
-            state.check(self.made_of())
-            if not 0 <= state.stage < len(self.stages) or "losses" not in state.arrays:
-                raise StateError(f"saved state: it is of scale {state.stage + 1} of {len(self.stages)}, or incomplete")
-            first, before = state.stage, restored(state.arrays)
+            first, before = state.stage, self._restored(state)
             run.losses = state.arrays["losses"].tolist()
-        run.tell(Planned(self))
+        run.tell(Planned(self, tuple(run.losses), first + 1, before.evaluations if before else 0))
         try:
             for index in range(first, len(self.stages)):
                 stage = self.stages[index]
@@ -114,21 +142,30 @@ class Job:
                 resumed = state.arrays if state is not None and index == first else None
                 outcome = run.stage(index, start, before, resumed)
                 before = joined(before, outcome)
-                if before.status not in ("done", "converged"):
+                if before.status not in ("done", "converged", "stopped") or run.stopped:
                     break
                 if stage is not self.stages[-1]:
                     run.tell(StageDone(stage, self._result(before, run)))
                     if run.stopped:
-                        before = before.ended("stopped")
+                        before = before.ended("stopped", run.stopped.reason)
                         break
             result = self._result(before, run)
-            run.tell(Finished(result))
+            run.tell(Finished(result, run.ended(before)))
         except KeyboardInterrupt:  # minimize() has its own: this one came before, between or after
             if before is None:
                 raise
             result = self._result(before.ended("interrupted"), run)
             run.tell(Finished(result))
         return result
+
+    def _restored(self, state):
+        """The outcome of the scales before a saved state, or None. Raises StateError if it is of another run."""
+        state.check(self.made_of())
+        complete = "losses" in state.arrays and ("optimizer" in state.arrays or state.stage == len(self.stages))
+        if not 0 <= state.stage <= len(self.stages) or not complete:
+            raise StateError(f"saved state: it is of scale {state.stage + 1} of {len(self.stages)}, or incomplete")
+        before = restored(state.arrays)
+        return before if before is None else dataclasses.replace(before, image=to_device(before.image, self.device))
 
     def objective(self, stage):
         """The objective of one stage, with its targets."""
@@ -144,7 +181,7 @@ class Job:
         s = self.settings
         pictures = [p for p in (self.content, *self.styles.pictures, self.start) if p is not None]
         reserved = sum(p.rgb.nbytes + (0 if p.alpha is None else p.alpha.nbytes) for p in pictures)
-        reserved += self.styles.nbytes(stage)
+        reserved += self.styles.nbytes(stage) + self.filters.nbytes(stage.size)
         return make_plan(
             outline,
             self.terms,
@@ -178,7 +215,12 @@ class Job:
 
     def alpha(self, size_hw):
         """The content's transparency at a picture's size, or None."""
-        return None if self.content.alpha is None else images.resize(self.content.alpha, size_hw)
+        return self.content.opacity(size_hw)
+
+    def leaving(self, image):
+        """(h, w, 3) float32, 0..255: a network input as a picture that leaves, colours filtered."""
+        rgb = self.colours.to_rgb(image)
+        return self.filters.after(rgb, self.alpha(rgb.shape[:2])) if self.filters.alters else rgb
 
     def made_of(self):
         """{what: hash or value}: all that a saved state must agree with."""
@@ -186,13 +228,15 @@ class Job:
         for name, value in self.settings.to_dict().items():
             if name not in ("memory", "device", "weights"):
                 found[name] = repr(value)
+        if self.start is not None:
+            found["init"] = self.start.sha256
         for stage, plan in self.plans.items():  # they follow from the memory there is, and the digits from them
             found[f"memory plan of {format_size(stage.size)}"] = repr((plan.tiling, plan.history, plan.lag))
         return found
 
     def _result(self, outcome, run):
-        rgb = self.colours.to_rgb(outcome.image)
-        return Result(rgb, self.alpha(rgb.shape[:2]), outcome, metadata(self, outcome), run.losses)
+        rgb = self.leaving(outcome.image)
+        return Result(rgb, self.alpha(rgb.shape[:2]), outcome, metadata(self, outcome), run.losses, self.settings.depth)
 
     @property
     def precondition(self):
@@ -233,7 +277,7 @@ class Job:
         return self.colours.to_input(self._resized(picture, size_hw))
 
     def _resized(self, picture, size_hw):
-        return images.resize(picture.rgb, size_hw, method=self.settings.resample)
+        return picture.resized(size_hw, method=self.settings.resample)
 
     def _check_depth(self):
         """A picture so small that a layer of the loss would be empty is found here, not in the middle of a run."""
@@ -250,13 +294,15 @@ class _Run:
     """One run of a job: tells the listeners what happens, counted over all stages."""
 
     def __init__(self, job, listeners):
-        self.job, self.listeners, self.losses, self.stopped = job, listeners, [], False
+        self.job, self.listeners, self.losses, self.stopped = job, listeners, [], None
 
     def tell(self, event):
-        """Tell all listeners; STOP if one of them wishes so, or has."""
-        said = [listener(event) is STOP for listener in self.listeners]  # all hear it, whatever one says
-        self.stopped = self.stopped or any(said)
-        return STOP if self.stopped else None
+        """Tell all listeners; the Stop that one of them wishes, or has wished of the whole run."""
+        said = [listener(event) for listener in self.listeners]  # all hear it, whatever one says
+        said = sorted((s for s in said if isinstance(s, Stop)), key=lambda s: s.scale)
+        if self.stopped is None and said and not said[0].scale:
+            self.stopped = said[0]
+        return self.stopped or (said[0] if said else None)
 
     def stage(self, index, start, before, resumed):
         """Optimise at one scale, from `start` or from saved arrays; returns its Outcome."""
@@ -266,7 +312,7 @@ class _Run:
             if isinstance(event, Evaluated):
                 self.losses.append(event.loss)
                 event = self._counted(event, index, before)
-            elif event.state is not None:
+            elif isinstance(event, Iterated):
                 event = dataclasses.replace(event, state=self._saving(event.state, index, before))
             return self.tell(event)
 
@@ -280,11 +326,22 @@ class _Run:
             state=resumed,
             **job.optimizer_options(stage),
         )
-        if not outcome.values:
+        if not outcome.values or job.filters.alters:  # what is saved then is not what was optimised
             return outcome
-        with contextlib.suppress(KeyboardInterrupt), np.errstate(all="ignore"):  # a figure is not worth the picture
-            outcome = dataclasses.replace(outcome, saved=objective.exact(job.colours.as_saved(outcome.image)).loss)
-        return outcome
+        try:
+            with np.errstate(all="ignore"):
+                saved = objective.exact(job.colours.as_saved(outcome.image)).loss
+        except KeyboardInterrupt:  # a figure is not worth the picture
+            return outcome.ended("interrupted")
+        return dataclasses.replace(outcome, saved=saved)
+
+    def ended(self, outcome):
+        """A function that gives the State of a run that is at its end, or None where it is not."""
+        if outcome.status in ("interrupted", "non-finite"):
+            return None
+        return lambda: State(
+            len(self.job.stages), saved(outcome) | {"losses": np.array(self.losses)}, self.job.made_of()
+        )
 
     def _saving(self, save, index, before):
         """A function that gives the State of the whole run, from one that gives the arrays of the scale's."""
@@ -303,7 +360,7 @@ class _Run:
             scale=index + 1,
             scales=len(self.job.stages),
             size=(size[1], size[0]),
-            to_rgb=lambda: self.job.colours.to_rgb(event.image),
+            to_rgb=lambda: self.job.leaving(event.image),
         )
 
 

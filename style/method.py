@@ -1,8 +1,12 @@
 """What an optimiser is to optimize.minimize: a thing that steps, and whose state can be saved."""
 
+import math
+
+import numpy as np
+
 
 class Ended(Exception):
-    """The run is over. status, message  as in outcome.Outcome; of "converged" the message is the reason alone."""
+    """The run is over. status, message  as in outcome.Outcome; the message is the reason alone, or empty."""
 
     def __init__(self, status, message):
         super().__init__(message)
@@ -37,6 +41,18 @@ class Method:
 
     def restore(self, state):
         """Go on from what state() gave; ValueError if that was of another picture's size or other options."""
+
+
+def check_finite(gradient, squared=False):
+    """Raise Ended unless all of a gradient is finite: what steps along it goes nowhere, and has not converged.
+
+    squared  whether the sum of its squares must be, too, in its own type
+    """
+    largest = float(abs(gradient).max())
+    if not math.isfinite(largest):
+        raise Ended("non-finite", "the gradient is not finite")
+    if squared and largest**2 * gradient.size > float(np.finfo(gradient.dtype).max):
+        raise Ended("non-finite", f"the gradient, up to {largest:.1e}, is too large for {gradient.dtype}")
 
 
 def check_option(name, found, own):

@@ -5,7 +5,6 @@ listener, and says why it stopped. Nothing is lost: Ctrl-C, a non-finite loss an
 an Outcome that holds the best picture so far.
 """
 
-import contextlib
 import math
 import time
 
@@ -13,11 +12,12 @@ import numpy as np
 from scipy import optimize as scipy_optimize
 
 from minivgg.backend import get_xp, to_numpy
+from minivgg.program import poll
 
-from .events import STOP, Evaluated, Iterated
+from .events import Evaluated, Iterated, Stop
 from .faster.lbfgs import FIRST_STEP, LimitedMemoryBFGS
-from .method import Ended, Method, check_option, check_state
-from .outcome import Outcome, in_words
+from .method import Ended, Method, check_finite, check_option, check_state
+from .outcome import NO_BETTER, Outcome, in_words
 
 
 class Tracker:
@@ -29,7 +29,7 @@ class Tracker:
     def __init__(self, objective, listener, budget):
         self.objective, self.listener, self.budget = objective, listener, budget
         self.evaluations = self.iterations = 0
-        self.best, self.values = None, {}
+        self.best, self.values, self.best_at = None, {}, 0  # the picture, its numbers, and which evaluation it was
         self.start = time.perf_counter()
 
     @property
@@ -37,18 +37,18 @@ class Tracker:
         return time.perf_counter() - self.start
 
     def evaluate(self, image, *, fresh=True):
-        """Evaluation at `image`; raises Ended when the run is over."""
+        """Evaluation at `image`; raises Ended when the run is over, KeyboardInterrupt when a signal says so."""
         if self.evaluations >= self.budget:
-            raise Ended("done", in_words("done", self.budget))
-        with np.errstate(all="ignore"):  # an overflow shows in the loss, which is checked below
-            result = self.objective.evaluate(image, fresh=fresh)
+            raise Ended("done", "")
+        poll()
+        result = self.objective.evaluate(image, fresh=fresh)
         self.evaluations += 1
         self.consider(image, result)
-        event = Evaluated(
-            self.evaluations, self.iterations, result.loss, result.values, self.seconds, image, result.exact
+        self.tell(
+            Evaluated(
+                self.evaluations, self.iterations, result.loss, result.values, self.seconds, shown(image), result.exact
+            )
         )
-        if self.listener is not None and self.listener(event) is STOP:
-            raise Ended("stopped", in_words("stopped", self.evaluations))
         if not math.isfinite(result.loss):
             raise Ended("non-finite", f"the loss is {result.loss} at evaluation {self.evaluations}")
         return result
@@ -57,31 +57,43 @@ class Tracker:
         """Keep the picture if it is the best so far and its numbers are exact."""
         better = self.best is None or result.loss < sum(self.values.values())
         if result.exact and math.isfinite(result.loss) and better:
-            self.best, self.values = image.copy(), result.values
+            self.best, self.values, self.best_at = image.copy(), result.values, self.evaluations
 
     def iterated(self, state):
         self.iterations += 1
-        if self.listener is not None and self.listener(Iterated(self.iterations, state)) is STOP:
-            raise Ended("stopped", in_words("stopped", self.evaluations))
+        self.tell(Iterated(self.iterations, state))
 
-    def finish(self, image, status, message):
+    def tell(self, event):
+        said = None if self.listener is None else self.listener(event)
+        if isinstance(said, Stop):
+            raise Ended("stopped", said.reason)
+
+    def finish(self, image, status, reason):
         """The outcome. Pictures known by approximation are evaluated exactly first; Ctrl-C here leaves the others."""
-        with contextlib.suppress(KeyboardInterrupt), np.errstate(all="ignore"):
+        try:
             for candidate in self.objective.candidates():
                 self.consider(candidate, self.objective.exact(candidate))
+        except KeyboardInterrupt:
+            status, reason = "interrupted", ""
+        if status == "done" and self.best_at == 1 < self.evaluations:
+            reason = NO_BETTER
         best = image if self.best is None else self.best  # not one finite evaluation: the start is the best there is
-        return Outcome(best, self.values, self.evaluations, self.iterations, self.seconds, status, message)
+        message = in_words(status, self.evaluations, reason)
+        return Outcome(best, self.values, self.evaluations, self.iterations, self.seconds, status, message, reason)
 
     def state(self):
         """What a later run needs to go on, as {name: array}."""
-        found = {"counts": np.array([self.evaluations, self.iterations]), "seconds": np.float64(self.seconds)}
+        found = {
+            "counts": np.array([self.evaluations, self.iterations, self.best_at]),
+            "seconds": np.float64(self.seconds),
+        }
         if self.best is not None:
             found |= {"best": to_numpy(self.best).copy(), "names": np.array(list(self.values))}
             found["values"] = np.array(list(self.values.values()))
         return found
 
     def restore(self, state, like):
-        self.evaluations, self.iterations = (int(n) for n in state["counts"])
+        self.evaluations, self.iterations, self.best_at = (int(n) for n in state["counts"])
         self.start = time.perf_counter() - float(state["seconds"])
         if "best" in state:
             self.best = get_xp(like).array(state["best"])  # a copy
@@ -96,13 +108,21 @@ def minimize(objective, image, *, method="l-bfgs-b", evaluations=500, listener=N
     evaluations  of loss and gradient at most; L-BFGS-B needs a few per cent of them for its line search
     listener     called with an events.Evaluated after each evaluation, an events.Iterated after each iteration
     state        what an Iterated's state() gave in an earlier run: goes on from there, to the same digits; `image`
-                 then only says the device, type and size
+                 then only says the device, type and size. SciPy's starts at the state's best picture instead
     """
+    with np.errstate(all="ignore"):  # an overflow shows in the loss and the gradient, which are checked
+        return _minimize(objective, image, evaluations, listener, state, method, options)
+
+
+def _minimize(objective, image, evaluations, listener, state, method, options):
     tracker = Tracker(objective, listener, evaluations)
-    optimiser = METHODS[method](image, **options)
     if state is not None:
         check_option("optimizer", str(state.get("optimizer", "none")), method)
         tracker.restore(_under("tracker", state), image)
+        if not METHODS[method].resumable and tracker.best is not None:
+            image = tracker.best
+    optimiser = METHODS[method](image, **options)
+    if state is not None:
         optimiser.restore(_under("method", state))
         objective.restore(_under("objective", state))
 
@@ -113,14 +133,22 @@ def minimize(objective, image, *, method="l-bfgs-b", evaluations=500, listener=N
 
     try:
         with objective.computing():
-            optimiser.run(tracker.evaluate, lambda: tracker.iterated(save if optimiser.resumable else None))
+            optimiser.run(tracker.evaluate, lambda: tracker.iterated(save))
     except Ended as end:
-        status, message = end.status, end.message
+        status, reason = end.status, end.message
         if status == "converged":
-            message = f"{optimiser.name} ended after {tracker.evaluations} evaluations: {message}"
+            reason = f"{optimiser.name} ended: {reason}"
     except KeyboardInterrupt:
-        status, message = "interrupted", in_words("interrupted", tracker.evaluations)
-    return tracker.finish(image, status, message)
+        status, reason = "interrupted", ""
+    return tracker.finish(image, status, reason)
+
+
+def shown(image):
+    """An array as listeners see it: they change nothing."""
+    if isinstance(image, np.ndarray):
+        image = image.view()
+        image.flags.writeable = False
+    return image
 
 
 def _under(name, state):
@@ -151,6 +179,7 @@ class LBFGSB(Method):
 
         def value_and_gradient(x):
             result = evaluate(xp.asarray((x * unit).reshape(shape), dtype=dtype))
+            check_finite(result.gradient)
             return result.loss, np.multiply(to_numpy(result.gradient), unit, dtype=np.float64).ravel()
 
         box = None
@@ -226,8 +255,9 @@ class TwoLoop(Method):
             self.loss, self.g = result.loss, result.gradient
         direction = -two_loop(self.g, self.pairs)
         slope = inner(direction, self.g)
-        if not slope < 0:
-            raise Ended("converged", "the gradient is zero" if slope == 0 else "the gradient is not finite")
+        if not -math.inf < slope < 0:
+            check_finite(self.g, squared=True)
+            raise Ended("converged", "the gradient is zero")
         first = FIRST_STEP * (self.x.size / -slope) ** 0.5 if not self.pairs else 1.0
         for t in (first * 0.5**k for k in range(20)):
             x = self.x + t * direction
@@ -235,6 +265,7 @@ class TwoLoop(Method):
             if result.loss <= self.loss + 1e-4 * t * slope:
                 break
         else:
+            check_finite(self.g, squared=True)
             raise Ended("converged", "no lower loss along the direction")
         s, y = x - self.x, result.gradient - self.g
         if inner(s, y) > 0:  # else the next matrix would not be positive definite

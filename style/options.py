@@ -8,10 +8,12 @@ import os
 import re
 from dataclasses import dataclass, field
 
-from minivgg.program import suggest
+import numpy as np
+
+from minivgg.program import printable, suggest
 from minivgg.threads import is_number
 
-from .pictures import masks
+from .pictures import masks, palette
 
 
 class SettingsError(ValueError):
@@ -36,7 +38,7 @@ class Option:
     low, high  limits, `above` a limit that is itself refused
     choices  the values there are
     needs    (what it works with in words, a function of the Settings that says whether that is so), or None
-    alias    a further flag, and a further name in Python
+    alias    a further flag, and a further name in Python, or a tuple of them
     shown    whether README's table has it
     """
 
@@ -49,8 +51,12 @@ class Option:
     above: float | None = None
     choices: tuple = ()
     needs: tuple | None = None
-    alias: str | None = None
+    alias: str | tuple = ()
     shown: bool = False
+
+    @property
+    def aliases(self):
+        return (self.alias,) if isinstance(self.alias, str) else self.alias
 
 
 @dataclass(frozen=True)
@@ -62,15 +68,19 @@ class Kind:
     parse: object = str
 
 
+ORIGINAL = "original"  # a picture's own size
+
 KINDS = {
     "whole": Kind("a whole number", (numbers.Integral,), int),
     "number": Kind("a number", (numbers.Real,), float),
+    "pixels": Kind("a number of pixels or original", (numbers.Integral, str), lambda t: t if t == ORIGINAL else int(t)),
     "text": Kind("text", (str,)),
-    "switch": Kind("True or False", (bool,)),
+    "switch": Kind("True or False", (bool, np.bool_)),
     "path": Kind("a name or a file", (str, os.PathLike)),
     "text or whole": Kind("text or a whole number", (str, numbers.Integral)),
     "picture": Kind("a name, a file or a picture", (object,)),
     "layers": Kind("names of layers with weights", (str, dict, list, tuple, set)),
+    "palette": Kind("colours, or a picture's file", (str, os.PathLike, list, tuple)),
     "wholes": Kind(
         "a whole number, or one for each style", (numbers.Integral, tuple, list), lambda text: _several(text, int)
     ),
@@ -118,7 +128,7 @@ def check_value(name, opt, value, default):
     if value is None and default is None:
         return
     kind = KINDS[opt.kind]
-    odd_switch = isinstance(value, bool) and opt.kind not in ("switch", "picture", "mask", "masks")
+    odd_switch = isinstance(value, bool | np.bool_) and opt.kind not in ("switch", "picture", "mask", "masks")
     if not isinstance(value, kind.types) or odd_switch:
         raise SettingsError(f"{flag(name)} {value!r}: expected {kind.words}, found {_article(value)}", name)
     if opt.kind in EACH:
@@ -128,9 +138,11 @@ def check_value(name, opt, value, default):
     if opt.kind == "pair" and (len(value) != 2 or not all(isinstance(v, numbers.Real) and 0 <= v < 1 for v in value)):
         raise SettingsError(f"{flag(name)} {value!r}: expected {kind.words}", name)
     if opt.choices and value not in opt.choices:
-        near = suggest(str(value), opt.choices)
-        raise SettingsError(f"{flag(name)} {value!r}: use {' or '.join(opt.choices)}{near}", name)
-    if opt.kind not in ("whole", "number"):
+        near = suggest(str(value), map(str, opt.choices))
+        raise SettingsError(f"{flag(name)} {value!r}: use {' or '.join(map(str, opt.choices))}{near}", name)
+    if opt.kind == "pixels" and isinstance(value, str) and value != ORIGINAL:
+        raise SettingsError(f"{flag(name)} {value!r}: expected {kind.words}", name)
+    if opt.kind not in ("whole", "number", "pixels") or value == ORIGINAL:
         return
     exact = isinstance(value, numbers.Integral)  # of any size: no float need hold it
     if (not exact and math.isinf(value)) or (opt.above is not None and not exact and math.isnan(value)):
@@ -144,6 +156,8 @@ def check_value(name, opt, value, default):
 
 def plain(kind, value):
     """A checked value as it is stored: any library's numbers as Python's, paths as text, pairs as tuples."""
+    if kind == "switch" and value is not None:
+        return bool(value)
     if kind in EACH and value is not None:
         several = isinstance(value, tuple | list)
         return tuple(plain(EACH[kind], v) for v in value) if several else plain(EACH[kind], value)
@@ -151,12 +165,14 @@ def plain(kind, value):
         return tuple(None if isinstance(m, str) and m == "all" else m for m in _masks(value))
     if kind == "text or whole" and isinstance(value, str) and is_number(value):
         return int(value)
-    if isinstance(value, numbers.Integral) and kind in ("whole", "text or whole"):
+    if isinstance(value, numbers.Integral) and kind in ("whole", "text or whole", "pixels"):
         return int(value)
     if isinstance(value, numbers.Real) and kind == "number":
         return float(value)
     if kind == "path" and value is not None:
         return os.fspath(value)
+    if kind == "palette" and value is not None:
+        return palette.as_text(value)
     return tuple(map(float, value)) if kind == "pair" else value
 
 
@@ -198,8 +214,8 @@ class Parser(argparse.ArgumentParser):
         for name, opt in options_of(cls).items():
             if opt.group not in self._groups:
                 self._groups[opt.group] = self.add_argument_group(opt.group)
-            flags = [flag(name), *([flag(opt.alias)] if opt.alias and len(opt.alias) > 1 else [])]
-            flags = [f"-{opt.alias}", *flags] if opt.alias and len(opt.alias) == 1 else flags
+            short = [f"-{alias}" for alias in opt.aliases if len(alias) == 1]
+            flags = [*short, flag(name), *(flag(alias) for alias in opt.aliases if len(alias) > 1)]
             if opt.kind == "switch":
                 automatic = default_of(cls, name) is None
                 how = {"action": argparse.BooleanOptionalAction if automatic else "store_true", "default": None}
@@ -216,7 +232,7 @@ class Parser(argparse.ArgumentParser):
             message = f"{name} is not an option" if found.startswith("-") else f"{found}: not expected"
             begun = [f for f in flags if f.startswith(name)]
             message += suggest(name, begun, cutoff=0) or suggest(name, flags) or "; --help lists them"
-        self.exit(2, f"{self.prog.removeprefix('python -m ')}: {message}\n")
+        self.exit(2, printable(f"{self.prog.removeprefix('python -m ')}: {message}") + "\n")
 
 
 def _parser(name, kind):

@@ -26,6 +26,7 @@ class Outcome:
     seconds: float
     status: str
     message: str
+    reason: str = ""  # what the message adds to the status
     saved: float = math.nan  # the loss of the picture in 8 bits a value, where it is known
 
     @property
@@ -36,18 +37,24 @@ class Outcome:
         """{"loss", "content", "style", …}: one float a kind of term."""
         return {"loss": self.loss, **by_kind(self.values)}
 
-    def ended(self, status):
+    def ended(self, status, reason=""):
         """The same with another status, in words."""
-        return replace(self, status=status, message=in_words(status, self.evaluations))
+        return replace(self, status=status, reason=reason, message=in_words(status, self.evaluations, reason))
 
 
-def in_words(status, evaluations):
-    """The message of a status, or None where only what ended the run can say it."""
+NO_BETTER = "none was better than the start"
+
+
+def in_words(status, evaluations, reason):
+    """The message of a status."""
+    after = f"after {evaluations} evaluations"
     return {
-        "done": f"all {evaluations} evaluations done",
-        "interrupted": f"interrupted after {evaluations} evaluations",
-        "stopped": f"stopped on request after {evaluations} evaluations",
-    }.get(status)
+        "done": f"all {evaluations} evaluations done" + (f", {reason}" if reason else ""),
+        "interrupted": f"interrupted {after}",
+        "stopped": f"{reason}: stopped {after}" if reason else f"stopped on request {after}",
+        "converged": f"{reason}, {after}",
+        "non-finite": reason,
+    }[status]
 
 
 def joined(before, outcome):
@@ -59,9 +66,11 @@ def joined(before, outcome):
         return outcome
     kept = outcome if math.isfinite(outcome.loss) else before
     count = outcome.evaluations + before.evaluations
+    reason = "" if outcome.reason == NO_BETTER != before.reason else outcome.reason  # of all scales, or of none
     return replace(
         outcome,
-        message=in_words(outcome.status, count) or outcome.message,
+        reason=reason,
+        message=in_words(outcome.status, count, reason),
         image=kept.image,
         values=kept.values,
         saved=kept.saved,
@@ -78,7 +87,8 @@ def saved(before):
     counts = np.array([before.evaluations, before.iterations], dtype=np.int64)
     names, values = list(before.values), list(before.values.values())
     found = {"image": to_numpy(before.image), "counts": counts, "seconds": np.float64(before.seconds)}
-    found |= {"names": np.array(names), "values": np.array(values, dtype=np.float64)}
+    found |= {"names": np.array(names), "values": np.array(values, dtype=np.float64), "saved": np.float64(before.saved)}
+    found |= {"status": np.array(before.status), "reason": np.array(before.reason)}
     return {f"before/{name}": value for name, value in found.items()}
 
 
@@ -88,5 +98,7 @@ def restored(arrays):
         return None
     evaluations, iterations = (int(n) for n in arrays["before/counts"])
     values = dict(zip(arrays["before/names"].tolist(), arrays["before/values"].tolist(), strict=True))
-    seconds = float(arrays["before/seconds"])
-    return Outcome(arrays["before/image"], values, evaluations, iterations, seconds, "done", "")
+    seconds, saved = (float(arrays[f"before/{name}"]) for name in ("seconds", "saved"))
+    status, reason = (str(arrays[f"before/{name}"]) for name in ("status", "reason"))
+    message = in_words(status, evaluations, reason)
+    return Outcome(arrays["before/image"], values, evaluations, iterations, seconds, status, message, reason, saved)

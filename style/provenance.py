@@ -5,18 +5,21 @@ import math
 import platform
 import time
 
+from minivgg.backend import get_xp
+
 
 def metadata(job, outcome):
     """Everything that went into the picture of a job.Job that ended in `outcome`."""
     return {
         "program": f"minivgg-style {version('minivgg-style')}",
-        "versions": versions(job.engine.net.xp),
+        "versions": versions(get_xp(outcome.image)),
         "device": str(job.device),
         "settings": job.settings.to_dict(),
         "stages": [_stage_record(job, stage) for stage in job.stages],
         "content": picture_record(job.content),
         "style": _one_or_all([picture_record(p) for p in job.styles.pictures]),
         **({} if job.start is None else {"init": picture_record(job.start)}),
+        **({"colour": job.filters.record} if job.filters.record else {}),
         "weights": {"name": job.network.name, "sha256": job.network.sha256},
         "result": {
             **outcome.totals(),
@@ -28,13 +31,31 @@ def metadata(job, outcome):
             "status": outcome.status,
             "message": outcome.message,
         },
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.started)),
+        "started": timestamp(job.started),
     }
+
+
+def on_the_way(job, evaluation):
+    """What goes with a picture of an evaluation, from which the others of its run are known."""
+    return {
+        "program": f"minivgg-style {version('minivgg-style')}",
+        "content": picture_record(job.content),
+        "style": _one_or_all([picture_record(p) for p in job.styles.pictures]),
+        "evaluation": evaluation,
+        "started": timestamp(job.started),
+    }
+
+
+def timestamp(seconds):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def picture_record(picture):
     """What tells a picture from others: its file's name, never its folder, and the hash of its content."""
-    return {"name": picture.path.name if picture.path is not None else picture.mode, "sha256": picture.sha256}
+    return {
+        "name": picture.path.name if picture.path is not None else picture.mode,
+        "sha256": picture.origin or picture.sha256,
+    }
 
 
 def versions(xp):
@@ -48,6 +69,11 @@ def version(package):
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
+
+
+def records(stored):
+    """The records of one picture or of several, as _one_or_all() stored them."""
+    return stored if isinstance(stored, list) else [stored or {}]
 
 
 def _one_or_all(values):

@@ -1,5 +1,6 @@
 """Listeners of a run on the command line: the console, the log, pictures on the way. Each hears every event."""
 
+import contextlib
 import json
 import math
 import os
@@ -14,6 +15,7 @@ from .events import Evaluated, Finished, Planned, StageDone
 from .objective import by_kind
 from .options import SettingsError
 from .pictures import images, saving
+from .provenance import on_the_way
 from .units import duration, format_size
 
 WARM_UP = 5  # seconds: an evaluation that takes less is dominated by what only the first has to do
@@ -41,7 +43,9 @@ class Console:
             outcome = event.result.outcome
             if math.isfinite(outcome.loss):
                 terms = ", ".join(f"{k} {v:.6g}" for k, v in by_kind(outcome.values).items() if v)
-                as_saved = "" if math.isnan(outcome.saved) else f", {outcome.saved:.6g} as saved in 8 bits"
+                as_saved = (
+                    "" if math.isnan(outcome.saved) else f", {outcome.saved:.6g} as saved in {event.result.depth} bits"
+                )
                 took = duration(outcome.seconds)
                 say(f"loss     {outcome.loss:.6g} ({terms}){as_saved}, in {took}: {outcome.message}")
 
@@ -85,10 +89,14 @@ class Console:
 
 
 class Log:
-    """One JSON object a line for each evaluation. A full disk ends the log, not the run."""
+    """One JSON object a line for each evaluation. A full disk ends the log, after a whole line, and not the run.
 
-    def __init__(self, path, overwrite, warn):
-        self.file, self.warn = open_log(path, overwrite), warn
+    losses  of the evaluations that were done before: a run that is resumed goes on in its own log
+    """
+
+    def __init__(self, path, overwrite, warn, losses=()):
+        self.path, self.warn = path, warn
+        self.file = open_log(path, overwrite, losses)
 
     def __call__(self, event):
         if not isinstance(event, Evaluated) or self.file is None:
@@ -96,23 +104,34 @@ class Log:
         record = {"evaluation": event.evaluation, "iteration": event.iteration, "scale": event.scale}
         record |= {"size": format_size(event.size[::-1]), "loss": event.loss, **by_kind(event.values)}
         record |= {"terms": event.values, "exact": event.exact, "seconds": round(event.seconds, 6)}
+        line = memoryview((json.dumps(record) + "\n").encode())
+        written = 0
         try:
-            self.file.write(json.dumps(record) + "\n")
-            self.file.flush()
+            while written < len(line):
+                written += self.file.write(line[written:])
         except OSError as error:  # a full disk must not cost the picture
-            self.warn(f"{self.file.name}: the log ends here ({first_line(error)})")
+            with contextlib.suppress(OSError, ValueError):  # a pipe has no end to cut off
+                self.file.truncate(self.file.tell() - written)
+            self.warn(f"{self.path}: the log ends here ({first_line(error)})")
+            self.close()
             self.file = None
 
     def close(self):
         if self.file is not None:
-            self.file.close()
+            with contextlib.suppress(OSError):
+                self.file.close()
 
 
 class Pictures:
-    """Pictures on the way: every so many evaluations, and each scale that is finished."""
+    """Pictures on the way: every so many evaluations, and each scale that is finished.
 
-    def __init__(self, output, every, overwrite, warn):
-        self.output, self.every, self.overwrite, self.warn, self.job = output, every, overwrite, warn, None
+
+    replace  a function of a path: whether a file that is there gives way
+    """
+
+    def __init__(self, output, every, replace, warn, quality=None):
+        self.output, self.every, self.replace, self.warn, self.job = output, every, replace, warn, None
+        self.quality = quality
 
     def __call__(self, event):
         if isinstance(event, Planned):
@@ -122,11 +141,13 @@ class Pictures:
             self._save(scale_name(self.output, event.stage), result.rgb, result.alpha, result.metadata)
         elif isinstance(event, Evaluated) and self.every and event.evaluation % self.every == 0:
             rgb = event.to_rgb()
-            self._save(every_name(self.output, event.evaluation), rgb, self.job.alpha(rgb.shape[:2]))
+            metadata = on_the_way(self.job, event.evaluation)
+            self._save(every_name(self.output, event.evaluation), rgb, self.job.alpha(rgb.shape[:2]), metadata)
 
-    def _save(self, path, rgb, alpha, metadata=None):
+    def _save(self, path, rgb, alpha, metadata):
         try:
-            saving.save(path, rgb, alpha=alpha, metadata=metadata, replace=self.overwrite)
+            more = {"metadata": metadata, "quality": self.quality, "depth": self.job.settings.depth}
+            saving.save(path, rgb, alpha=alpha, replace=self.replace(path), **more)
         except images.ImageError as error:
             self.warn(error)
 
@@ -144,6 +165,7 @@ def plan_lines(job, output):
             part = f", {share:.2f} of the blend" if len(group.members) > 1 else ""
             where = f", in {100 * group.area:.0f} % of the picture" if group.mask is not None else ""
             yield from picture_lines("style", job.styles.pictures[k], job.style_sizes[k], part + where)
+    yield from (("colour", note) for note in job.filters.notes)
     hint = "; better: python -m weights fetch vgg19" if job.network.name == "mini" else ""
     yield "weights", f"{job.network.name} ({job.network.path}){hint}"
     groups = [f"content {' '.join(s.content_layers)}", f"style {' '.join(s.style_layers)}"]
@@ -154,7 +176,10 @@ def plan_lines(job, output):
     for stage in job.stages:
         yield "memory", job.plans[stage].describe()
     steps = ", then ".join(f"{stage.evaluations} at {format_size(stage.size)}" for stage in job.stages)
-    yield "run", f"{s.optimizer} from {s.init}, seed {s.seed}: {steps} evaluations"
+    start = s.to_dict()["init"]
+    yield "run", f"{s.optimizer} from {start}, seed {s.seed}: {steps} evaluations"
+    if job.skipped:
+        yield "", f"scales coarser than {start} are left out: {', '.join(format_size(k.size) for k in job.skipped)}"
     scales = [scale_name(output, stage).name for stage in job.stages[:-1]]
     yield "output", ", ".join([str(output), *scales])
 
@@ -183,14 +208,38 @@ def names_on_the_way(job, output, every):
         yield from (every_name(output, n) for n in range(every, total + 1, every))
 
 
-def open_log(path, overwrite):
-    """The log, or None. An existing file is replaced only with --overwrite; a device or a pipe is written to."""
+def open_log(path, overwrite, losses=()):
+    """The log, a raw file, or None. An existing one is replaced only with --overwrite; a device or a pipe is used.
+
+    losses  a log that begins with these is cut after them and goes on
+    """
     if path is None:
         return None
     device = os.path.exists(path) and not os.path.isfile(path)
     try:
-        return open(path, "w" if overwrite or device else "x", encoding="utf-8")
+        end = end_of(path, losses) if losses and os.path.isfile(path) else None
+        if end is not None:
+            file = open(path, "r+b", buffering=0)  # noqa: SIM115  the run's
+            file.truncate(end)
+            file.seek(end)
+            return file
+        return open(path, "wb" if overwrite or device else "xb", buffering=0)
     except FileExistsError:
         raise SettingsError(f"--log {path}: exists already; give another name or --overwrite", "log") from None
     except OSError as error:
         raise SettingsError(f"--log {path}: cannot be written ({first_line(error)})", "log") from None
+
+
+def end_of(path, losses):
+    """Where in a log the evaluations with these losses end, in bytes; None where it does not begin with them."""
+    end = 0
+    with open(path, "rb") as file:
+        for loss in losses:
+            line = file.readline()
+            try:
+                if json.loads(line)["loss"] != loss:
+                    return None
+            except (ValueError, TypeError, KeyError):
+                return None
+            end += len(line)
+    return end

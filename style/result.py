@@ -18,6 +18,7 @@ class Result:
     outcome   outcome.Outcome: values, evaluations, seconds, status, message
     metadata  everything that went into the picture
     losses    the loss of each evaluation, over all scales
+    depth     bits a sample that a file of it gets, 8 or 16
     """
 
     rgb: np.ndarray = field(repr=False)
@@ -25,15 +26,17 @@ class Result:
     outcome: Outcome
     metadata: dict = field(repr=False)
     losses: list = field(default_factory=list, repr=False)
+    depth: int = 8
 
     @property
     def image(self):
         """(H, W, 3) uint8."""
         return images.to_uint8(self.rgb)
 
-    def save(self, path, replace=True):
-        """Write the picture with its metadata, atomically; the format is the suffix's. replace  as for saving.save"""
-        saving.save(path, self.rgb, alpha=self.alpha, metadata=self.metadata, replace=replace)
+    def save(self, path, replace=True, quality=None):
+        """Write the picture with its metadata, atomically; the format is the suffix's. The rest as for saving.save."""
+        more = {"metadata": self.metadata, "quality": quality, "depth": self.depth}
+        saving.save(path, self.rgb, alpha=self.alpha, replace=replace, **more)
 
     def _repr_png_(self):
         return saving.encode("picture.png", self.rgb, alpha=self.alpha, metadata=self.metadata)

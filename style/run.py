@@ -5,31 +5,36 @@ finite; 130, 143 or 129: Ctrl-C, SIGTERM or SIGHUP, with the best picture so far
 """
 
 import dataclasses
-import glob
 import math
 import os
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import weights
-from minivgg.backend import BackendError
+from minivgg.backend import BackendError, UnknownDeviceError
+from minivgg.files import FileError, check_folder
 from minivgg.program import FAILURE, USAGE, end, fail, ready, say
 
+from .again import again
+from .checkpoint import EVERY, SCIPYS, Checkpoint, about, check_inputs, is_ours, parse_every, resumed
 from .job import Job
 from .large.plan import MemoryBudgetError
-from .options import Parser, SettingsError, check_value, option
+from .limits import Patience, TimeLimit
+from .names import check_on_the_way, check_written, free_name, is_same, refuge
+from .options import Parser, SettingsError, check_value, option, options_of
 from .pictures import images, masks, saving
 from .provenance import version
-from .report import Console, Log, Pictures, names_on_the_way, warn
-from .settings import Settings, presets, settings_from
+from .report import Console, Log, Pictures, warn
+from .settings import Settings, of_preset, presets, settings_from
+from .specs import expanded, shared, sized
+from .state import StateError
+from .units import parse_duration
 
 NAME = "style.run"
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic")
 INTERRUPTED = "interrupted before the first evaluation was done: nothing was written"
-CODES = {SettingsError: USAGE} | dict.fromkeys(
-    (images.ImageError, weights.WeightsError, BackendError, MemoryBudgetError), FAILURE
+CODES = dict.fromkeys((SettingsError, weights.UnknownWeightsError, UnknownDeviceError), USAGE) | dict.fromkeys(
+    (images.ImageError, weights.WeightsError, BackendError, MemoryBudgetError, StateError), FAILURE
 )
 
 
@@ -38,26 +43,46 @@ class Files:
     """Options of the command line alone: what is read, written and printed."""
 
     # fmt: off
-    output: str | None = option(None, "path", "files", "png, jpg, webp or tif (default CONTENT-STYLE.png, numbered)", "FILE", alias="o")
+    output: str | None = option(None, "path", "files", "png, jpg, webp, tif or avif (default CONTENT-STYLE.png, numbered)", "FILE", alias="o")
     overwrite: bool = option(False, "switch", "files", "replace files that exist")
     preset: str | None = option(None, "text", "files", f"a recipe: {', '.join(presets())}", "NAME", shown=True)
     save_every: int | None = option(None, "whole", "files", "save a picture every N evaluations", "N", low=1, shown=True)
     overlay: str | None = option(None, "path", "files", "before the start, a picture of what each mask covers", "FILE")
     log: str | None = option(None, "path", "files", "a new file: one JSON object a line for each evaluation", "FILE", shown=True)
+    quality: int | None = option(None, "whole", "files", "of jpg, webp and avif, 1 to 100 (default 95, avif 90)", "Q", low=1, high=100)
+    checkpoint: str | None = option(None, "path", "files", "a new file: the run's state, to go on from after an interrupt; gone when the run is done", "FILE", shown=True)
+    checkpoint_every: str | None = option(None, "text", "files", f"write it every so often: a time such as {EVERY} (default) or a number of evaluations", "T")
+    resume: str | None = option(None, "path", "files", "go on with the run of a checkpoint, by itself", "FILE", shown=True)
+    again: str | None = option(None, "path", "files", "repeat the run that made this picture; what differs is said", "FILE", shown=True)
+    time: str | None = option(None, "text", "files", "stop after a time such as 90s, 10m or 1h30m, with the best picture", "T", shown=True)
+    patience: int | None = option(None, "whole", "files", "end a scale whose loss has not fallen by 0.1 % in N evaluations", "N", low=1)
     quiet: bool = option(False, "switch", "files", "print errors only")
     # fmt: on
 
     def __post_init__(self):
         for f in dataclasses.fields(self):
             check_value(f.name, f.metadata["option"], getattr(self, f.name), f.default)
-        if self.output == "":
-            raise SettingsError("-o '': expected a file name", "output")
+        for name, flags in (("output", "-o"), ("log", "--log"), ("checkpoint", "--checkpoint")):
+            if getattr(self, name) == "":
+                raise SettingsError(f"{flags} '': expected a file name", name)
+        if self.time is not None:
+            try:
+                parse_duration(self.time)
+            except ValueError as error:
+                raise SettingsError(f"--time {error}", "time") from None
+        if self.checkpoint_every is not None:
+            parse_every(self.checkpoint_every)
+
+    def check_quality(self, output):
+        """A quality where the format has none would do nothing."""
+        if self.quality is not None and saving.FORMATS.get(output.suffix.lower()) not in saving.QUALITY:
+            raise SettingsError("--quality: works with -o of .jpg, .webp or .avif", "quality")
 
 
 def main(argv=None):
     """Run the command line; returns the exit code."""
     ready()
-    args = parser().parse_intermixed_args(argv)  # styles may stand behind options
+    args = parsed(sys.argv[1:] if argv is None else argv)
 
     def work(signals):
         try:
@@ -68,62 +93,123 @@ def main(argv=None):
     return end(NAME, work, CODES, interrupted=lambda: INTERRUPTED)
 
 
+def parsed(argv):
+    """The arguments as they were typed, None where not given. Pictures may stand between options, or behind a --."""
+    end = argv.index("--") if "--" in argv else len(argv)  # which argparse forgets where pictures stand anywhere
+    args = parser().parse_intermixed_args(argv[:end])
+    pictures = [p for p in (args.content, *args.style) if p is not None] + argv[end + 1 :]
+    args.content, args.style = (pictures[0] if pictures else None), pictures[1:] or None
+    return args
+
+
 def run(args, signals):
     """Check, optimise, write."""
+    state = None
+    for name in ("resume", "again"):
+        if getattr(args, name) == "":
+            raise SettingsError(f"--{name} '': expected a file name", name)
+    if args.resume is not None:
+        if args.again is not None:
+            raise SettingsError("--again: works without --resume, which goes on with a run of its own", "again")
+        beside = {k: v for k, v in vars(args).items() if k != "resume"}
+        state, args = resumed(args.resume, beside, free=[n for n in options_of(Files) if n != "preset"])
+    elif args.again is not None:
+        args = again(args, warn)
+    args.content = "sample:scene" if args.content is None else args.content
+    args.style = [one for spec in args.style or ["sample:strokes"] for one in expanded(spec)]
     files = Files(**given(args, Files))
-    args.style = [one for spec in args.style for one in expanded(spec)] or ["sample:strokes"]
     output = free_name(args.content, *args.style) if files.output is None else Path(files.output)
+
+    def replace(path):
+        return files.overwrite or (state is not None and is_ours(path, state))
+
     try:
-        saving.check_output(output, files.overwrite)
+        saving.check_output(output, os.path.exists(output) and replace(output))
     except images.ImageError as error:
         return fail(NAME, error, USAGE)
-    check_log(args, output)
-    job = Job(sized(args.content, args.size), *styles_and_settings(args, files.preset))
-    saving.check_output(output, files.overwrite, size_hw=job.size)
-    check_on_the_way(job, output, args)
+    files.check_quality(output)
+    check_written(args, output)
+    style, settings = styles_and_settings(args, files.preset)
+    try:
+        job = Job(sized(args.content, args.size), style, settings)
+    except SettingsError as error:
+        raise of_preset(error, files.preset, given(args, Settings)) from None
+    if state is not None:
+        check_inputs(files.checkpoint, state, job)
+        job.started = state.about["started"]
+    saving.check_output(output, replace(output), size_hw=job.size, depth=job.settings.depth)
+    check_on_the_way(job, output, args, replace)
     if files.overlay is not None:
-        write_overlay(job, files)
+        write_overlay(job, files, replace)
+    return optimise(job, args, files, output, replace, state, signals)
+
+
+def optimise(job, args, files, output, replace, state, signals):
+    """Run the job with the listeners that the options ask for, and write what comes of it; returns the exit code."""
     console = None if files.quiet else Console(output)
     tell = warn if console is None else console.warn
-    log = Log(files.log, files.overwrite, tell)
-    pictures = Pictures(output, files.save_every, files.overwrite, tell)
+    checkpoint = checkpoint_of(job, args, files, output, state, tell)
+    log = Log(files.log, files.overwrite, tell, () if state is None else state.arrays["losses"].tolist())
+    pictures = Pictures(output, files.save_every, replace, tell, files.quality)
+    listeners = [*([console] if console else []), log, pictures]
+    listeners += [] if files.time is None else [TimeLimit(parse_duration(files.time))]
+    listeners += [] if files.patience is None else [Patience(files.patience)]
+    signals.hold()  # from here on they are answered where nothing is lost by it
     try:
-        result = job.run(*([console] if console else []), log, pictures)
+        result = job.run(*listeners, checkpoint, state=state)
     finally:
         log.close()
         if console is not None:
             console.close()
-    return finish(result, output, files, signals)
+    return finish(result, output, files, replace, checkpoint, signals)
 
 
-def finish(result, output, files, signals):
+def checkpoint_of(job, args, files, output, state, tell):
+    """The listener that keeps the run's state, its file checked."""
+    path = files.checkpoint
+    if path is not None:
+        if os.path.lexists(path) and not files.overwrite and not (state is not None and is_same(path, state.path)):
+            raise SettingsError(
+                f"--checkpoint {path}: exists already; go on with --resume, or give another name or --overwrite",
+                "checkpoint",
+            )
+        try:
+            check_folder(path)
+        except FileError as error:
+            raise SettingsError(f"--checkpoint {error}", "checkpoint") from None
+        if job.settings.optimizer == "l-bfgs-b":
+            tell(SCIPYS)
+    options = {k: v for k, v in vars(args).items() if k not in ("resume", "again", "overwrite")}
+    every = parse_every(files.checkpoint_every or EVERY)
+    return Checkpoint(path, every, about(options | {"output": str(output)}), tell)
+
+
+def finish(result, output, files, replace, checkpoint, signals):
     """Write the picture and say how it ended; returns the exit code."""
     outcome = result.outcome
     if not math.isfinite(outcome.loss):
         if outcome.status == "interrupted":
             return fail(NAME, INTERRUPTED, signals.code)
         return fail(NAME, f"{outcome.message}: nothing was written; check the weights and the factors", FAILURE)
-    interrupted = outcome.status == "interrupted"
-    try:
-        written = write(result, output, files.overwrite)
-    except KeyboardInterrupt:  # all the work is in this picture
-        interrupted, written = True, write(result, output, files.overwrite)
+    written = write(result, output, files, replace, checkpoint)
     if written is None:
         return FAILURE
     if not files.quiet:
         say(f"wrote    {written}")
+    if outcome.status == "interrupted":
+        go_on = "" if checkpoint.at is None else f"; go on with --resume {checkpoint.path}"
+        return fail(NAME, f"{outcome.message}: {written} is the best picture so far{go_on}", signals.code)
+    checkpoint.remove()
     if outcome.status == "non-finite":
         smaller = (
             "a smaller --learning-rate" if result.metadata["settings"]["optimizer"] == "adam" else "smaller factors"
         )
         hint = f"the best picture so far was kept; use {smaller} or other weights"
         return fail(NAME, f"{outcome.message}: {hint}", FAILURE)
-    if interrupted:
-        return fail(NAME, f"{outcome.message}: {written} is the best picture so far", signals.code)
     return 0
 
 
-def write(result, output, overwrite):
+def write(result, output, files, replace, checkpoint):
     """Save; returns where, or None where that failed and the picture went to the folder for temporary files.
 
     A name that another program has taken meanwhile is left alone: the picture gets the next number.
@@ -131,16 +217,21 @@ def write(result, output, overwrite):
     name, number = output, 1
     while True:
         try:
-            result.save(name, replace=overwrite)
+            result.save(name, replace=replace(name), quality=files.quality)
             return name
         except saving.OutputExistsError as error:
             number += 1
             name = output.with_stem(f"{output.stem}-{number}")
             warn(f"{error}; the picture goes to {name}")
         except images.ImageError as error:
-            refuge = Path(tempfile.gettempdir()) / f"minivgg-style-{os.getpid()}.png"
-            result.save(refuge)
-            fail(NAME, f"{error}; the picture is in {refuge}", FAILURE)
+            state = f", the run in {checkpoint.path}" if checkpoint.kept() else ""
+            place = refuge()
+            try:
+                result.save(place, replace=False)
+            except images.ImageError as other:
+                fail(NAME, f"{error}, nor could {other}{state}", FAILURE)
+                return None
+            fail(NAME, f"{error}; the picture is in {place}{state}", FAILURE)
             return None
 
 
@@ -150,55 +241,19 @@ def given(args, cls):
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
-def inputs(args):
-    """(what, path) of each file that is read, as it was typed."""
-    found = [("content", args.content), *(("style", shared(spec)[0]) for spec in args.style)]
-    found += [("--init", args.init), ("--weights", args.weights), ("--keep", args.keep)]
-    return [(what, path) for what, path in found if path is not None and os.path.isfile(path)]
-
-
-def check_log(args, output):
-    """The log must not take the place of a file that is read, or of the picture."""
-    if args.log is None:
-        return
-    for what, path in (*inputs(args), ("output", output)):
-        if os.path.realpath(args.log) == os.path.realpath(path):
-            raise SettingsError(f"--log {args.log}: is the {what} file as well; give another name", "log")
-
-
-def check_on_the_way(job, output, args):
-    """Pictures on the way, too, replace nothing unless told to, and nothing that is read."""
-    read = {os.path.realpath(path): what for what, path in inputs(args)}
-    if args.log is not None:
-        read[os.path.realpath(args.log)] = "--log"
-    own = [] if args.overlay is None else [args.overlay]
-    if own and os.path.realpath(args.overlay) == os.path.realpath(output):
-        raise SettingsError(f"--overlay {args.overlay}: is the output as well; give another name", "overlay")
-    for name in (*own, *names_on_the_way(job, output, args.save_every)):
-        what = read.get(os.path.realpath(name))
-        if what:
-            raise SettingsError(f"{name}: would be written on the way, and is the {what} file; give another -o")
-        if os.path.lexists(name) and not args.overwrite:
-            raise SettingsError(f"{name}: would be written on the way, and exists; give another -o, or --overwrite")
-
-
-def write_overlay(job, files):
+def write_overlay(job, files, replace):
     """The content picture with the regions of the styles in colours, for a look before the run."""
     styles = job.styles
     rgb = masks.overlay(job.content.rgb, [g.mask for g in styles.groups], styles.kept)
-    saving.save(files.overlay, images.resize(rgb, job.size), replace=files.overwrite)
+    saving.save(files.overlay, images.resize(rgb, job.size), replace=replace(files.overlay))
     if not files.quiet:
         say(f"overlay  {files.overlay}")
 
 
-def sized(spec, size):
-    """A sample picture is drawn at the size that is asked for, not enlarged to it."""
-    return f"{spec}:{size}" if spec.startswith("sample:") and spec.count(":") == 1 and size else spec
-
-
 def styles_and_settings(args, preset):
     """([style, …], Settings): pictures with their shares, PICTURE:SHARE, turned into an option."""
-    options = given(args, Settings)
+    record = args.again is not None  # all options at once: what does nothing among them is no mistake
+    options = {name: getattr(args, name) for name in options_of(Settings)} if record else given(args, Settings)
     found = [shared(spec) for spec in args.style]
     if any(share is not None for _, share in found):
         if args.style_blend is not None:
@@ -212,48 +267,6 @@ def styles_and_settings(args, preset):
     return pictures, settings_from(preset, **options)
 
 
-def shared(spec):
-    """(picture, share or None) of PICTURE or PICTURE:SHARE."""
-    name, colon, share = spec.rpartition(":")
-    if not colon or os.path.lexists(spec) or name == "sample":
-        return spec, None
-    try:
-        value = float(share)
-    except ValueError:
-        return spec, None
-    if name.startswith("sample:") and name.count(":") == 1 and share.isdecimal():
-        return spec, None  # a sample's width
-    if not 0 <= value < math.inf:
-        raise SettingsError(f"{spec}: share {share}; expected a number from 0 up")
-    return name, value
-
-
-def expanded(spec):
-    """The pictures that a name means: itself, those of a folder, or those that a pattern with * or ? finds."""
-    if os.path.isdir(spec):
-        found = sorted(str(p) for p in Path(spec).iterdir() if p.suffix.lower() in PICTURES)
-        if not found:
-            raise SettingsError(f"{spec}: a folder without pictures; expected some of {', '.join(PICTURES)}")
-        return found
-    if any(c in spec for c in "*?") and not os.path.lexists(spec):
-        found = sorted(glob.glob(spec))
-        if not found:
-            raise SettingsError(f"{spec}: no file has such a name; check the pattern")
-        return found
-    return [spec]
-
-
-def free_name(content, *styles):
-    """CONTENT-STYLE.png in this folder, numbered where it is taken already."""
-    names = [shared(spec)[0].removeprefix("sample:").replace(":", "-") for spec in (content, *styles[:3])]
-    stems = [Path(name).stem[:80] for name in names]
-    for number in range(1, 10000):
-        name = Path("-".join(stems) + (f"-{number}" if number > 1 else "") + ".png")
-        if not os.path.lexists(name):
-            return name
-    raise SettingsError(f"{name}: taken, as are all before it; give -o")
-
-
 def parser():
     p = Parser(
         prog="python -m style.run",
@@ -261,9 +274,7 @@ def parser():
         description="Paint CONTENT in the manner of STYLE. Without arguments: our own sample pictures.",
         epilog="presets:\n" + "\n".join(f"  {name:<14} {p['source']}" for name, p in presets().items()),
     )
-    p.add_argument(
-        "content", nargs="?", metavar="CONTENT", default="sample:scene", help="a picture, or sample:scene (default)"
-    )
+    p.add_argument("content", nargs="?", metavar="CONTENT", help="a picture, or sample:scene (default)")
     p.add_argument(
         "style",
         nargs="*",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from minivgg.threads import is_number
 
-from .options import SettingsError
+from .options import ORIGINAL, SettingsError
 from .pictures import images
 from .settings import DEFAULT_SIZE, MAX_SIZE, MIN_SIZE
 from .styles import per_style
@@ -40,8 +40,9 @@ def stages(settings, content_hw, *styles_hw):
     """
     s = settings
     given = _sizes(s.scales)
-    size = s.size if s.size is not None or given is None else given[-1][0]
     measure = min if s.side == "shortest" else max
+    wished = measure(content_hw) if s.size == ORIGINAL else s.size
+    size = wished if wished is not None or given is None else given[-1][0]
     final = fitted(size, content_hw, s.side)
     sizes = per_style(s, "style_size", len(styles_hw)) or (size or measure(final),) * len(styles_hw)
     factors = per_style(s, "style_scale", len(styles_hw))
@@ -53,6 +54,14 @@ def stages(settings, content_hw, *styles_hw):
         hw, *style_hw = (tuple(max(1, round(v * ratio)) for v in whole) for whole in (final, *finals))
         found.append(Stage(hw, tuple(style_hw), evaluations or max(1, s.evaluations >> position)))
     return tuple(found)
+
+
+def first_stage(stages, start_hw):
+    """Index of the stage at which a start of this (height, width) begins: coarser ones would lose what it has."""
+    if start_hw is None:
+        return 0
+    enough = [k for k, stage in enumerate(stages) if max(stage.size) >= max(start_hw)]
+    return enough[0] if enough else len(stages) - 1
 
 
 def fitted(size, hw, side):
@@ -70,7 +79,7 @@ def _sizes(scales):
         size, colon, evaluations = part.strip().partition(":")
         counted = is_number(evaluations) and 1 <= int(evaluations) <= 10**9
         if not is_number(size) or int(size) < SMALLEST or (colon and not counted):
-            raise SettingsError(f"--scales {scales}: {part!r} is neither a size nor size:evaluations")
+            raise SettingsError(f"--scales {scales!r}: {part!r} is neither a size nor size:evaluations")
         sizes.append((int(size), int(evaluations) if colon else None))
     return sizes
 
@@ -80,7 +89,7 @@ def _ratios(scales, given, size, final):
     if given is not None:
         in_order = [v for v, _ in given] == sorted({v for v, _ in given})
         if not in_order or given[-1][0] != size:
-            raise SettingsError(f"--scales {scales}: expected growing sizes that end with the picture's, {size}")
+            raise SettingsError(f"--scales {scales!r}: expected growing sizes that end with the picture's, {size}")
         return [(v / size, evaluations) for v, evaluations in given]
     if scales == "auto":
         count = 1
@@ -89,5 +98,5 @@ def _ratios(scales, given, size, final):
     else:
         count = int(scales)
         if not 1 <= count <= 10:
-            raise SettingsError(f"--scales {scales}: expected auto, 1 to 10, or sizes such as 256:300,512")
+            raise SettingsError(f"--scales {scales!r}: expected auto, 1 to 10, or sizes such as 256:300,512")
     return [(0.5 ** (count - 1 - k), None) for k in range(count)]

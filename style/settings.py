@@ -15,6 +15,7 @@ from minivgg.threads import is_number
 from .optimize import METHODS
 from .options import SettingsError, check_value, flag, option, options_of, plain
 from .pictures import masks
+from .pictures.matching import MAPS
 from .regions import GUIDANCE
 from .statistics import STYLE_LOSSES
 from .units import parse_memory
@@ -26,7 +27,8 @@ STEEP = 3.0  # of --strength: that a step of it is about as much to the eye anyw
 MIN_SIZE, MAX_SIZE = 16, 65500  # pixels: below it nothing is left at relu5_1; the largest side that JPEG can store
 STYLE_LAYERS = tuple(f"relu{block}_1" for block in range(1, 6))
 
-SIZE, STYLES, LOSS, START, RUN = "size", "styles and regions", "the loss", "the start", "the run"  # headings of --help
+SIZE, STYLES, LOSS, COLOUR = "size", "styles and regions", "the loss", "colour"  # headings of --help
+START, RUN = "the start", "the run"
 EXPERT = "for experts"
 ADAM = ("--optimizer adam", lambda s: s.optimizer == "adam")
 QUASI_NEWTON = ("--optimizer l-bfgs-b, l-bfgs or two-loop", lambda s: s.optimizer != "adam")
@@ -34,7 +36,13 @@ OWN_LBFGS = ("--optimizer l-bfgs", lambda s: s.optimizer == "l-bfgs")
 NOISE = ("--init noise or blend", lambda s: s.init in ("noise", "blend") if isinstance(s.init, str) else False)
 BLEND = ("--init blend", lambda s: s.init == "blend" if isinstance(s.init, str) else False)
 TV = ("--tv-weight above 0", lambda s: s.tv_weight > 0)
-NOT_SCIPY = ("--optimizer l-bfgs or adam; SciPy's asks for one loss throughout", lambda s: s.optimizer != "l-bfgs-b")
+NOT_SCIPY = (
+    "--optimizer l-bfgs, two-loop or adam; SciPy's asks for one loss throughout",
+    lambda s: s.optimizer != "l-bfgs-b",
+)
+MATCHED = ("--match-colors", lambda s: s.match_colors is not None)
+PALETTE = ("--palette", lambda s: s.palette is not None)
+OTHER_COLOURS = ("colours that change: without --keep-colors", lambda s: not s.keep_colors)
 MASKED = (
     "--mask, --style-mask or --keep",
     lambda s: any(m is not None for m in (s.keep, *(s.mask or ()), *(s.style_mask or ()))),
@@ -50,7 +58,7 @@ class Settings:
     """Options of one transfer. Layer weights are {layer: factor}; a layer's factor in the loss is weight · factor."""
 
     # fmt: off
-    size: int | None = option(None, "whole", SIZE, "longest side in pixels (default 512, or the picture's own where that is smaller)", "N", low=MIN_SIZE, high=MAX_SIZE, shown=True)
+    size: int | str | None = option(None, "pixels", SIZE, "longest side in pixels (default 512, or the picture's own where that is smaller), or original", "N", low=MIN_SIZE, high=MAX_SIZE, shown=True)
     side: str = option("longest", "text", SIZE, "what --size and --style-size measure: longest (default) or shortest", "S", choices=("longest", "shortest"))
     style_size: int | tuple | None = option(None, "wholes", SIZE, "the same for the style picture (default: as --size), or for each, 512,300; larger: coarser strokes", "N", low=MIN_SIZE, high=MAX_SIZE, shown=True)
     style_scale: float | tuple = option(1.0, "numbers", SIZE, "factor of the style picture's size, or of each's (default {})", "X", low=0.05, high=20)
@@ -74,6 +82,13 @@ class Settings:
     tv_beta: float = option(2.0, "number", LOSS, "exponent of total variation: 1 absolute, 2 squared (default), up to 4", low=1, high=4, needs=TV)
     pooling: str = option("avg", "text", LOSS, "avg (default, as the paper prefers: calmer) or max (as trained)", "P", choices=("max", "avg"), shown=True)
 
+    keep_colors: bool = option(False, "switch", COLOUR, "the content's colours stay: only lightness is transferred", alias=("keep_colours", "original_colors", "original_colours"), shown=True)
+    match_colors: str | None = option(None, "text", COLOUR, "before the transfer, give the style the content's mean and covariance of colours: cholesky, pca or symmetric", "M", choices=tuple(MAPS), alias="match_colours", shown=True)
+    match_to: str = option("content", "text", COLOUR, "--match-colors: whose colours both have then, content (default) or style", "C", choices=("content", "style"), needs=MATCHED)
+    match_histogram: str | None = option(None, "text", COLOUR, "after the transfer, give the picture all colours of the content or of the style, each as often as there", "C", choices=("content", "style"))
+    palette: str | tuple | None = option(None, "palette", COLOUR, "after the transfer, nothing but these colours: '#102030,#a0b0c0', a picture's file, content or style, with how many: style:8", "P", shown=True)
+    dither: bool = option(False, "switch", COLOUR, "--palette: mix its colours dot by dot", needs=PALETTE)
+
     init: object = option("content", "picture", START, "content (default), style, noise, blend, or a picture", "I", shown=True)
     noise_level: float = option(20.0, "number", START, "grey levels to both sides of the average colour (default {})", low=0, high=255, needs=NOISE)
     noise_ratio: float = option(0.6, "number", START, "blend: share of noise, the rest is content (default {})", low=0, high=1, needs=BLEND)
@@ -86,6 +101,7 @@ class Settings:
     bounds: bool | None = option(None, "switch", RUN, "keep pixels within 0..255 while optimising, as they are when saved (default: yes, but for two-loop)")
     memory: str | int | None = option(None, "text or whole", RUN, "a budget such as 2GB: larger pictures are computed in tiles (default: what is free)", "M", shown=True)
     device: str = option("auto", "text", RUN, "auto (default), cpu, gpu or gpu:N", "D")
+    depth: int = option(8, "whole", RUN, "bits a sample of what is written: 8 (default), or 16 (png, tif)", "B", choices=(8, 16), shown=True)
 
     history: int | None = option(None, "whole", EXPERT, "L-BFGS: pairs kept (default 20 with l-bfgs, else 10)", "N", low=1, high=1000, needs=QUASI_NEWTON)
     tolerance: float = option(0.0, "number", EXPERT, "L-BFGS: relative decrease of the loss to stop at (default {}: never)", "T", low=0, high=1, needs=QUASI_NEWTON)
@@ -113,7 +129,10 @@ class Settings:
             check_value(f.name, f.metadata["option"], getattr(self, f.name), default)
         for name, opt in options_of(Settings).items():
             value = getattr(self, name)
-            change(name, parse_layers(name, value) if opt.kind == "layers" else plain(opt.kind, value))
+            try:
+                change(name, parse_layers(name, value) if opt.kind == "layers" else plain(opt.kind, value))
+            except ValueError as e:
+                raise SettingsError(f"{flag(name)} {value!r}: {e}", name) from None
         self._check_together()
 
     def _check_together(self):
@@ -134,6 +153,9 @@ class Settings:
         for name, on, (words, works) in (
             ("precondition", bool(self.precondition), OWN_LBFGS),
             ("lag", self.lag > 1, NOT_SCIPY),
+            ("match_colors", self.match_colors, OTHER_COLOURS),
+            ("match_histogram", self.match_histogram, OTHER_COLOURS),
+            ("palette", self.palette, OTHER_COLOURS),
             (
                 "keep",
                 self.keep is not None,
@@ -176,8 +198,11 @@ def settings_from(preset=None, **options):
     preset's own list of sizes gives way to it. Raises SettingsError.
     """
     known = options_of(Settings)
-    names = {opt.alias: name for name, opt in known.items() if opt.alias}
-    options = {names.get(k, k): v for k, v in options.items()}
+    names = {alias: name for name, opt in known.items() for alias in opt.aliases}
+    for alias, name in names.items():
+        if options.get(alias) is not None and options.get(name) is not None:
+            raise SettingsError(f"{flag(alias)}: another name of {flag(name)}, which is given as well", name)
+    options = {names.get(k, k): v for k, v in options.items() if k not in names or v is not None}
     record = options.keys() >= known.keys()  # every option was given: none of them is a wish
     options = {k: v for k, v in options.items() if v is not None}
     for name in options:
@@ -205,6 +230,15 @@ def settings_from(preset=None, **options):
             said = f"{e.on_command_line} (--preset {preset} sets {values[e.option]})"
             raise SettingsError(said, e.option) from None
         raise
+
+
+def of_preset(error, preset, given):
+    """The error as it is, or with the preset's name where its option was set by the preset and not by the user."""
+    if preset is None or error.option in given or error.option not in presets()[preset]:
+        return error
+    needs = presets()[preset].get("weights")
+    fetch = f"; it is made for {needs}: python -m weights fetch {needs}" if needs else ""
+    return SettingsError(f"--preset {preset} sets {error.on_command_line}{fetch}", error.option)
 
 
 def refuse_idle(settings, given):

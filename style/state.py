@@ -1,14 +1,17 @@
 """All that a run needs to go on from where it was, to the same digits: saved, loaded, and told apart from others'."""
 
+import hashlib
 import json
-from dataclasses import dataclass
+import os
+import zipfile
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from minivgg.files import atomic_file
 from minivgg.program import first_line
 
-VERSION = 1
+VERSION = 2
 
 
 class StateError(ValueError):
@@ -22,39 +25,62 @@ class State:
     stage    index of the scale it is at
     arrays   {name: NumPy array}: of the optimiser, the best picture, counts, deferred terms, earlier scales
     made_of  {what: hash or value}: the pictures, the weights and the settings, which must be the same to go on
+    about    what the command line needs to go on by itself, as JSON values (checkpoint.py)
     """
 
     stage: int
     arrays: dict
     made_of: dict
+    about: dict = field(default_factory=dict)
+    path: object = None  # of the file that it was read from
 
     def save(self, path):
         """Write to a file, which is there whole or not at all. Raises OSError."""
-        meta = json.dumps({"version": VERSION, "stage": self.stage, "made of": self.made_of})
+        meta = {"version": VERSION, "stage": self.stage, "made of": self.made_of, "about": self.about}
+        arrays = {name: np.asarray(a) for name, a in self.arrays.items()}
+        meta = json.dumps(meta | {"sha256": digest(meta, arrays)})
         with atomic_file(path) as file:
-            np.savez(file, meta=np.array(meta), **self.arrays)
+            np.savez(file, meta=np.array(meta), **arrays)
 
     @classmethod
     def load(cls, path):
         """Read what save() wrote. Raises StateError; nothing in the file is executed."""
         try:
+            if os.path.exists(path) and not zipfile.is_zipfile(path):
+                raise ValueError("no archive")
             with np.load(path, allow_pickle=False) as found:
                 arrays = {name: found[name] for name in found.files}
             if "meta" not in arrays:
                 raise ValueError(f"arrays {', '.join(arrays)[:60]}, but no meta")
             meta = json.loads(str(arrays.pop("meta")))
-            version, stage, made_of = meta["version"], int(meta["stage"]), dict(meta["made of"])
+            if meta["version"] != VERSION:
+                raise StateError(f"{path}: saved by another version ({meta['version']}); this one reads {VERSION}")
+            found = meta.pop("sha256")
+            if found != digest(meta, arrays):
+                raise ValueError("contents that have changed since they were saved")
+            return cls(int(meta["stage"]), arrays, dict(meta["made of"]), dict(meta["about"]), path)
+        except StateError:
+            raise
         except FileNotFoundError:
             raise StateError(f"{path}: no such file; expected the saved state of a run") from None
         except Exception as error:  # a foreign or broken file may fail anywhere
             raise StateError(f"{path}: found {first_line(error)}; expected the saved state of a run") from None
-        if version != VERSION:
-            raise StateError(f"{path}: saved by another version ({version}); this one reads {VERSION}")
-        return cls(stage, arrays, made_of)
 
     def check(self, made_of):
         """Raise StateError unless the run that would go on is of the same pictures, weights and settings."""
         for what, expected in made_of.items():
             found = self.made_of.get(what)
             if found != expected:
-                raise StateError(f"saved state: {what} was {found}, is {expected}: it cannot go on from there")
+                raise StateError(
+                    f"{self.path or 'saved state'}: {what} was {found}, is {expected}: it cannot go on from there"
+                )
+
+
+def digest(meta, arrays):
+    """The hash of all that a state holds, hexadecimal."""
+    h = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    for name in sorted(arrays):
+        a = np.ascontiguousarray(arrays[name])
+        h.update(f"{name} {a.dtype.str} {a.shape}".encode())
+        h.update(a.reshape(-1).view(np.uint8) if a.size else b"")
+    return h.hexdigest()

@@ -110,16 +110,21 @@ class Styles:
                         "a larger size, or shallower layers"
                     ) from None
 
+    @property
+    def identity(self):
+        """(the first file, the hashes of all) of the style pictures."""
+        return self.pictures[0].path, " ".join(p.sha256 for p in self.pictures)
+
     def made_of(self):
         """{what: hash}: what a saved state must agree with."""
-        found = {"style": " ".join(p.sha256 for p in self.pictures)}
+        found = {"style": self.identity[1]}
         weights = {f"mask of {g.source}": g.mask for g in self.groups} | {"what is kept": self.kept}
         weights |= {f"paint of style {k}": m for k, m in enumerate(self.paint, 1)}
         return found | {name: _sha256(m) for name, m in weights.items() if m is not None}
 
     def _input(self, k, stage):
         size, paint = stage.style_sizes[k], self.paint[k]
-        rgb = images.resize(self.pictures[k].rgb, size, method=self.settings.resample)
+        rgb = self.pictures[k].resized(size, method=self.settings.resample)
         region = None if paint is None else self._region(_at(paint, size))
         return dataclasses.replace(self.colours, margin=0).to_input(rgb), region
 
@@ -185,7 +190,7 @@ def paint_of(settings, styles):
         if source is not None:
             found.append(masks.mask_of(source, picture, "the style picture"))
         else:
-            found.append(picture.alpha if picture.alpha is not None and picture.alpha.max() > 0 else None)
+            found.append(picture.opacity(picture.rgb.shape[:2]))
     return found
 
 

@@ -21,6 +21,18 @@ def parse_memory(text):
     return found
 
 
+def parse_duration(text):
+    """Seconds of "10m", "90s", "1.5h" or "1h30m". Raises ValueError."""
+    found = re.fullmatch(r"(?=.)(?:([\d.]+)h)?(?:([\d.]+)m(?:in)?)?(?:([\d.]+)s)?", str(text).replace(" ", "").lower())
+    try:
+        seconds = sum(float(v) * unit for v, unit in zip(found.groups(), (3600, 60, 1), strict=True) if v)
+    except (AttributeError, ValueError):
+        seconds = 0
+    if not 0 < seconds <= 1e9:
+        raise ValueError(f"{str(text)[:40]!r}: expected a time with its unit, like 90s, 10m or 1h30m")
+    return seconds
+
+
 def format_memory(nbytes):
     """2.4 GB, 850 MB"""
     return f"{nbytes / 1e9:.1f} GB" if nbytes >= 999.5e6 else f"{nbytes / 1e6:.0f} MB"

@@ -1,7 +1,9 @@
 """What the tests share: backends, the data beside the project, a small random network, a comparison that explains."""
 
+import collections
 import importlib.util
 import os
+import re
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,14 @@ for _name, _handler in (
 ):
     if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) is signal.SIG_IGN:
         signal.signal(getattr(signal, _name), _handler)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """A line a reason for what was skipped, the most frequent first: hundreds of tests share a few."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = [r.longrepr[2] if isinstance(r.longrepr, tuple) else str(r.longrepr) for r in skipped]
+    for reason, count in collections.Counter(re.sub("^Skipped: ", "", text) for text in reasons).most_common(8):
+        terminalreporter.write_line(f"skipped {count:4}: {reason}")
 
 
 @dataclass(frozen=True)

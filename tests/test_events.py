@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import style
-from style.events import Evaluated, Finished, Iterated, Planned, StageDone
+from style.events import Evaluated, Finished, Iterated, Planned, StageDone, Stop
 
 
 class Bar:
@@ -108,11 +108,32 @@ def test_each_listener_hears_each_event_even_after_one_has_said_stop(make_job):
     assert [type(e) for e in first if not isinstance(e, Iterated)] == [Planned, Evaluated, Evaluated, Finished]
 
 
-def test_iterated_carries_a_state_where_the_optimiser_has_one(make_job):
-    for optimizer, has in (("l-bfgs-b", False), ("l-bfgs", True), ("two-loop", True), ("adam", True)):
+def test_iterated_carries_a_state(make_job):
+    for optimizer in ("l-bfgs-b", "l-bfgs", "two-loop", "adam"):
         states = []
         make_job(optimizer=optimizer).run(
             lambda e, states=states: states.append(e.state) if isinstance(e, Iterated) else None
         )
         assert states
-        assert all((state is not None) == has for state in states)
+        assert all(callable(state) for state in states)
+
+
+def test_listeners_cannot_change_the_picture(make_job):
+    expected = make_job(optimizer="adam").run().rgb
+
+    def careless(event):
+        if isinstance(event, Evaluated):
+            with pytest.raises(ValueError, match="read-only"):
+                event.image[:] = 0
+
+    assert np.array_equal(make_job(optimizer="adam").run(careless).rgb, expected)
+
+
+def test_a_stop_says_why_and_may_be_of_one_scale(make_job):
+    stop = Stop("enough colours", scale=True)
+    result = make_job(size=96, scales=2, evaluations=6).run(
+        lambda e: stop if isinstance(e, Evaluated) and e.evaluation in (2, 4) else None
+    )
+    assert result.rgb.shape == (69, 96, 3)
+    assert result.outcome.status == "stopped"
+    assert result.outcome.message == "enough colours: stopped after 4 evaluations"

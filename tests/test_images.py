@@ -9,28 +9,13 @@ import zlib
 
 import numpy as np
 import pytest
+from picture_files import chunk, file_of, smooth, upright
 from PIL import Image, ImageCms
 
-from style.pictures import decode, images, saving
+from style.pictures import images, profiles, saving
 from style.pictures.images import ImageError
 
 RNG = np.random.default_rng(7)
-
-
-def smooth(h=24, w=20):
-    """A picture without fine detail, so that lossy formats keep it: (h, w, 3) uint8, no symmetry."""
-    y, x = np.mgrid[:h, :w]
-    return np.stack([x * 255 / w, y * 255 / h, (x + 2 * y) * 255 / (w + 2 * h)], axis=2).astype(np.uint8)
-
-
-def file_of(tmp_path, image, name, **options):
-    path = tmp_path / name
-    image.save(path, **options)
-    return path
-
-
-def chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png_bytes(values, colour_type, depth, extra=b""):
@@ -101,28 +86,6 @@ def test_the_hash_is_the_files(tmp_path):
 
     path = file_of(tmp_path, Image.fromarray(smooth()), "a.png")
     assert images.read(path).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def upright(a, orientation):
-    """What a viewer shows for stored values `a` under EXIF orientation 1..8, from the standard's wording.
-
-    Row 0 of the file is the picture's top, top, bottom, bottom, left, right, right, left; column 0 is its left,
-    right, right, left, top, top, bottom, bottom.
-    """
-    H, W = a.shape[:2]
-    out = np.empty_like(a if orientation < 5 else a.swapaxes(0, 1))
-    for i in range(H):
-        for j in range(W):
-            down, right = i, j
-            if orientation in (3, 4):
-                down = H - 1 - i
-            if orientation in (2, 3):
-                right = W - 1 - j
-            if orientation >= 5:  # file rows run along the picture's x, columns along its y
-                right = i if orientation in (5, 8) else H - 1 - i
-                down = j if orientation in (5, 6) else W - 1 - j
-            out[down, right] = a[i, j]
-    return out
 
 
 @pytest.mark.parametrize("name", ["o.png", "o.tif", "o.webp", "o.jpg"])
@@ -283,13 +246,13 @@ def test_profile_leaves_alpha_alone(tmp_path):
 
 def test_srgb_profile_changes_nothing(tmp_path):
     a = RNG.integers(0, 256, (40, 40, 3), dtype=np.uint8)
-    path = file_of(tmp_path, Image.fromarray(a), "c.png", icc_profile=decode.srgb_profile())
+    path = file_of(tmp_path, Image.fromarray(a), "c.png", icc_profile=profiles.srgb_profile())
     np.testing.assert_array_equal(images.read(path).rgb, a)
 
 
 def test_srgb_of_another_maker_changes_nothing(tmp_path):
     """Profiles called sRGB differ in the last digits; a picture is not to be rounded again for that."""
-    data = bytearray(decode.srgb_profile())
+    data = bytearray(profiles.srgb_profile())
     at = struct.unpack(">I", data[data.index(b"rXYZ") + 4 :][:4])[0]
     data[at + 8 : at + 12] = struct.pack(">i", struct.unpack(">i", data[at + 8 : at + 12])[0] + 25)
     a = RNG.integers(0, 256, (40, 40, 3), dtype=np.uint8)
@@ -355,7 +318,7 @@ def test_missing_folder_empty_and_foreign(tmp_path):
         ("empty.png", "empty"),
         ("text.png", "expected JPEG"),
         ("page.jpg", "web page"),
-        ("phone.jpg", "HEIC"),
+        ("phone.jpg", "HEI[CF]"),
         ("random.png", "not a picture"),
         ("a\0b.png", "cannot be opened"),
     ]:
@@ -394,7 +357,7 @@ def test_flipped_bytes_give_a_picture_or_an_error(tmp_path, name, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10**6)  # a flipped width is decoded in full below this: slow
     exif = Image.Exif()
     exif[0x0112] = 6
-    options = {} if name == "f.gif" else {"icc_profile": decode.srgb_profile(), "exif": exif}
+    options = {} if name == "f.gif" else {"icc_profile": profiles.srgb_profile(), "exif": exif}
     data = file_of(tmp_path, Image.fromarray(smooth()), name, **options).read_bytes()
     rng = np.random.default_rng(3)
     outcomes = set()
@@ -484,6 +447,9 @@ def test_the_same_values_have_the_same_hash_and_others_not():
         (np.zeros((20, 20, 3), complex), "complex"),
         (np.full((20, 20, 3), np.nan), "not finite"),
         (np.full((20, 20, 3), 9000.0), "9000"),
+        (np.full((20, 20, 3), 300), "whole numbers from 300 to 300"),
+        (np.full((20, 20, 3), -1, np.int16), "whole numbers from -1"),
+        ("", "an empty name"),
         (np.full((20, 20, 3), 0.5), "multiply by 255"),
         (None, "shape"),
         ("text", "no such file"),
@@ -611,8 +577,8 @@ def test_the_same_picture_gives_the_same_bytes(tmp_path):
     for name in ("a.png", "a.jpg", "a.webp", "a.tif"):
         saving.save(tmp_path / name, smooth(), metadata=PARAMETERS)
         first = (tmp_path / name).read_bytes()
-        decode.srgb_profile.cache_clear()
-        decode._srgb.cache_clear()
+        profiles.srgb_profile.cache_clear()
+        profiles._srgb.cache_clear()
         saving.save(tmp_path / name, smooth(), metadata=PARAMETERS)
         assert (tmp_path / name).read_bytes() == first
 

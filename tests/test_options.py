@@ -27,11 +27,16 @@ NEEDS = {
     "noise_ratio": (0.5, {"init": "blend"}, {"init": "noise"}),
     "tv_beta": (1.0, {"tv_weight": 1.0}, {"tv_weight": 0.0}),
     "evaluations": (5, {"scales": "32:5,64"}, {"scales": "32:5,64:3"}),
+    "match_to": ("style", {"match_colors": "pca"}, {}),
+    "dither": (True, {"palette": "#000000,#ffffff"}, {}),
     "guidance": ("inside", {"mask": "m.png"}, {"mask": "all"}),
     # these are refused by themselves, beside a default too
     "precondition": (0.45, {"optimizer": "l-bfgs"}, {"optimizer": "l-bfgs-b"}),
     "lag": (40, {"optimizer": "adam"}, {"optimizer": "l-bfgs-b"}),
     "bounds": (True, {"optimizer": "adam"}, {"optimizer": "two-loop"}),
+    "match_colors": ("pca", {}, {"keep_colors": True}),
+    "match_histogram": ("style", {}, {"keep_colors": True}),
+    "palette": ("#102030,#a0b0c0", {}, {"keep_colors": True}),
 }
 
 
@@ -71,8 +76,8 @@ def test_each_option_has_its_flag_and_its_line_in_its_group(cls, name, opt, help
     assert "".join(opt.help.split()) in "".join(help_text.split())
     (action,) = [a for a in run.parser()._actions if flag(name) in a.option_strings]
     assert (action.dest, action.default) == (name, None)
-    if opt.alias:
-        assert flag(opt.alias) in action.option_strings or f"-{opt.alias}" in action.option_strings
+    for alias in opt.aliases:
+        assert flag(alias) in action.option_strings or f"-{alias}" in action.option_strings
 
 
 def test_the_experts_group_is_the_last(help_text):
@@ -89,14 +94,16 @@ def test_defaults_are_what_help_says():
 
 
 def test_names_are_unique():
-    names = NAMES + [opt.alias for _, _, opt in OPTIONS if opt.alias]
+    names = NAMES + [alias for _, _, opt in OPTIONS for alias in opt.aliases]
     assert len(names) == len(set(names))
     assert {opt.kind for _, _, opt in OPTIONS} <= {*KINDS}
 
 
 # ------------------------------------------------------------------------------------------- limits, choices
 
-NUMERIC = [(cls, name, opt) for cls, name, opt in OPTIONS if opt.kind in ("whole", "number")]
+NUMERIC = [
+    (cls, name, opt) for cls, name, opt in OPTIONS if opt.kind in ("whole", "pixels", "number") and not opt.choices
+]
 BESIDE = {"optimizer": "l-bfgs", "bounds": False}  # with which a Settings refuses no number
 
 
@@ -106,7 +113,7 @@ def made(cls, **options):
 
 @pytest.mark.parametrize("cls, name, opt", NUMERIC, ids=[n for _, n, _ in NUMERIC])
 def test_the_edges_are_taken_and_what_lies_beyond_is_refused(cls, name, opt):
-    whole = opt.kind == "whole"
+    whole = opt.kind != "number"
     lowest = np.nextafter(opt.above, math.inf) if opt.above is not None else opt.low
     highest = opt.high if opt.high < math.inf else (10**30 if whole else 1e300)
     assert lowest > -math.inf
@@ -132,6 +139,7 @@ WRONG = {
     "path": [5, ["a"]],
     "text or whole": [2.5, ["32"]],
     "layers": [5, 1.0],
+    "palette": [5, 1.0, True],
     "pair": [5, (0.9,), (0.9, 1.0), (-0.1, 0.5), ("a", "b")],
 }
 
@@ -156,6 +164,7 @@ REFUSED += [(n, str(o.low - 1)) for _, n, o in NUMERIC if o.low > -math.inf]
 REFUSED += [(n, str(o.high * 2)) for _, n, o in NUMERIC if o.high < math.inf]
 REFUSED += [(n, str(o.above)) for _, n, o in NUMERIC if o.above is not None]
 REFUSED += [("scales", "x"), ("style_loss", "gramm"), ("style_layers", "relu9_9"), ("content_layers", "relu1_1:x")]
+REFUSED += [("palette", text) for text in ("no such", "#12345", "#abc,nothing", "style:0", "style:many", "")]
 REFUSED += [("memory", "lots"), ("preset", "gattys"), ("init", "nowhere.png"), ("log", "no/such/log"), ("output", "")]
 
 
@@ -207,6 +216,8 @@ STORED = (
     {"preset": "coursera"},
     {"preset": "tf-tutorial"},
     {"preset": "large"},
+    {"match_colors": "symmetric", "match_to": "style", "match_histogram": "content"},
+    {"palette": ["#abc", (1, 2, 3)], "dither": True},
     {"preset": "fast", "memory": 10**9, "size": np.int64(99)},
     {"preset": "neural-style", "optimizer": "adam"},
     {"init": "blend", "noise_ratio": 0.25, "scales": "3", "style_layers": ["relu1_1"], "style_weight": np.float32(0.1)},

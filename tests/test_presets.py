@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import style
 from style import presets, settings_from
 from style.losses import content_loss, gram_forward, style_loss, tv_loss
 
@@ -139,3 +140,13 @@ def test_what_the_recipes_say_beside_the_factors():
     # a step of 0.02 and eps of 0.1 on pixels 0..1, in grey levels
     assert tf.learning_rate == pytest.approx(0.02 * 255)
     assert tf.adam_eps == pytest.approx(0.1 / 255)
+
+
+def test_a_network_that_a_preset_does_not_fit_names_the_preset(pictures, network_file):
+    with pytest.raises(style.SettingsError) as caught:
+        style.transfer(*pictures, preset="narayanan", weights="mini", size=32)
+    said = caught.value.on_command_line
+    assert said.startswith("--preset narayanan sets --style-layers") and "python -m weights fetch vgg16" in said
+    with pytest.raises(style.SettingsError) as caught:
+        style.transfer(*pictures, preset="narayanan", weights="mini", size=32, style_layers="relu5_4")
+    assert "preset" not in str(caught.value)

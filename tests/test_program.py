@@ -228,3 +228,8 @@ def test_a_terminated_program_tidies_up():
     )
     process = run(code)
     assert (process.returncode, process.stdout, process.stderr) == (143, b"tidied\n", b"")
+
+
+def test_what_is_said_is_one_printable_line(capsys):
+    assert program.fail("p", "a\nb\x1b[31m\udcff M\u00f6we", 1) == 1
+    assert capsys.readouterr().err == "p: a\\nb\\x1b[31m\\udcff M\u00f6we\n"

@@ -22,7 +22,12 @@ class Stage:
 def planned():
     """A Planned of a job of one stage, of 100 evaluations."""
     plans = {Stage: SimpleNamespace(time=1.0, lag=1)}
-    return Planned(SimpleNamespace(stages=(Stage,), plans=plans, alpha=lambda size: None))
+    picture = SimpleNamespace(path=None, mode="RGB", sha256="", origin=None)
+    settings = SimpleNamespace(depth=8)
+    job = SimpleNamespace(stages=(Stage,), plans=plans, content=picture, started=0, settings=settings)
+    job.styles = SimpleNamespace(pictures=[picture])
+    job.alpha = lambda size: None
+    return Planned(job)
 
 
 @pytest.fixture
@@ -100,23 +105,29 @@ def test_the_log_has_a_line_for_each_evaluation(tmp_path, make_job):
 
 
 def test_a_full_disk_ends_the_log_and_not_the_run(tmp_path, make_job):
-    class Full(io.StringIO):
-        name = "log"
+    class Full(io.FileIO):
+        """A disk that takes 400 bytes, the last ones in the middle of a line."""
 
-        def write(self, text):
-            raise OSError(28, "No space left on device")
+        def write(self, data):
+            room = 400 - self.tell()
+            if room <= 0:
+                raise OSError(28, "No space left on device")
+            return super().write(data[:room])
 
     said = []
     log = report.Log(tmp_path / "log", False, said.append)
     log.close()
-    log.file = Full()
+    log.file = Full(tmp_path / "log", "w")
     assert make_job().run(log).outcome.status == "done"
-    assert said == ["log: the log ends here (No space left on device)"]
+    assert said == [f"{tmp_path / 'log'}: the log ends here (No space left on device)"]
+    text = (tmp_path / "log").read_text()
+    assert text.endswith("}\n")
+    assert [json.loads(line)["evaluation"] for line in text.splitlines()] == [1]
     report.Log(None, False, pytest.fail)(evaluated(1))  # no log was asked for
 
 
 def test_pictures_on_the_way(tmp_path, make_job):
-    pictures = report.Pictures(tmp_path / "out.png", 4, False, pytest.fail)
+    pictures = report.Pictures(tmp_path / "out.png", 4, lambda path: False, pytest.fail)
     job = make_job(size=96, scales=2, evaluations=6)
     job.run(pictures)
     names = {"out-00004.png": (34, 48, 3), "out-00008.png": (69, 96, 3), "out-48x34.png": (34, 48, 3)}
@@ -128,7 +139,7 @@ def test_pictures_on_the_way(tmp_path, make_job):
 def test_a_picture_on_the_way_that_cannot_be_saved_is_a_warning(tmp_path, planned):
     said = []
     (tmp_path / "out-00001.png").write_text("mine")
-    pictures = report.Pictures(tmp_path / "out.png", 1, False, said.append)
+    pictures = report.Pictures(tmp_path / "out.png", 1, lambda path: False, said.append)
     pictures(planned)
     pictures(evaluated(1, to_rgb=lambda: np.zeros((20, 20, 3))))
     assert (tmp_path / "out-00001.png").read_text() == "mine"

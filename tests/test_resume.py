@@ -80,7 +80,7 @@ def test_other_settings_are_refused_in_one_line(make_job, state, options, says):
 def test_other_pictures_are_refused_in_one_line(pictures, network_file, state):
     settings = style.settings_from(size=48, evaluations=4, optimizer="adam", weights=str(network_file), device="cpu")
     for others, what in ((pictures[::-1], "content"), ([pictures[0], pictures[0]], "style")):
-        with pytest.raises(style.StateError, match=f"saved state: {what} was [0-9a-f]+, is [0-9a-f]+: ") as e:
+        with pytest.raises(style.StateError, match=f"{what} was [0-9a-f]+, is [0-9a-f]+: ") as e:
             style.Job(*others, settings).run(state=state)
         assert "\n" not in str(e.value)
 

@@ -130,14 +130,14 @@ def test_save_every(folder):
         (["--optimizer", "sgd"], 2, "l-bfgs-b or"),
         (["-o", "no/such/folder/out.png"], 2, "no/such/folder"),
         (["-o", "out.docx"], 2, ".docx"),
-        (["--weights", "vgg20"], 1, "vgg20"),
+        (["--weights", "vgg20"], 2, "vgg20"),
         (["--weights", "content.png"], 1, "content.png"),
         (["--init", "nowhere.png"], 2, "nowhere.png"),
         (["--log", "no/such/log"], 2, "no/such/log"),
         (["--save-every", "0"], 2, "--save-every"),
-        (["--device", "tpu"], 1, "tpu"),
+        (["--device", "tpu"], 2, "tpu"),
         (["-o", ""], 2, "-o ''"),
-        (["-o", "a" * 300 + ".png"], 1, "name too long"),
+        (["-o", "a" * 300 + ".png"], 2, "a name of 304 bytes"),
         (["--init", "a" * 300], 2, "aaa"),
         (["--log", "content.png"], 2, "is the content file as well"),
         (["--log", "narrow.npz", "--overwrite"], 2, "is the --weights file as well"),
@@ -243,9 +243,9 @@ def test_a_name_that_is_taken_meanwhile_is_left_alone(folder, capsys, monkeypatc
         monkeypatch.setattr(os, "link", lambda *args: (_ for _ in ()).throw(PermissionError(1, "no links here")))
     real = run.Job.run
 
-    def meanwhile(self, *args):
+    def meanwhile(self, *args, **more):
         Path("out.png").write_text("mine")
-        return real(self, *args)
+        return real(self, *args, **more)
 
     monkeypatch.setattr(run.Job, "run", meanwhile)
     assert main("-o", "out.png") == 0
@@ -262,14 +262,15 @@ def test_an_interrupt_while_the_picture_is_written_does_not_lose_it(folder, caps
 
     def interrupted(path, *args, **kwargs):
         calls.append(path)
-        if len(calls) == 1:
-            raise KeyboardInterrupt
+        for _ in range(3):
+            signal.raise_signal(signal.SIGINT)
         real(path, *args, **kwargs)
 
     monkeypatch.setattr(saving, "save", interrupted)
-    assert main("-o", "out.png") == 130
+    assert main("-o", "out.png") == 0  # all was done
     assert saving.read_metadata("out.png")["result"]["evaluations"] == 6
-    assert "out.png is the best picture so far" in capsys.readouterr().err
+    assert len(calls) == 1
+    assert capsys.readouterr().err == ""
 
 
 def test_an_interrupt_in_the_first_evaluation(folder, capsys, monkeypatch):
@@ -340,12 +341,17 @@ def test_the_time_is_said_once_and_for_all_scales(folder, capsys):
 def test_what_the_memory_takes_away_is_said_and_stored(folder, capsys):
     args = ("--optimizer", "l-bfgs", "--history", "300", "--lag", "5", "--size", "300")
     assert main("-o", "free.png", *args, "--memory", "4GB") == 0
-    assert "pairs" not in capsys.readouterr().out
-    assert main("-o", "tight.png", *args, "--memory", "250MB") == 0
     out = capsys.readouterr().out
+    assert "pairs" not in out  # as many as a run of 6 evaluations can fill
+    least = int(re.search(r"about (\d+) MB", out)[1])
+    for memory in range(least, least - 20, -1):  # between room for all of them and tiles
+        code = main("-o", "tight.png", *args, "--memory", f"{memory}MB", "--overwrite")
+        out = capsys.readouterr().out
+        if code or "pairs" in out:
+            break
     stage = saving.read_metadata("tight.png")["stages"][0]
-    assert f"L-BFGS keeps {stage['history']} of 300 pairs" in out
-    assert stage["history"] < 300
+    assert f"L-BFGS keeps {stage['history']} of 6 pairs" in out
+    assert 3 <= stage["history"] < 6
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")

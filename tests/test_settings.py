@@ -51,7 +51,7 @@ def test_optimizer_names(alias):
         ({"style_layers": "none", "content_layers": "none"}, "nothing to optimise"),
         ({"stile_weight": 3}, "did you mean style_weight?"),
         ({"seed": -1}, "seed"),
-        ({"size": "64"}, "size '64': expected a whole number, found text"),
+        ({"size": "64"}, "size '64': expected a number of pixels or original"),
         ({"iterations": 2.5}, "evaluations 2.5"),
         ({"style_weight": "1000"}, "style_weight '1000': expected a number, found text"),
         ({"content_layers": 5}, "content_layers 5"),

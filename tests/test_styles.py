@@ -364,8 +364,8 @@ def test_masks_on_the_command_line(folder, capsys):
             ["a.png", "--style-size", "20,x"],
             "argument --style-size: '20,x': expected a whole number, or one for each style",
         ),
-        (["a.png", "--overlay", "out.png"], "--overlay out.png: is the output as well"),
-        (["a.png", "--overlay", "a.png"], "a.png: would be written on the way, and is the style file"),
+        (["a.png", "--overlay", "out.png"], "--overlay out.png: is the output file as well"),
+        (["a.png", "--overlay", "a.png"], "--overlay a.png: is the style file as well"),
         (["a.png", "--mask", "left.png,rest"], "--mask: 2 values for 1 styles; expected one, or one each"),
     ],
 )

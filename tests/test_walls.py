@@ -12,7 +12,7 @@ CORE = r"style\.(losses|terms|objective|optimize|engine|job|faster(\..*)?)"
 # (who, what it must not import, but for): patterns of whole module names
 WALLS = [
     (r"minivgg(\..*)?", r"(style|weights)(\..*)?", r"$"),
-    (r"weights(?!\.distill)(\..*)?", r"(style|minivgg)(\..*)?", r"minivgg\.(table|files|program)"),
+    (r"weights(?!\.distill)(\..*)?", r"(style|minivgg)(\..*)?", r"minivgg(\.(start|table|files|program))"),
     (CORE, r"minivgg\.(fast_cpu|fast_gpu|kernels)(\..*)?", r"$"),
     (r"(?!minivgg\.backend$).*", r"cupyx?(\..*)?", r"$"),
 ]

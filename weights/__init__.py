@@ -1,5 +1,9 @@
 """Weights of VGG networks: `weights.load("vgg19")`, a file's path, or nothing for the best that is there."""
 
+import minivgg_style
+
+minivgg_style.claim("minivgg")  # not one of the working folder; first, for what minivgg/start.py does
+
 import os
 from pathlib import Path
 
@@ -7,12 +11,12 @@ import numpy as np
 
 from minivgg.program import suggest
 
-from .cache import entry, names, present
-from .known import WeightsError, kind_of, read_head
+from .cache import check_private, entry, names, present
+from .known import UnknownWeightsError, WeightsError, kind_of, read_head
 from .matconvnet import load_mat
 from .store import Network, load_compact, save_compact
 
-__all__ = ["Network", "WeightsError", "load", "save_compact"]
+__all__ = ["Network", "UnknownWeightsError", "WeightsError", "load", "save_compact"]
 
 
 def load(spec=None, *, dtype=np.float32):
@@ -33,14 +37,14 @@ def locate(spec=None):
         there = present()
         if not there:
             raise WeightsError("no weights are there; get some: python -m weights fetch vgg19")
-        return entry(there[0])
+        return _private(there[0])
     text = os.fspath(spec)
     if isinstance(spec, Path) or text not in names():
         looks_like_path = os.sep in text or "/" in text or Path(text).suffix or os.path.exists(text)
         if isinstance(spec, Path) or looks_like_path:
             return Path(os.path.expanduser(text))  # Path's own raises when there is no such user
         raise _unknown_name(text)
-    path = entry(text)
+    path = _private(text)
     if not os.path.isfile(path):
         raise WeightsError(_how_to_get(text, path))
     return path
@@ -52,9 +56,18 @@ def load_file(path, dtype=np.float32):
     return load_compact(path, dtype) if kind_of(head) == "zip" else load_mat(path, dtype)
 
 
+def _private(name):
+    path = entry(name)
+    if name != "mini":
+        check_private(path.parent)
+    return path
+
+
 def _unknown_name(text):
     hint = suggest(text.lower(), names(), cutoff=0.5)
-    return WeightsError(f"unknown weights {text!r}{hint or ';'} names: {', '.join(names())}; or give a file's path")
+    return UnknownWeightsError(
+        f"unknown weights {text!r}{hint or ';'} names: {', '.join(names())}; or give a file's path"
+    )
 
 
 def _how_to_get(name, path):

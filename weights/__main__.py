@@ -108,8 +108,7 @@ def _verify(options):
         try:
             verdict = _verdict(path)
         except WeightsError as error:
-            program.say(f"weights: {error}", sys.stderr)
-            failed = True
+            failed = bool(program.fail("weights", error, FAILURE))
         else:
             tell(f"{path}: {verdict}")
     return FAILURE if failed else OK
@@ -129,7 +128,7 @@ def _verdict(path):
         source = f"a source that is not in the list of published files (sha256 {network.sha256})"
     return (
         f"ok, {network.name} ({network.arch}, {len(network.params)} convolutions, {count:,} values, "
-        f"{network.order}); from {source}"
+        f"{network.order}{', average pooling' if network.pooling == 'avg' else ''}); from {source}"
     )
 
 
@@ -140,7 +139,7 @@ def _convert(options):
     target = options.output or entry(name)
     if os.path.exists(target) and not options.overwrite:
         raise WeightsError(f"{target}: is there already; --overwrite replaces it")
-    network = Network(name, got.arch, got.params, got.mean, got.order, got.sha256, options.file, got.about)
+    network = Network(name, got.arch, got.params, got.mean, got.order, got.sha256, options.file, got.about, got.pooling)
     save_compact(network, target, options.precision)
     tell(target)
     return OK

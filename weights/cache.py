@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import stat
 import time
 from pathlib import Path
 
@@ -24,6 +25,16 @@ def cache_dir():
 def entry(name):
     """Where the weights of this name lie, whether they are there or not."""
     return EMBEDDED if name == "mini" else cache_dir() / f"{name}.npz"
+
+
+def check_private(folder):
+    """Raise WeightsError for a folder into which anybody may put files: weights of theirs would be taken for ours."""
+    try:
+        mode = os.stat(folder).st_mode
+    except OSError:  # not there yet, or said by whoever opens it
+        return
+    if os.name != "nt" and mode & stat.S_IWOTH:
+        raise WeightsError(f"{folder}: anybody may write into this cache folder; chmod o-w it, or set MINIVGG_CACHE")
 
 
 def names():
@@ -49,6 +60,7 @@ def lock(path, waiting):
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        check_private(path.parent)
         file = open(path, "a+b")  # noqa: SIM115  closed by the `with` below
     except OSError as error:
         raise WeightsError(

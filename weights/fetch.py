@@ -49,6 +49,15 @@ class Progress:
         """The transfer is over, well or not."""
 
 
+class StayOnHttps(urllib.request.HTTPRedirectHandler):
+    """An address with TLS (which urllib verifies) may not lead to one without."""
+
+    def redirect_request(self, request, file, code, message, headers, url):
+        if request.full_url.startswith("https:") and not url.startswith("https:"):
+            raise urllib.error.URLError(f"it leads from https to {url.partition(':')[0]}, which is not followed")
+        return super().redirect_request(request, file, code, message, headers, url)
+
+
 def fetch(name, *, url=None, keep=False, progress=None):
     """Bring a published network into the cache; returns the path of its compact file.
 
@@ -144,7 +153,8 @@ def _transfer(source, part, progress):
     if have:
         headers["Range"] = f"bytes={have}-"
     try:
-        response = urllib.request.urlopen(urllib.request.Request(source.url, headers=headers), timeout=TIMEOUT)
+        opener = urllib.request.build_opener(StayOnHttps)
+        response = opener.open(urllib.request.Request(source.url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code == 416 and have:  # nothing after `have`: complete, or longer than the file is
             total = _total_of(error.headers.get("Content-Range"))

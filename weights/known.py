@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,10 @@ from minivgg.program import first_line
 
 class WeightsError(Exception):
     """A weights file that is missing, damaged or something else; the message is one line."""
+
+
+class UnknownWeightsError(WeightsError):
+    """A name that is none of the weights'."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,8 @@ def read_head(path):
     if os.path.isdir(path):
         raise WeightsError(f"{path}: is a folder; expected a weights file (.mat or .npz)")
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a FIFO would be waited for without end
+            raise WeightsError(f"{path}: not a regular file; expected a weights file (.mat or .npz)")
         with open(path, "rb") as file:
             return file.read(512)
     except FileNotFoundError:

@@ -12,6 +12,7 @@ stays H: tests/test_matconvnet.py settles this by what the network does with pho
 """
 
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from .store import Network, check_network
 EXPECTED = "expected MatConvNet's imagenet-vgg-verydeep-19.mat or -16.mat"
 REMEDY = "`python -m weights fetch vgg19` gets the right one"
 HELP = f"{EXPECTED}; {REMEDY}"
+LARGEST = 1 << 30  # bytes of a variable: VGG-19 with its classifier has 575 million
 IMAGENET_MEAN = (123.68, 116.779, 103.939)  # RGB, Simonyan & Zisserman's average pixel
 
 
@@ -38,11 +40,12 @@ def load_mat(path, dtype=np.float32):
     path = Path(path)
     _check_container(path)
     variables = _load_variables(path)
-    arch, params = _read_layers(path, variables["layers"], dtype)
+    arch, params, pooling = _read_layers(path, variables["layers"], dtype)
     mean, order = _read_mean(path, variables)
     rgb = mean if order == "RGB" else mean[::-1]
-    published = is_full_width(params) and np.allclose(rgb, IMAGENET_MEAN, atol=0.1)
-    network = Network(arch if published else path.stem, arch, params, mean, order, path=path)
+    whole = len(params) == sum(ARCHS[arch])
+    published = whole and is_full_width(params) and np.allclose(rgb, IMAGENET_MEAN, atol=0.1)
+    network = Network(arch if published else path.stem, arch, params, mean, order, path=path, pooling=pooling)
     check_network(network, path)
     return network
 
@@ -58,6 +61,8 @@ def _check_container(path):
         raise WeightsError(f"{path}: an empty file; {HELP}")
     if kind == "zip":
         kind = "a zip archive"
+    if "v7.3" in kind:
+        raise WeightsError(f"{path}: it is {kind}; in MATLAB, save it with -v7 (save(FILE, ..., '-v7')), or {REMEDY}")
     if kind != "mat":
         raise WeightsError(f"{path}: it is {kind}; {HELP}")
     size = path.stat().st_size
@@ -79,19 +84,35 @@ def _declared_end(path, head):
             kind, length = struct.unpack(order + "II", tag)
             if kind not in (14, 15):  # miMATRIX, miCOMPRESSED: nothing else stands at the top level
                 raise WeightsError(f"{path}: a damaged MAT-file (unknown part at byte {position:,}); {REMEDY}")
+            _check_unpacked(path, file, order, kind, length)
             position += 8 + length
     return position
+
+
+def _check_unpacked(path, file, order, kind, length):
+    """Raise for a variable that would take too much memory; of a compressed one the first bytes tell."""
+    if kind == 15:
+        try:
+            start = zlib.decompressobj().decompress(file.read(min(length, 512)), 8)
+            length = struct.unpack(order + "II", start)[1]
+        except (zlib.error, struct.error):
+            return  # damaged, as SciPy's reader will say
+    if length > LARGEST:
+        raise WeightsError(f"{path}: a variable of {length:,} bytes; expected at most {LARGEST:,}; {HELP}")
 
 
 def _load_variables(path):
     """The variables that matter, as SciPy gives them (nested object arrays, never pickles)."""
     try:
-        variables = scipy.io.loadmat(path, variable_names=["layers", "meta", "normalization", "params"])
+        variables = scipy.io.loadmat(path, variable_names=["net", "layers", "meta", "normalization", "params"])
     except Exception as error:
         # SciPy's reader meets arbitrary bytes here and answers damage with nearly any exception there is.
         raise WeightsError(f"{path}: a damaged MAT-file ({first_line(error)}); {HELP}") from None
+    net = variables.pop("net", None)
+    if "layers" not in variables and getattr(net, "dtype", None) is not None and net.dtype.names and net.size:
+        variables = {name: net.ravel()[0][name] for name in net.dtype.names}
     if "params" in variables and "layers" in variables:
-        raise WeightsError(f"{path}: a MatConvNet network in DagNN layout; {HELP}")
+        raise WeightsError(f"{path}: a MatConvNet network in DagNN layout, which is not read; {HELP}")
     if "layers" not in variables:
         raise WeightsError(f"{path}: a MAT-file without the variable `layers`; {HELP}")
     return variables
@@ -115,9 +136,10 @@ def _text(value):
 def _read_layers(path, layers, dtype):
     """Walk the layers in the file's order: convolutions count within a block, a pool ends it.
 
-    Returns the architecture and {"conv1_1": (w, b), ...}.
+    The file may end within the last two blocks, where a loss has all it needs. Returns the architecture,
+    {"conv1_1": (w, b), ...} and how it pools, "max" or "avg".
     """
-    params, counts, previous = {}, [0], None
+    params, counts, previous, methods = {}, [0], None, set()
     for index, layer in enumerate(np.ravel(layers), 1):
         kind = _text(_field(layer, "type")).lower()
         label = f"layer {index} ({_text(_field(layer, 'name')) or kind or 'nameless'})"
@@ -130,6 +152,7 @@ def _read_layers(path, layers, dtype):
             pass
         elif kind == "pool" and previous == "relu":
             _check_geometry(path, layer, label, pool=2, stride=2)
+            methods.add(_pooling(path, layer, label))
             counts.append(0)
         else:
             raise WeightsError(
@@ -140,12 +163,23 @@ def _read_layers(path, layers, dtype):
         previous = kind
     found = tuple(n for n in counts if n)
     for arch, blocks in ARCHS.items():
-        if found == blocks:
-            return arch, params
+        last = len(found) - 1
+        if last >= 3 and found[:last] == blocks[:last] and 1 <= found[last] <= blocks[last]:
+            if len(methods) > 1:
+                raise WeightsError(f"{path}: another network: some of its pools average and some do not; {HELP}")
+            return arch, params, methods.pop()
     raise WeightsError(
         f"{path}: layers are missing or it is another network: {_plus(found)} convolutions in its blocks; "
         f"VGG-16 has {_plus(ARCHS['vgg16'])}, VGG-19 {_plus(ARCHS['vgg19'])}; {REMEDY}"
     )
+
+
+def _pooling(path, layer, label):
+    """How a pool combines its four values: "max" or "avg"."""
+    method = _text(_field(layer, "method")).lower() or "max"
+    if method not in ("max", "avg"):
+        raise WeightsError(f"{path}: another network: {label} has method {method!r}; expected max or avg; {HELP}")
+    return method
 
 
 def _plus(counts):
@@ -178,8 +212,10 @@ def _read_conv(path, layer, label, dtype):
             f"and `biases`; {REMEDY}"
         )
     filters, biases = np.asarray(filters), np.asarray(biases)
-    if filters.dtype.kind not in "fiu" or biases.dtype.kind not in "fiu":
-        raise WeightsError(f"{path}: {label} holds {filters.dtype} values; expected numbers; {REMEDY}")
+    for what, values in (("filters", filters), ("biases", biases)):
+        if values.dtype.kind != "f":  # whole numbers are of a scale that the file does not tell
+            found = f"{label} has {what} of type {values.dtype}; expected numbers in floating point"
+            raise WeightsError(f"{path}: {found}, single or double; {REMEDY}")
     shape = filters.shape + (1,) * (4 - filters.ndim)  # MATLAB drops trailing dimensions of 1
     if len(shape) != 4 or shape[:2] != (3, 3) or biases.size != shape[3]:
         raise WeightsError(
@@ -188,7 +224,8 @@ def _read_conv(path, layer, label, dtype):
         )
     _check_geometry(path, layer, label, stride=1, pad=1)
     w = filters.reshape(shape).transpose(3, 2, 0, 1)  # (out, in, H, W)
-    return np.ascontiguousarray(w, dtype=dtype), biases.reshape(-1).astype(dtype)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and that is refused
+        return np.ascontiguousarray(w, dtype=dtype), biases.reshape(-1).astype(dtype)
 
 
 def _check_geometry(path, layer, label, **expected):
@@ -229,4 +266,9 @@ def _read_mean(path, variables):
         )
     if not (np.isfinite(mean).all() and (mean >= 0).all() and (mean <= 255).all()):
         raise WeightsError(f"{path}: the average colour is {mean.tolist()}; expected three values in 0..255")
+    if 0 < mean.max() <= 1:
+        raise WeightsError(
+            f"{path}: the average colour is {mean.tolist()}, of pictures in 0..1; expected one in 0..255, with "
+            f"filters made for it; {REMEDY}"
+        )
     return mean, "BGR" if mean[2] > mean[0] else "RGB"

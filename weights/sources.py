@@ -25,7 +25,7 @@ class Source:
 def _addresses(number, newer, older_md5):
     """Where a network lies, in the order of trying: newer layout, its archived copy, older layout."""
     file = f"imagenet-vgg-verydeep-{number}.mat"
-    return (
+    found = (
         Source(f"https://{VLFEAT}/{file}", newer.md5, newer.size),
         Source(f"http://{VLFEAT}/{file}", newer.md5, newer.size),
         # The Internet Archive; "id_" asks for the bytes as they were, without its own banner.
@@ -33,6 +33,7 @@ def _addresses(number, newer, older_md5):
         Source(f"https://{VLFEAT}/beta16/{file}", older_md5),
         Source(f"http://{VLFEAT}/beta16/{file}", older_md5),
     )
+    return tuple(source for source in found if source.md5 or source.url.startswith("https:"))
 
 
 SOURCES = {

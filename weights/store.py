@@ -14,6 +14,7 @@ from .known import WeightsError, file_hash
 
 FORMAT = "minivgg-compact"
 VERSION = 1
+LARGEST = 1 << 29  # bytes unpacked: VGG-19 has 80 million in float32
 PRECISIONS = ("float32", "float16", "uint8")
 
 
@@ -27,9 +28,11 @@ class Network:
     order   "RGB" or "BGR": channel order of the input and of `mean`
     path    the file that it was read from, or None
     about   one line on where it comes from, or ""
+    pooling how it was trained to pool, "max" or "avg"
     """
 
-    def __init__(self, name, arch, params, mean, order="RGB", sha256=None, path=None, about=""):
+    def __init__(self, name, arch, params, mean, order="RGB", sha256=None, path=None, about="", pooling="max"):
+        self.pooling = pooling
         self.name, self.arch, self.params, self.order, self.about = name, arch, params, order, about
         self.mean = np.asarray(mean, dtype=np.float64)
         self.path = None if path is None else Path(path)
@@ -131,6 +134,7 @@ def save_compact(network, path, precision="float32"):
         "layers": list(network.params),
         "source": source,
         "about": network.about,
+        **({} if network.pooling == "max" else {"pooling": network.pooling}),
     }
     # Only 8-bit values shrink enough under deflate (a fifth) to be worth the time it takes to load them.
     save = np.savez_compressed if precision == "uint8" else np.savez
@@ -146,6 +150,7 @@ def load_compact(path, dtype=np.float32):
     path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
+            _check_unpacked(path, archive)
             metadata = _metadata(path, archive)
             params = {name: _layer(archive, name, metadata["precision"], dtype) for name in metadata["layers"]}
         source = metadata.get("source") or {}
@@ -158,6 +163,7 @@ def load_compact(path, dtype=np.float32):
             sha256=source.get("sha256"),
             path=path,
             about=metadata.get("about", ""),
+            pooling=metadata.get("pooling", "max"),
         )
     except WeightsError:
         raise
@@ -172,6 +178,13 @@ def load_compact(path, dtype=np.float32):
     return network
 
 
+def _check_unpacked(path, archive):
+    """Raise WeightsError for an archive that would take too much memory, before any of it is taken."""
+    size = sum(entry.file_size for entry in archive.zip.infolist())
+    if size > LARGEST:
+        raise WeightsError(f"{path}: {size:,} bytes when unpacked; expected at most {LARGEST:,}: not compact weights")
+
+
 def _metadata(path, archive):
     """The metadata entry as a dictionary; WeightsError when the archive is something else."""
     if "metadata" not in archive.files:
@@ -180,6 +193,8 @@ def _metadata(path, archive):
             f"{path}: {what}, not compact weights; expected a file written by `python -m weights convert`"
         )
     metadata = json.loads(str(archive["metadata"].item()))
+    if not isinstance(metadata, dict):
+        raise WeightsError(f"{path}: its metadata is {type(metadata).__name__}; expected an object of {FORMAT!r}")
     if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
         raise WeightsError(
             f"{path}: format {metadata.get('format')!r} version {metadata.get('version')!r}; expected "
@@ -187,14 +202,23 @@ def _metadata(path, archive):
         )
     if metadata["precision"] not in PRECISIONS:
         raise WeightsError(f"{path}: precision {metadata['precision']!r}; expected one of {', '.join(PRECISIONS)}")
+    for name in ("name", "arch", "order", "about", "pooling"):
+        if not (isinstance(metadata.get(name, ""), str) and metadata.get(name, "").isprintable()):
+            raise WeightsError(f"{path}: {name} {metadata[name]!r} in its metadata; expected one line of plain text")
+    if metadata.get("pooling", "max") not in ("max", "avg"):
+        raise WeightsError(f"{path}: pooling {metadata['pooling']!r}; expected max or avg")
     return metadata
 
 
 def _layer(archive, name, precision, dtype):
-    w = archive[f"{name}.filters"]
+    w, b = archive[f"{name}.filters"], archive[f"{name}.biases"]
+    for what, values, kind in (("filters", w, "u" if precision == "uint8" else "f"), ("biases", b, "f")):
+        if values.dtype.kind != kind:
+            raise ValueError(f"{name} has {what} of type {values.dtype}")
     if precision == "uint8":
         w = dequantize(w, archive[f"{name}.scale"], archive[f"{name}.offset"], dtype)
-    return w.astype(dtype, copy=False), archive[f"{name}.biases"].astype(dtype, copy=False)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and that is refused
+        return w.astype(dtype, copy=False), b.astype(dtype, copy=False)
 
 
 def check_name(name, arch):

@@ -116,7 +116,8 @@ def run(args):
     results = Results(args.out, args.size, scale)
     if args.answers:
         names = [m.name for m in measures]
-        say("\n".join(page.agreement(results.rows, read_json(args.answers), names)))
+        for line in page.agreement(results.rows, read_json(args.answers), names):
+            say(line)
         return OK
     names = [parse_pair(text) for text in args.pairs] if args.pairs else PAIRS
     pairs = [Pair(two, contents, styles, args.size) for two in names]
@@ -152,7 +153,8 @@ def fill(args, results, pairs, measures, paintings):
                     each(knob)
     labels = {pair.label for pair in pairs}
     rows = [r for r in results.rows if r["pair"] in labels and r["scores"].keys() >= rulers.keys()]
-    say("\n".join(["", *figure(rows, list(rulers), args.kept)]))
+    for line in ["", *figure(rows, list(rulers), args.kept)]:
+        say(line)
     return OK
 
 

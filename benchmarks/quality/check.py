@@ -23,7 +23,8 @@ def check(measures, paintings, contents, styles, network, size, say):
     paintings  [rgb, …] of the scale; contents, styles  {name: file}, in which CHECKED are looked for
     """
     verdicts, rulers = [], []
-    say("\n".join(table("measure", "area under curve", "rank 1", "painting to itself", "verdict")))
+    for row in table("measure", "area under curve", "rank 1", "painting to itself", "verdict"):
+        say(row)
     for measure in measures:
         ruler, far = calibrated(measure, paintings)
         rulers.append(ruler)
@@ -34,7 +35,8 @@ def check(measures, paintings, contents, styles, network, size, say):
     pairs = [Pair(names, contents, styles, size) for names in CHECKED]
     say("")
     columns = [*(f"{n} evaluations" for n in EVALUATIONS), f"random, {EVALUATIONS[-1]}", "photograph itself"]
-    say("\n".join(table("S", "pair", *columns, "falls", "learnt ≤ random")))
+    for row in table("S", "pair", *columns, "falls", "learnt ≤ random"):
+        say(row)
     for pair in pairs:
         shown = pictures(pair, pairs, network, size)
         for ruler in rulers:

@@ -8,13 +8,14 @@ import numpy as np
 
 from minivgg.backend import get_xp, to_numpy
 
-from ..method import Ended, Method, check_option, check_state
+from ..method import Ended, Method, check_finite, check_option, check_state
 from .pairs import Pairs, dot
 from .pairs_gpu import make_pairs
 from .precondition import Spectrum
 
 ARMIJO, WOLFE = 1e-4, 0.9  # the decrease that a step must give, and how much of the slope it may leave
 RECENT = 5  # losses: a step must fall below the largest of the last so many (Grippo, Lampariello & Lucidi 1986)
+NOT_FINITE = "the gradient is not finite"
 MAX_TRIALS = 12  # evaluations of one line search
 SHORTEST, LONGEST = 0.7, 1.5  # of an accepted step: how far it may be moved to where its slope is zero
 FIRST_STEP = 1.0  # grey levels (root mean square) of the first step
@@ -74,7 +75,7 @@ class LBFGS:
         if not slope < 0:  # the pairs contradict the gradient (rounding, or a bound): start afresh
             slope = self.restart(evaluate)
             if not slope < 0:
-                return "the gradient is zero" if slope == 0 else "the gradient is not finite"
+                return "the gradient is zero" if slope == 0 else NOT_FINITE
         fresh = not self.pairs.order and not self.moved  # now: the search takes a pair's place and may evaluate x
         found = self._search(evaluate, slope)
         if found is None and not fresh:
@@ -310,7 +311,8 @@ class LimitedMemoryBFGS(Method):
 
         stuck = optimiser.step(loss_and_gradient)
         if stuck:
-            raise Ended("converged", stuck)
+            check_finite(optimiser.gradient, squared=True)
+            raise Ended("non-finite" if stuck == NOT_FINITE else "converged", stuck)
         if self.tolerance and before is not None:
             scale = max(abs(before), abs(optimiser.loss), 1.0)
             if abs(before - optimiser.loss) <= self.tolerance * scale:

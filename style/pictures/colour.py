@@ -18,12 +18,14 @@ class ColourSpace:
     device  minivgg.backend.Device on which inputs lie
     margin  pixels of the picture that are mirrored around it in the input, and cut off on the way back: where the
             network pads with zeros, the outermost pixels are smeared
+    depth   bits a value of the picture that is saved
     """
 
     mean: np.ndarray
     order: str = "RGB"
     device: Device = Device("cpu")  # noqa: RUF009  frozen
     margin: int = 0
+    depth: int = 8
 
     @classmethod
     def of(cls, network, device=None):
@@ -50,9 +52,10 @@ class ColourSpace:
         return np.clip(rgb, 0, 255) if clip else rgb
 
     def as_saved(self, x):
-        """The network input that a picture of 8 bits a value has, margins as they are: cut off and rounded."""
+        """The network input that a picture of `depth` bits a value has, margins as they are: cut off and rounded."""
         xp, (low, high) = get_xp(x), self.bounds()
-        return xp.round(xp.clip(x, low, high) - low) + low
+        step = 255 / (2**self.depth - 1)
+        return xp.round((xp.clip(x, low, high) - low) / step) * step + low
 
     def bounds(self):
         """Grey levels 0 and 255 as network inputs, (1, 3, 1, 1) each, on the device."""

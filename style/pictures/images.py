@@ -1,13 +1,11 @@
 """Pictures in: decode, orient, resize, to and from the network's input. Writing is saving.py's.
 
-Outside the network a picture is (H, W, 3) float32, RGB 0..255 in sRGB. Files are known here and in decode.py
-(depth, colour profiles, orientation, transparency) only. Every failure is an `ImageError` of one line.
+Outside the network a picture is (H, W, 3) float32, RGB 0..255 in sRGB. What a file is, is kinds.py's; what its
+numbers mean (depth, colours, orientation, transparency), decode.py's. Every failure is an `ImageError` of one line.
 """
 
 import hashlib
 import os
-import stat
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,20 +15,9 @@ from PIL import Image
 from minivgg import backend
 from minivgg.program import first_line
 
-from . import ImageError
-from .decode import composite, decode
+from . import ImageError, decode, files, tiff
 
 MIN_SIDE = 16  # VGG halves a picture four times before conv5_1: below 16 pixels nothing is left
-
-# First bytes of files that people hand over as pictures → what to say.
-_NOT_PICTURES = (
-    (b"%PDF", "a PDF; export the page as PNG"),
-    (b"PK\x03\x04", "a zip archive; unpack it"),
-    (b"<svg", "an SVG drawing; export it as PNG"),
-    (b"<?xml", "an XML or SVG file; export it as PNG"),
-    (b"<!doctype", "a web page saved under this name; download the picture itself"),
-    (b"<html", "a web page saved under this name; download the picture itself"),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +26,11 @@ class Picture:
 
     rgb    (H, W, 3) float32, sRGB 0..255, upright, composited on white where it was transparent
     alpha  (H, W) float32, 0..1, or None for an opaque picture
-    sha256 of the file, or of the values of a picture from memory; mode, size: Pillow's, as stored in the file
+    sha256 of the file, or of the values of a picture from memory; mode: Pillow's, or the file's kind
+    size   (width, height) of the whole picture, upright; rgb may have less: what was reduced while it was decoded
     notes  what was decided on the way in and may surprise, one line each
+    box    (left, top, right, bottom) of the picture in rgb's pixels, or None: all of rgb
+    origin  the hash before filters.py changed the colours, or None: `sha256` is then of what the change depends on
     """
 
     rgb: np.ndarray
@@ -50,22 +40,33 @@ class Picture:
     mode: str
     size: tuple[int, int]
     notes: tuple[str, ...] = ()
+    box: tuple[float, ...] | None = None
+    origin: str | None = None
+
+    def resized(self, size_hw, *, method="auto"):
+        """(h, w, 3) float32 at another size."""
+        return resize(self.rgb, size_hw, method=method, box=self.box)
+
+    def opacity(self, size_hw):
+        """(h, w) float32 0..1 at another size, or None for an opaque picture."""
+        return None if self.alpha is None else resize(self.alpha, size_hw, box=self.box)
 
 
 # --------------------------------------------------------------------------------------------- reading
 
 
-def as_picture(source, *, min_side=MIN_SIDE):
+def as_picture(source, *, min_side=MIN_SIDE, need=None, room=None):
     """Picture from a path, a Pillow image, an array, a Picture, or the name of a sample.
 
     "sample:scene", "sample:strokes", "sample:mosaic" are drawn 512 pixels wide, "sample:scene:1024" 1024.
+    need, room  as for `read`, for a path
     """
     if isinstance(source, Picture):
         return source
     if isinstance(source, str) and source.startswith("sample:"):
         return _sample(source)
     if isinstance(source, (str, os.PathLike)):
-        return read(source, min_side=min_side)
+        return read(source, min_side=min_side, need=need, room=room)
     if isinstance(source, Image.Image):
         return from_pil(source, min_side=min_side)
     if are_pictures(source):
@@ -73,40 +74,33 @@ def as_picture(source, *, min_side=MIN_SIDE):
     return from_array(source, min_side=min_side)
 
 
-def read(path, *, min_side=MIN_SIDE):
-    """Picture from a file: JPEG, PNG, WebP, TIFF, and whatever else Pillow opens."""
-    path = Path(path)
-    with open_regular(path) as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0)
-        head = file.read(64)
-        if not head:
-            raise ImageError(f"{path}: the file is empty; expected a picture")
-        file.seek(0)
-        with warnings.catch_warnings():  # Pillow warns of odd metadata; what matters becomes an error or a note
-            warnings.simplefilter("ignore")
-            try:
-                with Image.open(file) as image:
-                    return _picture(image, path, path, sha256, min_side)
-            except ImageError:
-                raise
-            except Image.UnidentifiedImageError:
-                raise ImageError(f"{path}: not a picture that can be read: {_describe(head)}") from None
-            except Image.DecompressionBombError:
-                limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
-                raise ImageError(f"{path}: more than {limit} million pixels; scale the picture down first") from None
-            except MemoryError:
-                raise ImageError(f"{path}: not enough memory to decode; scale the picture down first") from None
-            except Exception as error:  # decoders raise anything on bad data: OSError, SyntaxError, struct.error …
-                raise ImageError(f"{path}: damaged or cut short ({first_line(error)}); get the file again") from None
+def read(path, *, min_side=MIN_SIDE, need=None, room=None):
+    """Picture from a file: JPEG, PNG, WebP, TIFF, and what else kinds.FORMATS has.
+
+    need  a function (H, W) → (h, w): the size at which the picture is wanted at most. One that is files.GAP times as
+          large is averaged over squares while it is decoded. None: all of it is wanted.
+    room  bytes that decoding may take; None: as many as it needs
+
+    Raises ImageError: missing, damaged, a kind that is not decoded right here, or one that takes more than `room`.
+    """
+    found = files.read(path, files.Wish(min_side, need, room))
+    (left, top, right, bottom), rgb = found.decoded.box, found.decoded.rgb
+    size = (round((right - left) * found.factor), round((bottom - top) * found.factor))
+    box = None if found.decoded.box == (0, 0, *rgb.shape[1::-1]) else found.decoded.box
+    notes = tuple(found.decoded.notes)
+    return Picture(rgb, found.decoded.alpha, found.sha256, Path(path), found.mode, size, notes, box)
 
 
 def from_pil(image, *, min_side=MIN_SIDE):
     """Picture from a Pillow image, with its profile and orientation where it carries them."""
     label = "picture from memory"
     try:
+        files.check_size(label, image.height, image.width, min_side)
+        if image.format == "TIFF" and not tiff.right_in_pillow(image):
+            raise ImageError(f"{label}: a TIFF of a kind that Pillow does not decode right; give its path instead")
         sha256 = hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()
-        return _picture(image, label, None, sha256, min_side)
+        mode, done = image.mode, decode.decode(image, label)
+        return Picture(done.rgb, done.alpha, sha256, None, mode, done.rgb.shape[1::-1], tuple(done.notes))
     except ImageError:
         raise
     except Exception as error:
@@ -129,13 +123,15 @@ def from_array(a, *, min_side=MIN_SIDE):
     if a.dtype.kind not in "buif":
         raise ImageError(f"picture from memory: array of {a.dtype}; {expected}")
     H, W = a.shape[:2]
-    _check_size("picture from memory", H, W, min_side)
+    files.check_size("picture from memory", H, W, min_side)
     sha256 = hashlib.sha256(f"{a.dtype.str} {a.shape}".encode() + a.tobytes()).hexdigest()
     scale = {"b1": 255.0, "u2": 1 / 257}.get(a.dtype.str[1:], 1.0)
     values = a.astype(np.float32).reshape(H, W, -1) * np.float32(scale)
     low, high = float(values.min()), float(values.max())
     if not np.isfinite([low, high]).all():
         raise ImageError(f"picture from memory: it has values that are not finite; {expected}")
+    if a.dtype.kind in "iu" and a.dtype != np.uint16 and (low < 0 or high > 255):
+        raise ImageError(f"picture from memory: whole numbers from {low:g} to {high:g}; {expected}")
     if low < -255 or high > 510:
         raise ImageError(f"picture from memory: values from {low:g} to {high:g}; {expected}")
     if a.dtype.kind == "f" and 0 < high <= 1:
@@ -143,7 +139,7 @@ def from_array(a, *, min_side=MIN_SIDE):
     values = values.clip(0, 255)
     alpha = values[..., 3] / 255 if values.shape[2] == 4 else None
     colour = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values[..., :3]
-    rgb, alpha = composite(colour, alpha)
+    rgb, alpha = decode.composite(colour, alpha)
     return Picture(rgb, alpha, sha256, None, f"array {a.dtype}", (W, H))
 
 
@@ -170,46 +166,6 @@ def _sample(name):
     return replace(drawn, mode=name)
 
 
-def open_regular(path):
-    """The file opened for reading, or the reason why not."""
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise ImageError(f"{path}: a folder; expected a picture file")
-        if not stat.S_ISREG(mode):
-            raise ImageError(f"{path}: not a regular file; expected a picture file")
-        return path.open("rb")
-    except FileNotFoundError:
-        raise ImageError(f"{path}: no such file; check the name") from None
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be opened ({first_line(error)})") from None
-
-
-def _describe(head):
-    """What a file that is no picture seems to be, from its first bytes."""
-    if head[4:8] == b"ftyp":
-        return "an HEIC, AVIF or video file; convert it to JPEG or PNG first"
-    start = head.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
-    for magic, what in _NOT_PICTURES:
-        if start.startswith(magic.lower()):
-            return what
-    return f"it starts with {head[:12]!r}; expected JPEG, PNG, WebP or TIFF"
-
-
-def _check_size(label, H, W, min_side):
-    if H < 1 or W < 1:
-        raise ImageError(f"{label}: {W}x{H} pixels: an empty picture")
-    if min(H, W) < min_side:
-        raise ImageError(f"{label}: {W}x{H} pixels; each side must have at least {min_side}")
-
-
-def _picture(image, label, path, sha256, min_side):
-    mode, size = image.mode, image.size
-    _check_size(label, size[1], size[0], min_side)
-    rgb, alpha, notes = decode(image, label)
-    return Picture(rgb, alpha, sha256, path, mode, size, notes)
-
-
 # -------------------------------------------------------------------------------------------- geometry
 
 
@@ -225,15 +181,16 @@ def fit(size, h, w, *, side="longest"):
     return (max(1, round(h * scale)), size) if w >= h else (size, max(1, round(w * scale)))
 
 
-def resize(a, size_hw, *, method="auto"):
+def resize(a, size_hw, *, method="auto", box=None):
     """`a` at another size; a copy where the size is the same.
 
     a (H, W) or (H, W, C) float → (h, w) or (h, w, C) float32
     "auto": Lanczos down, bicubic up, on floats: no rounding to 8 bits, no values beyond those of `a`.
     "bilinear": Pillow's on 8-bit values, antialiased, which other programs' published curves were made with.
+    box  (left, top, right, bottom), the part of `a` to take, in its pixels; None: all
     """
     h, w = size_hw
-    if a.shape[:2] == (h, w):
+    if a.shape[:2] == (h, w) and box is None:
         return np.array(a, dtype=np.float32)
     channels = np.moveaxis(a, -1, 0) if a.ndim == 3 else a[None]  # (C, H, W)
     if method == "bilinear":
@@ -244,7 +201,7 @@ def resize(a, size_hw, *, method="auto"):
         kernel = Image.Resampling.LANCZOS if down else Image.Resampling.BICUBIC
     else:
         raise ImageError(f'resize method "{method}" is unknown; expected "auto" or "bilinear"')
-    out = np.stack([np.asarray(Image.fromarray(p).resize((w, h), kernel)) for p in planes])
+    out = np.stack([np.asarray(Image.fromarray(p).resize((w, h), kernel, box=box)) for p in planes])
     out = out.astype(np.float32).clip(planes.min(), planes.max())  # Lanczos and bicubic overshoot at edges
     return np.ascontiguousarray(np.moveaxis(out, 0, -1)) if a.ndim == 3 else out[0]
 

@@ -36,11 +36,11 @@ def mask_of(source, picture, what):
     Raises ImageError where it cannot be read, has other proportions, or is black everywhere.
     """
     found = _read(source, picture, what)
-    H, W = picture.rgb.shape[:2]
+    W, H = picture.size
     h, w = found.shape
     if abs(np.log((w / h) / (W / H))) > SHAPE:
         raise ImageError(f"mask {label(source)}: {w}x{h}, {what} has {W}x{H}; expected the same proportions")
-    found = np.clip(images.resize(found, (H, W)), 0, 1)
+    found = np.clip(images.resize(found, picture.rgb.shape[:2]), 0, 1)
     if not found.max() > 0:
         raise ImageError(f"mask {label(source)}: it covers nothing of {what}; expected white where it is to hold")
     return found
@@ -56,8 +56,18 @@ def label(source):
 
 
 def split(text):
-    """The masks in "a.png,rest": at commas, but for a name that has them itself."""
+    """The masks in "a.png,rest": at commas, but for a name that has them itself; a list as it is."""
+    if not isinstance(text, str):
+        return list(text)
     return [text] if os.path.exists(text) else [part.strip() for part in text.split(",")]
+
+
+def absolute(text):
+    """The same mask from any folder: with its file's whole path."""
+    inverse = NOT if text.startswith(NOT) else ""
+    name = text.removeprefix(NOT)
+    file = name if os.path.isfile(name) else name.rpartition("#")[0]
+    return inverse + (os.path.abspath(file) + name[len(file) :] if os.path.isfile(file) else name)
 
 
 def rest(masks):
@@ -87,7 +97,7 @@ def _read(source, picture, what):
     if text == ALPHA:
         if picture.alpha is None:
             raise ImageError(f"mask alpha: {what} has no transparency; give a file, or leave the mask out")
-        return picture.alpha
+        return picture.opacity(picture.rgb.shape[:2])
     if text == REST:
         raise ImageError("mask rest: what no other mask covers; expected only in a list, beside others")
     name, colour = _colour(text)

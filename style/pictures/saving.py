@@ -16,9 +16,11 @@ from PIL import ExifTags, Image, PngImagePlugin
 from minivgg.files import FileError, FileTakenError, atomic_file, check_folder
 from minivgg.program import first_line
 
-from . import ImageError
-from .decode import composite, srgb_profile
-from .images import open_regular, to_uint8
+from . import ImageError, deep
+from .decode import composite
+from .files import open_regular
+from .images import to_uint8
+from .profiles import srgb_profile
 
 METADATA_KEY = "minivgg-style"
 FORMATS = {
@@ -28,8 +30,11 @@ FORMATS = {
     ".webp": "WEBP",
     ".tif": "TIFF",
     ".tiff": "TIFF",
+    ".avif": "AVIF",
 }
-LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}  # what the formats can hold
+QUALITY = {"JPEG": 95, "WEBP": 95, "AVIF": 90}  # of formats that have one
+DEEP = ("PNG", "TIFF")  # formats that hold 16 bits a sample
+LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65536}  # what the formats can hold
 _TEXT_LIMIT = 60_000  # bytes; a JPEG segment ends at 65533
 
 
@@ -37,19 +42,23 @@ class OutputExistsError(ImageError):
     """There is a file of this name, which is not to be replaced."""
 
 
-def check_output(path, overwrite=False, *, size_hw=None):
+def check_output(path, overwrite=False, *, size_hw=None, depth=8):
     """Raise ImageError for an output that could not be written, before any work is done. Returns the path.
 
     A temporary file is really made (and removed); an existing picture is not touched.
     """
     path = Path(path)
     fmt = _format(path)
+    _check_depth(path, fmt, depth)
+    check_name(path)
     folder = Path(os.path.realpath(path)).parent
     if os.path.isdir(path):
         raise ImageError(f"{path}: a folder; expected a file name such as {path / 'out.png'}")
     if not os.path.isdir(folder):
         raise ImageError(f"{path}: the folder {folder} does not exist; make it first")
     if os.path.exists(path):
+        if not os.path.isfile(path):
+            raise ImageError(f"{path}: not a regular file; expected a new name, or that of a picture")
         if not overwrite:
             raise OutputExistsError(f"{path}: exists already; give another name or --overwrite")
         if not os.access(path, os.W_OK):
@@ -61,7 +70,7 @@ def check_output(path, overwrite=False, *, size_hw=None):
     except FileError as error:
         raise ImageError(f"{error}; choose another folder") from None
     if size_hw is not None:
-        needed = 2**20 + 4 * size_hw[0] * size_hw[1]  # the picture uncompressed, and some
+        needed = 2**20 + 4 * (depth // 8) * size_hw[0] * size_hw[1]  # the picture uncompressed, and some
         free = shutil.disk_usage(folder).free
         if free < needed:
             found = f"{free / 2**20:.1f} MiB free on the disk, {needed / 2**20:.1f} needed"
@@ -69,17 +78,30 @@ def check_output(path, overwrite=False, *, size_hw=None):
     return path
 
 
-def save(path, rgb, *, alpha=None, metadata=None, quality=95, replace=True):
+def check_name(path):
+    """Raise ImageError for a name that is longer than its folder takes: 255 bytes on most disks."""
+    path = Path(path)
+    try:
+        longest = os.pathconf(Path(os.path.realpath(path)).parent, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):  # Windows has no pathconf; a folder that is missing is said elsewhere
+        longest = 255
+    length = len(os.fsencode(path.name))
+    if length > longest:
+        raise ImageError(f"{path.name[:40]}…: a name of {length} bytes; the folder takes {longest}, give a shorter one")
+
+
+def save(path, rgb, *, alpha=None, metadata=None, quality=None, depth=8, replace=True):
     """Write a picture whole or not at all (files.atomic_file).
 
     rgb (H, W, 3) 0..255, alpha (H, W) 0..1 or None
     `metadata` (JSON values) is stored inside the picture: PNG in an iTXt chunk "minivgg-style", JPEG and WebP in
     EXIF's UserComment, TIFF in ImageDescription. An sRGB profile is embedded. JPEG has no alpha: the picture is
-    composited on white. `quality` is JPEG's and WebP's; WebP's colour is half-resolution unless it is 100.
+    composited on white. `quality` 1..100 is JPEG's, WebP's and AVIF's (None: QUALITY); WebP's colour is half-resolution
+    unless it is 100. `depth` is 8 or, of PNG and TIFF, 16 bits a sample.
     Without `replace` a file that is there stays, also one that came a moment ago: OutputExistsError.
     """
     path = Path(path)
-    data = encode(path, rgb, alpha=alpha, metadata=metadata, quality=quality)
+    data = encode(path, rgb, alpha=alpha, metadata=metadata, quality=quality, depth=depth)
     try:
         with atomic_file(path, replace=replace) as file:
             file.write(data)
@@ -89,7 +111,7 @@ def save(path, rgb, *, alpha=None, metadata=None, quality=95, replace=True):
         raise ImageError(str(error)) from None
 
 
-def encode(path, rgb, *, alpha=None, metadata=None, quality=95):
+def encode(path, rgb, *, alpha=None, metadata=None, quality=None, depth=8):
     """The bytes of a file of this name, as `save` writes it. Encoded in memory: a full disk is met by the write alone.
 
     `path` says the format, by its suffix, and stands in what is refused; nothing is written.
@@ -102,14 +124,16 @@ def encode(path, rgb, *, alpha=None, metadata=None, quality=95):
     if bad:
         raise ImageError(f"{path}: {bad} of {rgb.size} values are not finite; nothing was written")
     _check_limits(path, fmt, *rgb.shape[:2])
+    _check_depth(path, fmt, depth)
     if alpha is not None and alpha.shape != rgb.shape[:2]:
         raise ImageError(f"{path}: alpha of shape {alpha.shape}; expected {rgb.shape[:2]}")
     if alpha is not None and fmt == "JPEG":
         rgb, alpha = composite(rgb, alpha)[0], None
-    pixels = to_uint8(rgb)
+    levels = to_uint8 if depth == 8 else deep.to_uint16
+    pixels = levels(rgb)
     if alpha is not None:
-        pixels = np.dstack([pixels, to_uint8(np.asarray(alpha) * 255.0)])
-    options = {"icc_profile": srgb_profile()} | _format_options(fmt, quality)
+        pixels = np.dstack([pixels, levels(np.asarray(alpha) * 255.0)])
+    options = {"icc_profile": srgb_profile()} | _format_options(fmt, QUALITY.get(fmt) if quality is None else quality)
     if metadata is not None:
         # ASCII, since EXIF and TIFF know no more; wrapped, so that another program's JSON is not taken as ours.
         text = json.dumps({METADATA_KEY: metadata}, default=_plain)
@@ -118,6 +142,8 @@ def encode(path, rgb, *, alpha=None, metadata=None, quality=95):
         options |= _metadata_options(fmt, text)
     buffer = io.BytesIO()
     try:
+        if depth == 16:
+            return {"PNG": deep.png, "TIFF": deep.tiff}[fmt](pixels, **options)
         Image.fromarray(pixels).save(buffer, fmt, **options)
     except Exception as error:  # encoders raise OSError, ValueError, struct.error …
         raise ImageError(f"{path}: cannot be encoded as {fmt} ({first_line(error)})") from None
@@ -171,6 +197,11 @@ def _check_limits(path, fmt, h, w):
         raise ImageError(f"{path}: {w}x{h} pixels, {fmt} holds at most {limit} a side; choose .png or .tif")
 
 
+def _check_depth(path, fmt, depth):
+    if depth == 16 and fmt not in DEEP:
+        raise ImageError(f"{path}: {fmt} holds 8 bits a sample, not 16; choose .png or .tif")
+
+
 def _plain(value):
     """JSON values for what run parameters are made of: NumPy numbers and arrays, paths, the rest as text."""
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else str(value)
@@ -179,6 +210,8 @@ def _plain(value):
 def _format_options(fmt, quality):
     if fmt == "JPEG":
         return {"quality": quality, "subsampling": 0}  # full colour resolution: style lives in colour edges
+    if fmt == "AVIF":
+        return {"quality": quality, "subsampling": "4:4:4"}
     if fmt == "WEBP":
         return {
             "quality": quality,
