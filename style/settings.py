@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import math
-import os
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -13,8 +12,7 @@ from minivgg.program import suggest
 from minivgg.threads import is_number
 
 from .optimize import METHODS
-from .options import SettingsError, check_value, flag, option, options_of, plain
-from .pictures import masks
+from .options import SettingsError, check_value, flag, option, options_of, plain, recorded
 from .pictures.matching import MAPS
 from .regions import GUIDANCE
 from .statistics import STYLE_LOSSES
@@ -179,14 +177,9 @@ class Settings:
         return (1.0, ratio) if s <= 0.5 else (ratio, 1.0)
 
     def to_dict(self):
-        """Plain values, as they are stored with the picture; a start that is a picture by that word alone."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        values["init"] = os.fspath(self.init) if isinstance(self.init, str | os.PathLike) else "a picture"
-        named = {"mask": lambda m: None if m is None else masks.label(m)}
-        values["keep"] = named["mask"](self.keep)
-        for name in ("mask", "style_mask"):
-            values[name] = values[name] and tuple(map(named["mask"], values[name]))
-        return values
+        """Plain values, as they are stored with the picture: files by their names without folders, which are nobody's
+        business, a start that is a picture by that word alone."""
+        return {name: recorded(opt.kind, getattr(self, name)) for name, opt in options_of(Settings).items()}
 
 
 def settings_from(preset=None, **options):
