@@ -61,12 +61,15 @@ def is_finished(record):
 def sheet_record(sweep, cells):
     """What is stored with a contact sheet: the options that were swept, and all of each cell.
 
-    sweep  {option: values};  cells  [(sweeps.Cell, Result or None), …]
+    sweep  names of options;  cells  [(sweeps.Cell, Result or None), …]
     """
     return {
         "program": f"minivgg-style {version('minivgg-style')}",
-        "sweep": {name: list(values) for name, values in sweep.items()},
-        "cells": [{"values": c.values, **({} if r is None else r.metadata)} for c, r in cells],
+        "sweep": list(sweep),
+        "cells": [
+            {"values": {name: c.settings.to_dict()[name] for name in c.values}, **({} if r is None else r.metadata)}
+            for c, r in cells
+        ],
     }
 
 

@@ -33,9 +33,9 @@ class Result:
         """(H, W, 3) uint8."""
         return images.to_uint8(self.rgb)
 
-    def save(self, path, replace=True, quality=None):
+    def save(self, path, replace=True, quality=None, dpi=None):
         """Write the picture with its metadata, atomically; the format is the suffix's. The rest as for saving.save."""
-        more = {"metadata": self.metadata, "quality": quality, "depth": self.depth}
+        more = {"metadata": self.metadata, "quality": quality, "depth": self.depth, "dpi": dpi}
         saving.save(path, self.rgb, alpha=self.alpha, replace=replace, **more)
 
     def _repr_png_(self):

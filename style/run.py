@@ -31,12 +31,13 @@ from .settings import Settings, of_preset, presets, settings_from
 from .several import asked_for, mode_of, run_several
 from .specs import expanded, sized, styles_and_options
 from .state import StateError
-from .units import parse_duration
+from .units import parse_duration, parse_lengths
 from .watching import Animation, check_animation, check_latest
 from .writing import write
 
 NAME = "style.run"
 MANY = "many pictures"  # a heading of --help
+DPI = 300  # of a print
 INTERRUPTED = "interrupted before the first evaluation was done: nothing was written"
 CODES = dict.fromkeys((SettingsError, weights.UnknownWeightsError, UnknownDeviceError), USAGE) | dict.fromkeys(
     (images.ImageError, weights.WeightsError, BackendError, MemoryBudgetError, StateError), FAILURE
@@ -51,6 +52,9 @@ class Files:
     output: str | None = option(None, "path", "files", "png, jpg, webp, tif or avif (default CONTENT-STYLE.png, numbered)", "FILE", alias="o")
     overwrite: bool = option(False, "switch", "files", "replace files that exist")
     preset: str | None = option(None, "text", "files", f"a recipe: {', '.join(presets())}", "NAME", shown=True)
+    texture: bool = option(False, "switch", "files", "no content picture: all pictures are styles, the result a texture of --size")
+    print: str | None = option(None, "text", "files", "in place of --size: the size of a print, 90x60cm, 300mm or 24x36in; the longest side counts", "S")
+    dpi: float | None = option(None, "number", "files", "pixels an inch of --print, stored in the picture (default 300)", "N", above=0, high=10000)
     save_every: int | None = option(None, "whole", "files", "save a picture every N evaluations", "N", low=1, shown=True)
     overlay: str | None = option(None, "path", "files", "before the start, a picture of what each mask covers", "FILE")
     log: str | None = option(None, "path", "files", "a new file: one JSON object a line for each evaluation", "FILE", shown=True)
@@ -84,6 +88,8 @@ class Files:
                 raise SettingsError(f"{'-o' if name == 'output' else flag(name)} '': expected a file name", name)
             if value and opt.needs is not None and not opt.needs[1](self):
                 raise SettingsError(f"{flag(name)}: works with {opt.needs[0]}", name)
+        if self.print is not None:
+            self.pixels()
         for name in ("time", "jobs_lease"):
             try:
                 if getattr(self, name) is not None:
@@ -92,6 +98,18 @@ class Files:
                 raise SettingsError(f"{flag(name)} {error}", name) from None
         if self.checkpoint_every is not None:
             parse_every(self.checkpoint_every)
+
+    @property
+    def resolution(self):
+        """Pixels an inch of --print, or None."""
+        return None if self.print is None else self.dpi or DPI
+
+    def pixels(self):
+        """The longest side of --print."""
+        try:
+            return round(max(parse_lengths(self.print)) * self.resolution)
+        except ValueError as error:
+            raise SettingsError(f"--print {error}", "print") from None
 
     def check_quality(self, output):
         """A quality where the format has none would do nothing."""
@@ -102,8 +120,7 @@ class Files:
 def main(argv=None):
     """Run the command line; returns the exit code."""
     ready()
-    args = parser().parse_intermixed_args(argv)  # styles may stand behind options
-    args.style = args.style or None
+    args = parsed(sys.argv[1:] if argv is None else argv)
 
     def work(signals):
         try:
@@ -114,23 +131,27 @@ def main(argv=None):
     return end(NAME, work, CODES, interrupted=lambda: INTERRUPTED)
 
 
+def parsed(argv):
+    """The arguments as they were typed, None where not given. Pictures may stand between options, or behind a --."""
+    end = argv.index("--") if "--" in argv else len(argv)  # which argparse forgets where pictures stand anywhere
+    args = parser().parse_intermixed_args(argv[:end])
+    pictures = [p for p in (args.content, *args.style) if p is not None] + argv[end + 1 :]
+    args.content, args.style = (pictures[0] if pictures else None), pictures[1:] or None
+    return args
+
+
 def run(args, signals):
     """Check, optimise, write."""
-    state, files = None, Files(**given(args, Files))
+    files = Files(**given(args, Files))
     mode = mode_of(args, files)
     if mode is not None:
+        measure(args, files)
         return run_several(mode, args, files, signals)
-    if args.resume is not None:
-        if args.again is not None:
-            raise SettingsError("--again: works without --resume, which goes on with a run of its own", "again")
-        beside = {k: v for k, v in vars(args).items() if k != "resume"}
-        state, args = resumed(args.resume, beside, free=[n for n in options_of(Files) if n != "preset"])
-    elif args.again is not None:
-        args = again(args, warn)
-    args.content = args.content or "sample:scene"
-    args.style = [one for spec in args.style or ["sample:strokes"] for one in expanded(spec)]
+    state, args = completed(args)
     files = Files(**given(args, Files))
-    output = free_name(args.content, *args.style) if files.output is None else Path(files.output)
+    measure(args, files)
+    pictures = [p for p in (args.content, *args.style) if p is not None]
+    output = free_name(*pictures) if files.output is None else Path(files.output)
 
     def replace(path):
         return files.overwrite or (state is not None and is_ours(path, state))
@@ -155,6 +176,35 @@ def run(args, signals):
     if files.overlay is not None:
         write_overlay(job, files, replace)
     return optimise(job, args, files, output, replace, state, signals)
+
+
+def completed(args):
+    """(State or None, the arguments with all that --resume, --again, --texture and defaults add)."""
+    state = None
+    if args.resume is not None:
+        if args.again is not None:
+            raise SettingsError("--again: works without --resume, which goes on with a run of its own", "again")
+        beside = {k: v for k, v in vars(args).items() if k != "resume"}
+        state, args = resumed(args.resume, beside, free=[n for n in options_of(Files) if n != "preset"])
+    elif args.again is not None:
+        args = again(args, warn)
+    if args.texture:  # all pictures are styles
+        args.style, args.content = [p for p in (args.content, *(args.style or [])) if p is not None], None
+        args.content_layers, args.init = args.content_layers or "none", args.init or "noise"
+    elif args.content is None:
+        args.content = "sample:scene"
+    args.style = [one for spec in args.style or ["sample:strokes"] for one in expanded(spec)]
+    return state, args
+
+
+def measure(args, files):
+    """The size that --print comes to, in the place of --size."""
+    if files.dpi is not None and files.print is None:
+        raise SettingsError("--dpi: works with --print", "dpi")
+    if files.print is not None:
+        if args.size is not None and args.size != files.pixels():
+            raise SettingsError("--print: in place of --size; give one of them", "print")
+        args.size = files.pixels()
 
 
 def optimise(job, args, files, output, replace, state, signals):
@@ -217,7 +267,7 @@ def finish(result, output, files, replace, checkpoint, signals):
             return fail(NAME, INTERRUPTED, signals.code)
         return fail(NAME, f"{outcome.message}: nothing was written; check the weights and the factors", FAILURE)
     try:
-        written = write(result, output, replace, quality=files.quality, checkpoint=checkpoint)
+        written = write(result, output, replace, quality=files.quality, dpi=files.resolution, checkpoint=checkpoint)
     except images.ImageError as error:
         return fail(NAME, error, FAILURE)
     if not files.quiet:

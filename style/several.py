@@ -26,8 +26,8 @@ BAD = ("interrupted", "non-finite")
 ANY = {"overwrite", "quiet", "quality", "time", "patience", "latest"}
 MODES = {  # which of the options about files works with each; the rest is of one picture
     "jobs": ANY | {"jobs", "jobs_wait", "jobs_lease", "checkpoint_every"},
-    "sweep": ANY | {"sweep", "sweep_alone", "output", "out_dir", "preset"},
-    "contents": ANY | {"contents", "out_dir", "name", "preset"},
+    "sweep": ANY | {"sweep", "sweep_alone", "output", "out_dir", "preset", "print", "dpi"},
+    "contents": ANY | {"contents", "out_dir", "name", "preset", "print", "dpi"},
 }
 OWN = ("device", "memory")  # options of a picture that a machine may set for all jobs of a queue
 
@@ -35,7 +35,8 @@ OWN = ("device", "memory")  # options of a picture that a machine may set for al
 def mode_of(args, files):
     """A key of MODES, or None for one picture. Raises SettingsError for options that do not go together."""
     several = any(getattr(args, name) is not None for name in ("contents", "out_dir", "name"))
-    several = several or (args.content is not None and expanded(args.content) != [args.content])
+    if args.content is not None and not args.texture:  # whose pictures are styles, all of them
+        several = several or expanded(args.content) != [args.content]
     mode = "jobs" if args.jobs is not None else "sweep" if args.sweep else "contents" if several else None
     for name in options_of(type(files)) if mode else ():
         if getattr(args, name) is not None and name not in MODES[mode]:
@@ -156,7 +157,7 @@ class _Teller:
         return [console, *asked_for(self.files, console.warn)]
 
     def save(self, result, path, replace):
-        written = write(result, path, lambda _: replace, quality=self.files.quality)
+        written = write(result, path, lambda _: replace, quality=self.files.quality, dpi=self.files.resolution)
         if not self.files.quiet:
             say(f"wrote    {written}")
 

@@ -26,7 +26,7 @@ from .settings import Settings, settings_from
 from .sheet import contact_sheet, sheet_size
 
 MOST = 100  # cells
-FACTORS = ("content_weight", "style_weight", "tv_weight", "content_layers", "style_layers", "style_blend")
+FACTORS = ("strength", "content_weight", "style_weight", "tv_weight", "content_layers", "style_layers", "style_blend")
 TRUTH = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
 CORNER = 1024  # pixels that are kept of the photograph and the styles, for the sheet
 RECORD = 5000  # bytes of metadata, about, for each cell
@@ -66,9 +66,9 @@ class Sheet:
     metadata: dict = field(repr=False)
     interrupted: bool = False
 
-    def save(self, path, replace=True, quality=None):
+    def save(self, path, replace=True, quality=None, dpi=None):
         """Write the sheet with the metadata of all cells, atomically. The rest as for saving.save."""
-        saving.save(path, self.rgb, metadata=self.metadata, replace=replace, quality=quality)
+        saving.save(path, self.rgb, metadata=self.metadata, replace=replace, quality=quality, dpi=dpi)
 
     @property
     def failed(self):
@@ -144,7 +144,8 @@ class Sweep:
         if not self.corner:
             small = [(p.rgb, images.fit(min(CORNER, max(p.rgb.shape)), *p.rgb.shape[:2])) for p in _pictures(job)]
             self.corner = [images.resize(rgb, hw) for rgb, hw in small]
-        like = None if alone or settings.init != "content" else self._like(number, values)
+        own = alone or settings.balance or settings.init != "content"  # --balance weighs by where a run starts
+        like = None if own else self._like(number, values)
         return Cell(number, values, settings, job.size, job.stages[-1].evaluations, like)
 
     def _job(self, settings):

@@ -237,6 +237,19 @@ def confined(terms, regions):
     return [t.confined(regions[t.source]) if t.source in regions else t for t in terms]
 
 
+def equalised(terms, values):
+    """The terms, their factors changed so that among those of one source and statistic each has the same value.
+
+    values  {name: factor · loss} somewhere; the sum over such terms stays what it is there. A term of value 0 stays.
+    """
+    alike = {}
+    for t in terms:
+        if t.layer is not None and t.source not in (None, "content") and values[t.name] > 0:
+            alike.setdefault((t.source, repr(t.statistic)), []).append(t)
+    mean = {t.name: sum(values[u.name] for u in group) / len(group) for group in alike.values() for t in group}
+    return [replace(t, factor=t.factor * mean[t.name] / values[t.name]) if t.name in mean else t for t in terms]
+
+
 def layers(terms):
     """The layers that terms look at, each once."""
     return tuple(dict.fromkeys(t.layer for t in terms if t.layer is not None))

@@ -9,10 +9,11 @@ class SavedElsewhereError(images.ImageError):
     """The output could not be written; the message says why, and where the picture is."""
 
 
-def write(result, output, replace, *, quality=None, checkpoint=None):
+def write(result, output, replace, *, quality=None, dpi=None, checkpoint=None):
     """Save a result (or what has its `save`); returns where.
 
     replace     a function of a path: whether a file that is there gives way
+    quality, dpi  as for saving.save
     checkpoint  checkpoint.Checkpoint of the run, or None: it keeps the state of a picture that cannot be written
 
     A name that another program has taken meanwhile is left alone: the picture gets the next number. Raises
@@ -21,7 +22,7 @@ def write(result, output, replace, *, quality=None, checkpoint=None):
     name, number = output, 1
     while True:
         try:
-            result.save(name, replace=replace(name), quality=quality)
+            result.save(name, replace=replace(name), quality=quality, dpi=dpi)
             return name
         except saving.OutputExistsError as error:
             number += 1

@@ -183,10 +183,12 @@ def test_outputs_in_the_folder_of_the_contents_are_no_contents_later(folder, cap
         (["photos", "style.png", "--style-weight", "-1"], "--style-weight -1.0: expected 0 or more"),
         (["photos", "style.png", "--quality", "5"], "--quality: works with"),
         (["--contents", "photos/a.png", "style.png"], "--contents: no STYLE"),
+        (["empty", "style.png"], "empty: a folder without pictures"),
         (["nothing*.png", "style.png"], "nothing*.png: no file has such a name"),
     ],
 )
 def test_refused_before_any_work(folder, capsys, args, said):
+    Path("empty").mkdir()
     assert main(*args) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1, error

@@ -34,7 +34,7 @@ def test_sheet_has_all_cells_and_their_metadata(folder, capsys):
     args = ["--sweep", "style-weight=1,10,100", "--sweep", "tv-weight=0,2", "--size", "48", "-o", "sheet.png"]
     assert main(*args, "--out-dir", "cells") == 0
     stored = saving.read_metadata("sheet.png")
-    assert stored["sweep"] == {"style_weight": [1, 10, 100], "tv_weight": [0, 2]}
+    assert stored["sweep"] == ["style_weight", "tv_weight"]
     assert [list(c["values"].values()) for c in stored["cells"]] == [[w, tv] for tv in (0, 2) for w in (1, 10, 100)]
     for cell in stored["cells"]:
         assert cell["settings"]["style_weight"] == cell["values"]["style_weight"]
