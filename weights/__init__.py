@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minivgg.program import suggest
+from minivgg.program import first_line, suggest
 
 from .cache import check_private, entry, names, present
 from .known import UnknownWeightsError, WeightsError, kind_of, read_head
@@ -52,8 +52,11 @@ def locate(spec=None):
 
 def load_file(path, dtype=np.float32):
     """The network in a file, read by what the file is and not by what it is called."""
-    head = read_head(path)
-    return load_compact(path, dtype) if kind_of(head) == "zip" else load_mat(path, dtype)
+    try:
+        head = read_head(path)
+        return load_compact(path, dtype) if kind_of(head) == "zip" else load_mat(path, dtype)
+    except OSError as error:  # a disk or a network that fails
+        raise WeightsError(f"{path}: cannot be read ({first_line(error)}); try again, or copy it elsewhere") from None
 
 
 def _private(name):
