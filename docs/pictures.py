@@ -1,6 +1,6 @@
 """The pictures of README and docs: our scene and paintings, and what comes of them.
 
-PYTHONPATH=. python docs/pictures.py [first] [colours] [styles]
+PYTHONPATH=. python docs/pictures.py [first] [colours] [styles] [many]
 """
 
 import sys
@@ -82,6 +82,14 @@ def styles():
     save([cells[k : k + 3] for k in range(0, len(cells), 3)], "styles.jpg", 72)
 
 
+def many():
+    """The contact sheet of docs/many.md."""
+    scene, strokes = (samples.SAMPLES[name](SHOWN) for name in ("scene", "strokes"))
+    swept = {"style_weight": [10, 100, 1000], "style_scale": [0.5, 1.0]}
+    found = style.sweep(scene, strokes, swept, weights="mini", size=SHOWN)
+    Image.fromarray(found.rgb).save(Path(__file__).with_name("many.jpg"), quality=80)
+
+
 if __name__ == "__main__":
-    for make in [globals()[name] for name in sys.argv[1:]] or [first, colours, styles]:
+    for make in [globals()[name] for name in sys.argv[1:]] or [first, colours, styles, many]:
         make()
