@@ -76,7 +76,7 @@ def _contents(args, files, signals):
     name, settings = PATTERN if files.name is None else files.name, settings_from(files.preset, **options)
     batch = Batch(contents, pictures, settings, out_dir=files.out_dir or ".", name=name, overwrite=files.overwrite)
     files.check_quality(Path(name))
-    _check_read(args, [item.output for item in batch.items], "--out-dir")
+    _check_read(args, [item.output for item in batch.items], "--out-dir", [item.content for item in batch.items])
     if len(batch.items) < len(contents) and not files.quiet:
         say(f"left out {len(contents) - len(batch.items)} of the pictures: outputs of the others")
     teller = _Teller(files, len(batch.items))
@@ -188,11 +188,16 @@ def _given(args):
     return {name: getattr(args, name) for name in options_of(Settings) if getattr(args, name) is not None}
 
 
-def _check_read(args, outputs, flags):
-    """Refuse outputs that are read as well, or that --latest is."""
-    latest = [] if args.latest is None else [("--latest", args.latest)]
+def _check_read(args, outputs, flags, contents=()):
+    """Refuse outputs that are read as well, or that --latest is; and a --latest that is read."""
+    read = [*inputs(args), *(("content", c) for c in contents if isinstance(c, str))]
+    if args.latest is not None:
+        for what, path in read:
+            if is_same(args.latest, path):
+                raise SettingsError(f"--latest {args.latest}: is the {what} file as well; give another name", "latest")
+        read.append(("--latest", args.latest))
     for output in outputs:
-        for what, path in (*inputs(args), *latest):
+        for what, path in read:
             if is_same(output, path):
                 raise SettingsError(f"{output}: would be written, and is the {what} file; give another {flags}")
 

@@ -8,6 +8,7 @@ import dataclasses
 import math
 import time
 
+import weights
 from minivgg.program import first_line, poll
 
 from .batches import FAILURES, Item, Made, may_write, save
@@ -21,7 +22,7 @@ from .report import warn
 from .state import State, StateError
 
 PAUSE = 1.0  # seconds between two looks at a queue that has nothing for us
-REFUSALS = (*FAILURES, StateError)
+REFUSALS = (*FAILURES, StateError, weights.WeightsError)
 
 
 class Worker:
