@@ -315,7 +315,9 @@ def parser():
         description="Paint CONTENT in the manner of STYLE. Without arguments: our own sample pictures.",
         epilog="presets:\n" + "\n".join(f"  {name:<14} {p['source']}" for name, p in presets().items()),
     )
-    p.add_argument("content", nargs="?", metavar="CONTENT", help="a picture, or sample:scene (default); a folder: each in it")
+    p.add_argument(
+        "content", nargs="?", metavar="CONTENT", help="a picture, or sample:scene (default); a folder: each in it"
+    )
     p.add_argument(
         "style",
         nargs="*",
