@@ -1,7 +1,7 @@
 """What a sweep's cells save by starting from their neighbours: python -m benchmarks.neighbours [--size 128]
 
-For each pair of neighbouring values: evaluations until the loss is within 5 % and 2 % of the lowest that is reached from
-the content picture, from there and from the neighbour's picture, and the mean difference of the two ends.
+For each pair of neighbouring values: evaluations until the loss is within 5 % and 2 % of the lowest that is reached
+from the content picture, from there and from the neighbour's picture, and the mean difference of the two ends.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """The command line's side of more than one picture: several contents, --sweep, --jobs. Options in, a code out."""
 
+import math
 import re
 from pathlib import Path
 
@@ -82,7 +83,9 @@ def _contents(args, files, signals):
     teller = _Teller(files, len(batch.items))
     signals.hold()
     found = batch.run(teller.listeners, teller.told, teller.save)
-    return _end(found, summary(found, len(batch.items)), files, signals)
+    cut = [m.output for m in found if m.status == "interrupted" and math.isfinite(m.loss)]
+    said = summary(found, len(batch.items)) + "".join(f"; {path} is the best picture so far" for path in cut)
+    return _end(found, said, files, signals)
 
 
 def _jobs(args, files, signals):
@@ -98,7 +101,9 @@ def _jobs(args, files, signals):
     worker = Worker(Queue(files.jobs, lease), own=options, overwrite=files.overwrite, every=every)
     signals.hold()
     found = worker.run(teller.listeners, teller.told, teller.save, wait=bool(files.jobs_wait))
-    return _end(found, summary([m for m in found if m.item.content], None), files, signals)
+    done = [m for m in found if m.item.content]  # but for an interrupt while it waited
+    back = [f"; {m.item.content} {m.message}" for m in done if m.status == "interrupted"]
+    return _end(found, summary(done) + "".join(back), files, signals)
 
 
 def _sweep(args, files, signals):

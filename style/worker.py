@@ -90,7 +90,7 @@ class Worker:
         outcome = result.outcome
         if outcome.status == "interrupted":
             claim.give_back()
-            return Made(item, "interrupted", f"{outcome.message}: waits again, to go on from there")
+            return Made(item, "interrupted", "waits again, to go on from there")
         claim.check()
         if math.isfinite(outcome.loss):
             save(result, item.output, replace)

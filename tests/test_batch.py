@@ -134,7 +134,8 @@ def test_ctrl_c_ends_the_picture_and_the_batch_which_goes_on_later(folder, capsy
 
     monkeypatch.setattr(style.job._Run, "_counted", counted)
     assert main("photos", "style.png", "--out-dir", "out") == 130
-    assert capsys.readouterr().err.splitlines() == ["style.run: interrupted: 1 of 3 pictures"]
+    best = f"{Path('out/b-style.png')} is the best picture so far"
+    assert capsys.readouterr().err.splitlines() == [f"style.run: interrupted: 1 of 3 pictures; {best}"]
     assert saving.read_metadata("out/b-style.png")["result"]["status"] == "interrupted"
     assert not Path("out/c-style.png").exists()
     monkeypatch.undo()

@@ -217,7 +217,8 @@ def test_ctrl_c_lets_the_job_wait_and_it_goes_on_to_the_same_digits(folder, caps
 
     monkeypatch.setattr(style.job._Run, "_counted", counted)
     assert main("--checkpoint-every", "2") == 130
-    assert "interrupted" in capsys.readouterr().err
+    said = "style.run: interrupted: 0 of 1 picture; a.json waits again, to go on from there\n"
+    assert capsys.readouterr().err == said
     assert (folder / "a.json").exists() and names(folder / "running") == []
     at = len(State.load(folder / "states" / "a.json.state").arrays["losses"])
     assert 0 < at < 12
