@@ -21,8 +21,9 @@ minivgg_style.claim("weights")
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
-from . import limits
+from . import events, limits
 from .engine import Engine
 from .events import STOP
 from .job import Job, transfer
@@ -38,10 +39,14 @@ except PackageNotFoundError:  # run from a folder without being installed
     __version__ = "unknown"
 
 
-def __getattr__(name):
-    if name == "samples":  # loaded when it is asked for
-        return import_module(".samples", __name__)
-    raise AttributeError(f"module 'style' has no attribute {name!r}")
+if TYPE_CHECKING:  # to a checker, a module with __getattr__ has every name
+    from . import samples
+else:
+
+    def __getattr__(name):
+        if name == "samples":  # loaded when it is asked for
+            return import_module(".samples", __name__)
+        raise AttributeError(f"module 'style' has no attribute {name!r}")
 
 
 __all__ = [
