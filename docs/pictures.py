@@ -1,5 +1,9 @@
-"""The pictures of README and docs (PYTHONPATH=. python docs/pictures.py): our scene and paintings, and what comes."""
+"""The pictures of README and docs: our scene and paintings, and what comes of them.
 
+PYTHONPATH=. python docs/pictures.py [first] [colours] [styles]
+"""
+
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +11,7 @@ from PIL import Image
 
 import style
 from style import samples
-from style.pictures import images
+from style.pictures import images, masks
 from style.pictures.filters import Filters
 
 SIZE, GAP = 480, 8
@@ -60,6 +64,24 @@ def colours():
     save([cells[k : k + 3] for k in range(0, len(cells), 3)], "colours.jpg", 72)
 
 
+def styles():
+    """As docs/styles.md lists them: three blends; a mask, the overlay and what comes; five strengths and one kept."""
+    scene, strokes, mosaic = (samples.SAMPLES[name](SMALL) for name in ("scene", "strokes", "mosaic"))
+    h, w = scene.shape[:2]
+    slope = np.clip((0.6 - np.linspace(0, 1, h)) / 0.1 + 0.5, 0, 1).astype(np.float32)  # the sky, with a soft edge
+    sky = np.repeat(slope[:, None], w, axis=1)
+
+    def painted(style_pictures, **options):
+        return style.transfer(scene, style_pictures, weights="mini", size=SMALL, **options).rgb
+
+    both = [strokes, mosaic]
+    cells = [painted(both, style_blend=shares) for shares in ((3, 1), (1, 1), (1, 3))]
+    cells += [masks.overlay(scene, [sky, 1 - sky]), painted(both, mask=[sky, "rest"]), painted(mosaic, keep=sky)]
+    cells += [painted(strokes, strength=s) for s in (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)]
+    cells = [images.resize(rgb, images.fit(SHOWN, h, w)) for rgb in cells]
+    save([cells[k : k + 3] for k in range(0, len(cells), 3)], "styles.jpg", 72)
+
+
 if __name__ == "__main__":
-    first()
-    colours()
+    for make in [globals()[name] for name in sys.argv[1:]] or [first, colours, styles]:
+        make()

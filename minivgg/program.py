@@ -66,8 +66,16 @@ def end(name, work, codes, *, interrupted=lambda: "interrupted"):
             return fail(name, interrupted(), signals.code)
         for kind, code in (*codes.items(), *CODES.items()):
             if isinstance(error, kind):
-                return fail(name, str(error) or "out of memory", code)
+                return fail(name, _words(error) or "out of memory", code)
         raise
+
+
+def _words(error):
+    """What an error says; the system's own with the file that it is of."""
+    if type(error) not in (OSError, PermissionError, FileNotFoundError, InterruptedError) or not error.strerror:
+        return str(error)
+    where = error.filename if error.filename is not None else "a file, which the system does not name"
+    return f"{os.fsdecode(where)}: {error.strerror}"
 
 
 def _is_known(error, codes):

@@ -34,7 +34,7 @@ def again(args, tell):
         raise SettingsError(f"--again {picture}: it was made from {len(stored)} styles; give as many, or none", "again")
     args.style = [_found(picture, {"style": r}, "style", g, tell) for r, g in zip(stored, given, strict=True)]
     if args.weights is None:
-        settings["weights"] = _weights(settings.get("weights"), record.get("weights", {}), tell)
+        settings["weights"] = _weights(picture, settings.get("weights"), record.get("weights", {}), tell)
     for name in options_of(Settings):
         if getattr(args, name) is None:
             setattr(args, name, settings.get(name))
@@ -66,8 +66,10 @@ def _found(picture, record, name, given, tell):
     return place
 
 
-def _weights(spec, record, tell):
-    """The weights as they were named, or by the network's own name where that file has gone."""
+def _weights(picture, spec, record, tell):
+    """The weights as they were named, here or beside the picture, or by the network's own name where that has gone."""
+    if spec is not None and not os.path.isfile(spec) and os.path.isfile(picture.with_name(spec)):
+        spec = str(picture.with_name(spec))
     try:
         network = weights.load(spec)
     except weights.WeightsError as error:

@@ -22,6 +22,7 @@ from minivgg.table import activation_size, layer_names
 
 from .engine import Engine
 from .events import Evaluated, Finished, Iterated, Listener, Planned, StageDone, Stop
+from .large.forecast import EFFECTIVE, product_rate, work_of
 from .large.plan import Plan, make_plan, objective_for
 from .objective import Objective
 from .optimize import minimize
@@ -37,12 +38,12 @@ from .settings import INITS, MIN_SIZE, Settings, of_preset, settings_from
 from .state import State, StateError
 from .statistics import terms_of
 from .styles import Styles
-from .terms import confined, layers
+from .terms import Term, confined, equalised, layers
 from .units import format_size, parse_memory
 
 
 def transfer(
-    content: PictureLike,
+    content: PictureLike | None,
     style: PictureLike | Sequence[PictureLike],
     *,
     preset: str | None = None,
@@ -52,6 +53,7 @@ def transfer(
 ) -> Result:
     """Paint `content` in the manner of `style`; returns a Result.
 
+    content         None for a texture: its size alone is the style's
     content, style  a path, a Pillow image, an array (H, W), (H, W, 3) or (H, W, 4) uint8 or 0..255, or a Picture;
                     style also a list of them (style_blend=(0.7, 0.3), mask=[…] say what each is to do)
     preset          a name from presets.toml
@@ -90,7 +92,7 @@ class Job:
 
     def __init__(
         self,
-        content: PictureLike,
+        content: PictureLike | None,
         style: PictureLike | Sequence[PictureLike],
         settings: Settings,
         *,
@@ -113,6 +115,8 @@ class Job:
     def _read(self, content, style):
         """The pictures, none larger than it is needed; how large that is, the schedule says."""
         s = self.settings
+        if content is None and (any(s.content_layers.values()) or s.init in ("content", "blend")):
+            raise SettingsError("a texture has no content picture: expected --content-layers none and --init noise")
         several = style if images.are_pictures(style) or (isinstance(style, list | tuple) and not style) else [style]
         least, count = (MIN_SIZE, MIN_SIZE), len(several)
         stages(s, least, *[least] * count)  # what is wrong with sizes, before any picture is read
@@ -122,6 +126,12 @@ class Job:
         def read(source, need):
             return images.as_picture(source, need=need, room=files.room(budget))
 
+        if content is None:  # the size is all that is taken of it
+            content = several[0] if several else content
+            self.content = read(content, None)
+            own, asked = max(self.content.size), s.size if isinstance(s.size, int) else None
+            if s.style_size is None and asked is not None:  # a texture may be larger than its sample
+                s = self.settings = dataclasses.replace(s, style_size=max(MIN_SIZE, min(own, asked)))
         self.content = read(content, lambda H, W: stages(s, (H, W), *[least] * count)[-1].size)
         hw = self.content.size[::-1]
         pictures = [
@@ -188,10 +198,19 @@ class Job:
 
     def objective(self, stage: Stage) -> Objective:
         """The objective of one stage, with its targets."""
-        net = self.engine.load(self.terms)
+        return self._objective(stage, self.balanced if self.settings.balance else self.terms)
+
+    @functools.cached_property
+    def balanced(self) -> list[Term]:
+        """The terms as --balance weighs them, by their values where the first stage starts."""
+        stage = self.stages[0]
+        return equalised(self.terms, self._objective(stage, self.terms).exact(self.initial_image(stage)).values)
+
+    def _objective(self, stage, terms):
+        net = self.engine.load(terms)
         net.release()
         pictures = {"content": self._input(self.content, stage.size)}
-        terms = confined(self.terms, self.styles.regions(stage.size))
+        terms = confined(terms, self.styles.regions(stage.size))
         aim = functools.partial(self.engine.aim, keys=self.styles.keys(stage))
         return objective_for(self.plans[stage], net, terms, pictures | self.styles.inputs(stage), aim=aim)
 
@@ -216,6 +235,17 @@ class Job:
             reserved=reserved,
             margin=s.margin,
         )
+
+    def forecast(self) -> float | None:
+        """Seconds that all stages will take, within a factor of two, or None where that is not known: on a GPU."""
+        if self.device.kind != "cpu" or self.settings.kernels != "fast":
+            return None
+        outline = self.engine.outline(self.terms)
+        work = sum(
+            stage.evaluations * self.plans[stage].time * work_of(outline, self.terms, *stage.size)
+            for stage in self.stages
+        )
+        return work / (EFFECTIVE * product_rate())
 
     def initial_image(self, stage: Stage) -> Array:
         """Network input (1, 3, H, W) at which the first stage starts."""

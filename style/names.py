@@ -62,9 +62,9 @@ def check_on_the_way(job, output, args, replace):
             raise SettingsError(f"{name}: would be written on the way, and exists; give another -o, or --overwrite")
 
 
-def free_name(content, *styles):
+def free_name(*pictures):
     """CONTENT-STYLE.png in this folder, numbered where it is taken already."""
-    names = [shared(spec)[0].removeprefix("sample:").replace(":", "-") for spec in (content, *styles[:3])]
+    names = [shared(spec)[0].removeprefix("sample:").replace(":", "-") for spec in pictures[:4]]
     stems = [Path(name).stem[:80] for name in names]
     return _free(Path("-".join(stems) + ".png"))
 

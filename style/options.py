@@ -177,6 +177,19 @@ def plain(kind, value):
     return tuple(map(float, value)) if kind == "pair" else value
 
 
+def recorded(kind, value):
+    """A plain value as it goes with a picture: what names a file without its folder, what is no text in a word."""
+    if value is None or kind not in ("path", "picture", "palette", "mask", "masks"):
+        return value
+    if kind == "masks":
+        return tuple(recorded("mask", m) for m in value)
+    if kind == "mask":
+        return masks.label(value)
+    if not isinstance(value, str | os.PathLike):
+        return "a picture" if kind == "picture" else palette.as_text(value)
+    return re.split(r"[\\/]", os.fspath(value))[-1]
+
+
 def _masks(value):
     if isinstance(value, str):
         return masks.split(value)

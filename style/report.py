@@ -18,6 +18,7 @@ from .pictures import images, saving
 from .provenance import on_the_way
 from .units import duration, format_size
 
+SHOWN = 8  # terms whose part of the loss is said
 WARM_UP = 5  # seconds: an evaluation that takes less is dominated by what only the first has to do
 TIMED = 3  # evaluations, then, of which the first does not count
 
@@ -36,6 +37,8 @@ class Console:
             for label, text in plan_lines(self.job, self.output):
                 say(f"{label:<8} {text}")
         elif isinstance(event, Evaluated):
+            if event.evaluation == 1:
+                say(f"shares   {shares(event.values)}")
             self._announce_time(event)
             self._show(event)
         elif isinstance(event, Finished):
@@ -152,6 +155,14 @@ class Pictures:
             self.warn(error)
 
 
+def shares(values):
+    """Each term's part of the loss, in a line, the largest first."""
+    total = sum(values.values()) or 1
+    found = sorted(values.items(), key=lambda item: -item[1])[:SHOWN]
+    more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
+    return ", ".join(f"{name} {100 * v / total:.0f} %" for name, v in found) + more + " at the start"
+
+
 def warn(text):
     say(f"warning: {text}", sys.stderr)
 
@@ -168,13 +179,15 @@ def plan_lines(job, output):
     yield from (("colour", note) for note in job.filters.notes)
     hint = "; better: python -m weights fetch vgg19" if job.network.name == "mini" else ""
     yield "weights", f"{job.network.name} ({job.network.path}){hint}"
-    groups = [f"content {' '.join(s.content_layers)}", f"style {' '.join(s.style_layers)}"]
+    kinds = {"content": s.content_layers, "style": s.style_layers}
+    groups = [f"{kind} {' '.join(names)}" for kind, names in kinds.items() if names]
     if [*s.style_loss] != ["gram"]:
         groups.append(f"compared by {' and '.join(s.style_loss)}")
     yield "layers", "; ".join(groups) + f"; {s.pooling} pooling"
     yield "device", describe_device(job.device)
     for stage in job.stages:
         yield "memory", job.plans[stage].describe()
+    yield from (("time", text) for text in forecast(job))
     steps = ", then ".join(f"{stage.evaluations} at {format_size(stage.size)}" for stage in job.stages)
     start = s.to_dict()["init"]
     yield "run", f"{s.optimizer} from {start}, seed {s.seed}: {steps} evaluations"
@@ -182,6 +195,13 @@ def plan_lines(job, output):
         yield "", f"scales coarser than {start} are left out: {', '.join(format_size(k.size) for k in job.skipped)}"
     scales = [scale_name(output, stage).name for stage in job.stages[:-1]]
     yield "output", ", ".join([str(output), *scales])
+
+
+def forecast(job):
+    """How long it will take, before the start: from the work and this machine's rate of matrix products."""
+    seconds = job.forecast()
+    if seconds is not None and seconds >= 1:
+        yield f"roughly {duration(float(f'{seconds:.1g}'))}, from this machine's rate of matrix products"
 
 
 def picture_lines(label, picture, size, more=""):

@@ -36,9 +36,15 @@ class Result:
         """(H, W, 3) uint8."""
         return images.to_uint8(self.rgb)
 
-    def save(self, path: str | os.PathLike[str], replace: bool = True, quality: int | None = None) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        replace: bool = True,
+        quality: int | None = None,
+        dpi: float | None = None,
+    ) -> None:
         """Write the picture with its metadata, atomically; the format is the suffix's. The rest as for saving.save."""
-        more = {"metadata": self.metadata, "quality": quality, "depth": self.depth}
+        more = {"metadata": self.metadata, "quality": quality, "depth": self.depth, "dpi": dpi}
         saving.save(path, self.rgb, alpha=self.alpha, replace=replace, **more)
 
     def _repr_png_(self) -> bytes:

@@ -29,9 +29,10 @@ from .report import Console, Log, Pictures, warn
 from .settings import Settings, of_preset, presets, settings_from
 from .specs import expanded, shared, sized
 from .state import StateError
-from .units import parse_duration
+from .units import parse_duration, parse_lengths
 
 NAME = "style.run"
+DPI = 300  # of a print
 INTERRUPTED = "interrupted before the first evaluation was done: nothing was written"
 CODES = dict.fromkeys((SettingsError, weights.UnknownWeightsError, UnknownDeviceError), USAGE) | dict.fromkeys(
     (images.ImageError, weights.WeightsError, BackendError, MemoryBudgetError, StateError), FAILURE
@@ -46,6 +47,9 @@ class Files:
     output: str | None = option(None, "path", "files", "png, jpg, webp, tif or avif (default CONTENT-STYLE.png, numbered)", "FILE", alias="o")
     overwrite: bool = option(False, "switch", "files", "replace files that exist")
     preset: str | None = option(None, "text", "files", f"a recipe: {', '.join(presets())}", "NAME", shown=True)
+    texture: bool = option(False, "switch", "files", "no content picture: all pictures are styles, the result a texture of --size")
+    print: str | None = option(None, "text", "files", "in place of --size: the size of a print, 90x60cm, 300mm or 24x36in; the longest side counts", "S")
+    dpi: float | None = option(None, "number", "files", "pixels an inch of --print, stored in the picture (default 300)", "N", above=0, high=10000)
     save_every: int | None = option(None, "whole", "files", "save a picture every N evaluations", "N", low=1, shown=True)
     overlay: str | None = option(None, "path", "files", "before the start, a picture of what each mask covers", "FILE")
     log: str | None = option(None, "path", "files", "a new file: one JSON object a line for each evaluation", "FILE", shown=True)
@@ -65,6 +69,8 @@ class Files:
         for name, flags in (("output", "-o"), ("log", "--log"), ("checkpoint", "--checkpoint")):
             if getattr(self, name) == "":
                 raise SettingsError(f"{flags} '': expected a file name", name)
+        if self.print is not None:
+            self.pixels()
         if self.time is not None:
             try:
                 parse_duration(self.time)
@@ -72,6 +78,18 @@ class Files:
                 raise SettingsError(f"--time {error}", "time") from None
         if self.checkpoint_every is not None:
             parse_every(self.checkpoint_every)
+
+    @property
+    def resolution(self):
+        """Pixels an inch of --print, or None."""
+        return None if self.print is None else self.dpi or DPI
+
+    def pixels(self):
+        """The longest side of --print."""
+        try:
+            return round(max(parse_lengths(self.print)) * self.resolution)
+        except ValueError as error:
+            raise SettingsError(f"--print {error}", "print") from None
 
     def check_quality(self, output):
         """A quality where the format has none would do nothing."""
@@ -82,8 +100,7 @@ class Files:
 def main(argv=None):
     """Run the command line; returns the exit code."""
     ready()
-    args = parser().parse_intermixed_args(argv)  # styles may stand behind options
-    args.style = args.style or None
+    args = parsed(sys.argv[1:] if argv is None else argv)
 
     def work(signals):
         try:
@@ -92,6 +109,15 @@ def main(argv=None):
             return fail(NAME, error.on_command_line, USAGE)
 
     return end(NAME, work, CODES, interrupted=lambda: INTERRUPTED)
+
+
+def parsed(argv):
+    """The arguments as they were typed, None where not given. Pictures may stand between options, or behind a --."""
+    end = argv.index("--") if "--" in argv else len(argv)  # which argparse forgets where pictures stand anywhere
+    args = parser().parse_intermixed_args(argv[:end])
+    pictures = [p for p in (args.content, *args.style) if p is not None] + argv[end + 1 :]
+    args.content, args.style = (pictures[0] if pictures else None), pictures[1:] or None
+    return args
 
 
 def run(args, signals):
@@ -107,10 +133,24 @@ def run(args, signals):
         state, args = resumed(args.resume, beside, free=[n for n in options_of(Files) if n != "preset"])
     elif args.again is not None:
         args = again(args, warn)
-    args.content = args.content or "sample:scene"
+    if args.texture:  # all pictures are styles
+        args.style, args.content = [p for p in (args.content, *(args.style or [])) if p is not None], None
+        args.content_layers, args.init = args.content_layers or "none", args.init or "noise"
+    elif args.content is None:
+        args.content = "sample:scene"
     args.style = [one for spec in args.style or ["sample:strokes"] for one in expanded(spec)]
     files = Files(**given(args, Files))
-    output = free_name(args.content, *args.style) if files.output is None else Path(files.output)
+    if files.dpi is not None and files.print is None:
+        raise SettingsError("--dpi: works with --print", "dpi")
+    if files.print is not None:
+        if args.size is not None and args.size != files.pixels():
+            raise SettingsError("--print: in place of --size; give one of them", "print")
+        args.size = files.pixels()
+    output = (
+        free_name(*([] if args.content is None else [args.content]), *args.style)
+        if files.output is None
+        else Path(files.output)
+    )
 
     def replace(path):
         return files.overwrite or (state is not None and is_ours(path, state))
@@ -209,7 +249,7 @@ def write(result, output, files, replace, checkpoint):
     name, number = output, 1
     while True:
         try:
-            result.save(name, replace=replace(name), quality=files.quality)
+            result.save(name, replace=replace(name), quality=files.quality, dpi=files.resolution)
             return name
         except saving.OutputExistsError as error:
             number += 1

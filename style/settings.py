@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import math
-import os
 import tomllib
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
@@ -15,8 +14,7 @@ from minivgg.program import suggest
 from minivgg.threads import is_number
 
 from .optimize import METHODS
-from .options import SettingsError, check_value, flag, option, options_of, plain
-from .pictures import masks
+from .options import SettingsError, check_value, flag, option, options_of, plain, recorded
 from .pictures.matching import MAPS
 from .regions import GUIDANCE
 from .statistics import STYLE_LOSSES
@@ -25,6 +23,7 @@ from .units import parse_memory
 INITS = ("content", "style", "noise", "blend")
 OPTIMIZER_ALIASES = {"lbfgs": "l-bfgs-b", "lbfgsb": "l-bfgs-b", "lbfgs-b": "l-bfgs-b"}
 DEFAULT_SIZE = 512
+STEEP = 3.0  # of --strength: that a step of it is about as much to the eye anywhere (benchmarks/README.md)
 MIN_SIZE, MAX_SIZE = 16, 65500  # pixels: below it nothing is left at relu5_1; the largest side that JPEG can store
 STYLE_LAYERS = tuple(f"relu{block}_1" for block in range(1, 6))
 
@@ -72,6 +71,8 @@ class Settings:
     keep: object = option(None, "mask", STYLES, "a mask of what stays as it is", "M", shown=True)
     guidance: str = option("simple", "text", STYLES, "what a layer's places have of a mask: simple (default, the mean), inside (nothing outside has a say), all (nothing of it is missed)", "G", choices=GUIDANCE, needs=MASKED)
 
+    strength: float = option(0.5, "number", LOSS, "0 the photograph, {} the balance that the weights give (default), 1 nothing but style", "S", low=0, high=1, shown=True)
+    balance: bool = option(False, "switch", LOSS, "style layers weighed so that at the start each has the same share of the style loss")
     content_weight: float = option(1.0, "number", LOSS, "factor of the content loss (default {})", low=0)
     style_weight: float = option(200.0, "number", LOSS, "factor of the style loss (default {}; 50 keeps more of the content, 1000 little)", low=0, shown=True)
     tv_weight: float = option(0.0, "number", LOSS, "factor of total variation (default {})", low=0)
@@ -169,15 +170,18 @@ class Settings:
         if not any((*factors, self.tv_weight)):
             raise SettingsError("nothing to optimise: no content, no style and no total variation, or all of weight 0")
 
+    @property
+    def factors(self) -> tuple[float, float]:
+        """(content, style): what the weights are multiplied by for the strength s: with r = (s / (1 - s))^STEEP, 1 and
+        r below the middle, 1/r and 1 above, so that the ratio runs from 0 to infinity and nothing grows without bound."""
+        s = self.strength
+        ratio = (min(s, 1 - s) / max(s, 1 - s)) ** STEEP
+        return (1.0, ratio) if s <= 0.5 else (ratio, 1.0)
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as they are stored with the picture; a start that is a picture by that word alone."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        values["init"] = os.fspath(self.init) if isinstance(self.init, str | os.PathLike) else "a picture"
-        named = {"mask": lambda m: None if m is None else masks.label(m)}
-        values["keep"] = named["mask"](self.keep)
-        for name in ("mask", "style_mask"):
-            values[name] = values[name] and tuple(map(named["mask"], values[name]))
-        return values
+        """Plain values, as they are stored with the picture: files by their names without folders, which are nobody's
+        business, a start that is a picture by that word alone."""
+        return {name: recorded(opt.kind, getattr(self, name)) for name, opt in options_of(Settings).items()}
 
 
 def settings_from(preset: str | None = None, **options: Any) -> Settings:

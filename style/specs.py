@@ -12,11 +12,8 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", 
 
 def sized(spec, size):
     """A sample picture is drawn at the size that is asked for, not enlarged to it."""
-    return (
-        f"{spec}:{size}"
-        if spec.startswith("sample:") and spec.count(":") == 1 and size not in (None, ORIGINAL)
-        else spec
-    )
+    is_sample = spec is not None and spec.startswith("sample:") and spec.count(":") == 1
+    return f"{spec}:{size}" if is_sample and size not in (None, ORIGINAL) else spec
 
 
 def shared(spec):

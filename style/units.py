@@ -3,6 +3,7 @@
 import re
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+INCH = {"in": 1, "cm": 2.54, "mm": 25.4}
 BINARY = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -31,6 +32,17 @@ def parse_duration(text):
     if not 0 < seconds <= 1e9:
         raise ValueError(f"{str(text)[:40]!r}: expected a time with its unit, like 90s, 10m or 1h30m")
     return seconds
+
+
+def parse_lengths(text):
+    """(inches, …) of "90x60cm", "300mm" or "24x36in". Raises ValueError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)(?:\s*[x×]\s*(\d+(?:\.\d+)?))?\s*(cm|mm|in)\s*", str(text), re.IGNORECASE)
+    if not match:
+        raise ValueError(f"{text!r}: expected a size with a unit, like 90x60cm, 300mm or 24x36in")
+    found = tuple(float(v) / INCH[match[3].lower()] for v in match.groups()[:2] if v is not None)
+    if not all(0 < v < 1e4 for v in found):
+        raise ValueError(f"{text!r}: expected sides above 0 and below 10000 inches")
+    return found
 
 
 def format_memory(nbytes):

@@ -34,6 +34,8 @@ WRONG = {
     "masks": ["no/such.png", "a\nb", "x" * 300, "."],
     "wholes": ["x", "", "1.5", "1,,2", "-1", "\udcff"],
     "numbers": ["x", "", "nan", "1,x", "a\nb", "-1"],
+    "palette": ["#12", "no/such.png", "", "a\nb", "#123456,x", "style:0", "\udcff"],
+    "pixels": ["x", "", "1.5", "-1", "9" * 40, "originals", "\udcff"],
     "picture": ["no/such.png", "x" * 300, "a\nb", "\udcff"],
 }
 NAMES = [

@@ -18,6 +18,7 @@ from benchmarks.memory import BOUND
         ((64, 1600), {}),
         ((448, 448), {"optimizer": "adam"}),
         ((192, 192), {"optimizer": "two-loop"}),
+        ((192, 192), {"optimizer": "two-loop", "style_size": 640}),
     ],
 )
 def test_a_whole_run_takes_what_was_predicted(hw, options):

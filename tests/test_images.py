@@ -703,3 +703,16 @@ def test_an_output_behind_a_link_is_tried_where_it_will_be_written(tmp_path, mon
     saving.save(link, np.zeros((4, 5, 3)))
     assert opened == ["there", "there"]
     assert link.is_symlink()
+
+
+def test_a_disk_that_fails_is_no_damaged_picture(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    saving.save(path, np.zeros((20, 20, 3)))
+
+    def fails(*args):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("hashlib.file_digest", fails)
+    with pytest.raises(ImageError, match=r"a\.png: cannot be read \(Input/output error\); try again") as error:
+        images.read(path)
+    assert "damaged" not in str(error.value)

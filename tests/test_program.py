@@ -63,7 +63,7 @@ CODES = {BadSettings: program.USAGE, ValueError: program.FAILURE}
         (None, 0, ""),
         (BadSettings("--size 3: expected 16 or more"), 2, "p: --size 3: expected 16 or more\n"),
         (ValueError("a bad file"), 1, "p: a bad file\n"),
-        (OSError(28, "No space left on device", "/a"), 1, "p: [Errno 28] No space left on device: '/a'\n"),
+        (OSError(28, "No space left on device", "/a"), 1, "p: /a: No space left on device\n"),
         (program.OutputError("standard output: full"), 1, "p: standard output: full\n"),
         (MemoryError(), 1, "p: out of memory\n"),
         (KeyboardInterrupt(), 130, "p: interrupted after 3\n"),
@@ -233,3 +233,21 @@ def test_a_terminated_program_tidies_up():
 def test_what_is_said_is_one_printable_line(capsys):
     assert program.fail("p", "a\nb\x1b[31m\udcff M\u00f6we", 1) == 1
     assert capsys.readouterr().err == "p: a\\nb\\x1b[31m\\udcff M\u00f6we\n"
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (OSError(5, "Input/output error", "a\nb.png"), "name: a\\nb.png: Input/output error\n"),
+        (OSError(30, "Read-only file system"), "name: a file, which the system does not name: Read-only file system\n"),
+        (PermissionError(13, "Permission denied", b"x"), "name: x: Permission denied\n"),
+        (OSError("something of a library"), "name: something of a library\n"),
+        (MemoryError(), "name: out of memory\n"),
+    ],
+)
+def test_what_the_system_refuses_names_its_file(capsys, error, said):
+    def work(signals):
+        raise error
+
+    assert program.end("name", work, {}) == program.FAILURE
+    assert capsys.readouterr().err == said

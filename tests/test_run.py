@@ -465,3 +465,19 @@ def test_numbers_of_any_length_and_names_that_meet_end_in_a_line(folder, capsys,
         assert (code, error.count("\n")) == (2, 1)
     assert says in error
     assert "Traceback" not in error
+
+
+def test_no_folder_is_stored_with_a_picture(folder, capsys):
+    """Nor a user's or a machine's name in one: all that is stored of a file is its name."""
+    places = {name: folder / name for name in ("content.png", "style.png", "narrow.npz")}
+    more = ["--init", str(places["content.png"]), "--palette", f"{places['style.png']}:3"]
+    more += ["--mask", f"not:{places['style.png']}", "--size", "40", "--style-mask", str(places["style.png"])]
+    saving.save("content.png", np.linspace(0, 255, 48 * 32 * 3).reshape(48, 32, 3), replace=True)
+    args = [str(places["content.png"]), str(places["style.png"]), "--weights", str(places["narrow.npz"]), *more]
+    assert run.main([*args, "--evaluations", "2", "-o", "out.png"]) == 0
+    text = json.dumps(saving.read_metadata("out.png"))
+    assert '"init": "content.png"' in text and '"palette": "style.png:3"' in text and "not:style.png" in text
+    assert str(folder) not in text and folder.name not in text
+    assert run.main(["--again", "out.png", "-o", "again.png"]) == 0
+    assert Path("again.png").stat().st_size
+    assert np.array_equal(images.read("again.png").rgb, images.read("out.png").rgb)

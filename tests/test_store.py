@@ -284,3 +284,12 @@ def test_the_real_network_in_each_precision(tmp_path, vgg19_mat):
             error = np.sqrt(np.mean((got.params[name][0] - w) ** 2) / np.mean(w**2))
             assert error <= most, (precision, name, error)
         assert path.stat().st_size < megabytes * 1e6
+
+
+def test_a_disk_that_fails_while_weights_are_read(network_file, monkeypatch):
+    def fails(*args, **options):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(weights, "load_compact", fails)
+    with pytest.raises(weights.WeightsError, match=r"narrow\.npz: cannot be read \(Input/output error\)"):
+        weights.load(network_file)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minivgg.program import suggest
+from minivgg.program import first_line, suggest
 
 from .cache import check_private, entry, names, present
 from .known import UnknownWeightsError, WeightsError, kind_of, read_head
@@ -53,8 +53,11 @@ def locate(spec: str | os.PathLike[str] | None = None) -> Path:
 
 def load_file(path: str | os.PathLike[str], dtype: DTypeLike = np.float32) -> Network:
     """The network in a file, read by what the file is and not by what it is called."""
-    head = read_head(path)
-    return load_compact(path, dtype) if kind_of(head) == "zip" else load_mat(path, dtype)
+    try:
+        head = read_head(path)
+        return load_compact(path, dtype) if kind_of(head) == "zip" else load_mat(path, dtype)
+    except OSError as error:  # a disk or a network that fails
+        raise WeightsError(f"{path}: cannot be read ({first_line(error)}); try again, or copy it elsewhere") from None
 
 
 def _private(name):

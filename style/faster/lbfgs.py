@@ -76,7 +76,9 @@ class LBFGS:
             slope = self.restart(evaluate)
             if not slope < 0:
                 return "the gradient is zero" if slope == 0 else NOT_FINITE
-        fresh = not self.pairs.order and not self.moved  # now: the search takes a pair's place and may evaluate x
+        # x as evaluated at the last restart, along its gradient: another one finds no more. Now, since the search takes
+        # a pair's place and may evaluate x. An accepted step's loss may be an approximation that no longer holds.
+        fresh = not self.pairs.order and not self.moved and len(self.recent) == 1
         found = self._search(evaluate, slope)
         if found is None and not fresh:
             found = self._search(evaluate, self.restart(evaluate, failed=True))

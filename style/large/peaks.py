@@ -94,6 +94,15 @@ def style_peak(net, terms, style_size, tiling):
     return peak
 
 
+def style_transforms(net, terms, style_size, tiling):
+    """Bytes of the filters' transforms that are kept while the style's targets are computed: those of small tiles."""
+    names = layers([t for t in terms if not t.statistic.per_place])
+    if style_size is None or not names:
+        return 0
+    tiles = [tile for part in segments(net.names, names, *style_size, tiling) for tile in part.tiles]
+    return Walk(net, names, None, *max((_region(t) for t in tiles), key=math.prod)).transforms()
+
+
 def tiled_time(net, terms, H, W, tiling):
     """Work of a tiled evaluation as a multiple of an undivided one's."""
     parts = segments(net.names, layers(terms), H, W, tiling)

@@ -16,7 +16,7 @@ from ..objective import Objective, aim
 from ..passes import Whole
 from ..terms import layers
 from ..units import format_memory, format_size
-from .peaks import evaluation_peak, optimiser_bytes, segment_peak, style_peak, tiled_time, whole_peak
+from .peaks import evaluation_peak, optimiser_bytes, segment_peak, style_peak, style_transforms, tiled_time, whole_peak
 from .tiles import Tiled
 from .tiling import Tiling, segments
 
@@ -183,8 +183,10 @@ class _Job:
         targets = style_peak(self.net, self.terms, self.style_size, Tiling((), ((H, W),))) - values * kept
         peak = max(whole_peak(self.net, self.terms, H, W, self.lag), targets)
         stored = Walk(self.net, names, None, H, W).transforms()
-        if max(peak, update) + stored <= room:
-            return self._made(H, W, None, base + max(peak, update) + stored, 1.0, stored > 0)
+        evaluating = max(whole_peak(self.net, self.terms, H, W, self.lag), update) + stored
+        aiming = targets + style_transforms(self.net, self.terms, self.style_size, Tiling((), ((H, W),)))
+        if max(evaluating, aiming) <= room:
+            return self._made(H, W, None, base + max(evaluating, aiming), 1.0, stored > 0)
         if peak <= room:
             return self._made(H, W, None, base + max(peak, update), 1.0)
         found = [p for p in (self._tiled(H, W, cuts, edges, room, values * kept) for cuts in CUTS) if p is not None]

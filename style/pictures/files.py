@@ -74,7 +74,10 @@ def read(path, wish):
     path = Path(path)
     with open_regular(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what matters becomes an error or a note
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:  # a disk or a network that fails
+            raise ImageError(f"{path}: cannot be read ({first_line(error)}); try again, or copy it elsewhere") from None
         try:
             found = _read(file, path, wish)
         except ImageError:

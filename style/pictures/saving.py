@@ -90,18 +90,19 @@ def check_name(path):
         raise ImageError(f"{path.name[:40]}…: a name of {length} bytes; the folder takes {longest}, give a shorter one")
 
 
-def save(path, rgb, *, alpha=None, metadata=None, quality=None, depth=8, replace=True):
+def save(path, rgb, *, alpha=None, metadata=None, quality=None, depth=8, dpi=None, replace=True):
     """Write a picture whole or not at all (files.atomic_file).
 
     rgb (H, W, 3) 0..255, alpha (H, W) 0..1 or None
     `metadata` (JSON values) is stored inside the picture: PNG in an iTXt chunk "minivgg-style", JPEG and WebP in
     EXIF's UserComment, TIFF in ImageDescription. An sRGB profile is embedded. JPEG has no alpha: the picture is
     composited on white. `quality` 1..100 is JPEG's, WebP's and AVIF's (None: QUALITY); WebP's colour is half-resolution
-    unless it is 100. `depth` is 8 or, of PNG and TIFF, 16 bits a sample.
+    unless it is 100. `depth` is 8 or, of PNG and TIFF, 16 bits a sample. `dpi` pixels an inch are stored in those with
+    8 bits and in JPEG.
     Without `replace` a file that is there stays, also one that came a moment ago: OutputExistsError.
     """
     path = Path(path)
-    data = encode(path, rgb, alpha=alpha, metadata=metadata, quality=quality, depth=depth)
+    data = encode(path, rgb, alpha=alpha, metadata=metadata, quality=quality, depth=depth, dpi=dpi)
     try:
         with atomic_file(path, replace=replace) as file:
             file.write(data)
@@ -111,7 +112,7 @@ def save(path, rgb, *, alpha=None, metadata=None, quality=None, depth=8, replace
         raise ImageError(str(error)) from None
 
 
-def encode(path, rgb, *, alpha=None, metadata=None, quality=None, depth=8):
+def encode(path, rgb, *, alpha=None, metadata=None, quality=None, depth=8, dpi=None):
     """The bytes of a file of this name, as `save` writes it. Encoded in memory: a full disk is met by the write alone.
 
     `path` says the format, by its suffix, and stands in what is refused; nothing is written.
@@ -140,6 +141,8 @@ def encode(path, rgb, *, alpha=None, metadata=None, quality=None, depth=8):
         if fmt == "JPEG" and len(text) > _TEXT_LIMIT:
             raise ImageError(f"{path}: {len(text)} bytes of metadata, JPEG holds {_TEXT_LIMIT}; choose .png")
         options |= _metadata_options(fmt, text)
+    if dpi is not None and depth == 8 and fmt in ("PNG", "JPEG", "TIFF"):
+        options["dpi"] = (dpi, dpi)
     buffer = io.BytesIO()
     try:
         if depth == 16:

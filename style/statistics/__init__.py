@@ -11,9 +11,10 @@ STYLE_LOSSES = {"gram": Gram, "moments": Moments, "w2": Wasserstein}
 def terms_of(settings, groups=None):
     """The terms of a settings.Settings, without their targets. groups  of styles (styles.Group); None: one style"""
     s = settings
+    content, style = s.factors
     return make_terms(
-        content={n: s.content_weight * v for n, v in s.content_layers.items()},
-        style={n: s.style_weight * v for n, v in s.style_layers.items()},
+        content={n: content * s.content_weight * v for n, v in s.content_layers.items()},
+        style={n: style * s.style_weight * v for n, v in s.style_layers.items()},
         style_loss=s.style_loss,
         groups=groups,
         tv=s.tv_weight,
