@@ -111,6 +111,7 @@ class Job:
         outline = self.engine.outline(self.terms)
         self.plans: dict[Stage, Plan] = {stage: self._plan(outline, stage) for stage in self.stages}
         self.started = time.time()
+        self._balanced: list[Term] | None = None
 
     def _read(self, content, style):
         """The pictures, none larger than it is needed; how large that is, the schedule says."""
@@ -198,13 +199,15 @@ class Job:
 
     def objective(self, stage: Stage) -> Objective:
         """The objective of one stage, with its targets."""
-        return self._objective(stage, self.balanced if self.settings.balance else self.terms)
+        return self._objective(stage, self.balanced() if self.settings.balance else self.terms)
 
-    @functools.cached_property
     def balanced(self) -> list[Term]:
-        """The terms as --balance weighs them, by their values where the first stage starts."""
-        stage = self.stages[0]
-        return equalised(self.terms, self._objective(stage, self.terms).exact(self.initial_image(stage)).values)
+        """The terms as --balance weighs them, by their values where the first stage starts: one evaluation, once."""
+        if self._balanced is None:
+            stage = self.stages[0]
+            values = self._objective(stage, self.terms).exact(self.initial_image(stage)).values
+            self._balanced = equalised(self.terms, values)
+        return self._balanced
 
     def _objective(self, stage, terms):
         net = self.engine.load(terms)
