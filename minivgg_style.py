@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 PACKAGES = {"minivgg": "VGG", "weights": "load", "style": "transfer"}  # and something that each of them has
 
 
-def claim(*names):
+def claim(*names: str) -> None:
     """Load the packages that lie beside this file, all or these; ImportError names the file that is in the way."""
     for name in names or PACKAGES:
         module = sys.modules.get(name)
@@ -36,12 +36,12 @@ def claim(*names):
             )
 
 
-def main():
+def main() -> int:
     """`python -m style.run`; returns the exit code."""
     return _program("style.run")
 
 
-def weights_main():
+def weights_main() -> int:
     """`python -m weights`; returns the exit code."""
     return _program("weights.__main__")
 

@@ -8,12 +8,19 @@ import importlib
 import importlib.util
 import sys
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from . import limits
 from .program import first_line
 from .threads import cores, is_number
+
+# An array of NumPy's or CuPy's, on whichever device: signatures that say Array take either and give the same kind.
+# Any, since a checker knows CuPy's only where it is installed, and a protocol of all that both can do would claim more
+# than either promises. What always lies on the host says np.ndarray.
+Array: TypeAlias = Any
 
 
 class BackendError(RuntimeError):
@@ -31,11 +38,11 @@ class Device:
     kind: str
     index: int = 0
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "cpu" if self.kind == "cpu" else f"gpu:{self.index}"
 
 
-def get_xp(a):
+def get_xp(a: Array) -> Any:
     """The array module of `a`: numpy or cupy (or the module that a stand-in device array names as its own)."""
     if isinstance(a, np.ndarray | np.generic):
         return np
@@ -48,21 +55,21 @@ def get_xp(a):
     raise TypeError(f"expected a NumPy or CuPy array, found {type(a).__name__}")
 
 
-def get_fft(xp):
+def get_fft(xp: Any) -> ModuleType:
     """The module with fft functions for an array module: scipy.fft or cupyx.scipy.fft."""
     if xp is np:
         return importlib.import_module("scipy.fft")
     return getattr(xp, "fft_module", None) or importlib.import_module("cupyx.scipy.fft")
 
 
-def to_numpy(a):
+def to_numpy(a: Array) -> np.ndarray:
     """`a` on the host, as a NumPy array (itself if it is one already)."""
     if isinstance(a, np.ndarray | np.generic):
         return np.asarray(a)
     return a.get()
 
 
-def to_device(a, device):
+def to_device(a: Array, device: Device) -> Array:
     """`a` as an array on `device`; no copy if it is there already."""
     if device.kind == "cpu":
         return to_numpy(a)
@@ -71,7 +78,7 @@ def to_device(a, device):
         return cupy.asarray(a)
 
 
-def resolve_device(spec="auto"):
+def resolve_device(spec: str | Device = "auto") -> Device:
     """Device from "auto", "cpu", "gpu" or "gpu:N". "auto" takes the GPU if CuPy and a card are there, else the CPU.
 
     Raises BackendError when a GPU is asked for by name and cannot be used.
@@ -94,7 +101,7 @@ def resolve_device(spec="auto"):
     return device
 
 
-def describe_device(device):
+def describe_device(device: Device) -> str:
     """One phrase for the user: the cores or the card and its memory."""
     if device.kind == "cpu":
         count = cores()
@@ -105,14 +112,14 @@ def describe_device(device):
     return f"{device}, {name}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free, CuPy {cupy.__version__}"
 
 
-def free_memory(device):
+def free_memory(device: Device) -> limits.Limit:
     """limits.Limit: what may still be taken on `device`: a card's free memory, or the smallest of the host's limits."""
     if device.kind == "gpu":
         return limits.Limit(int(_cupy().cuda.Device(device.index).mem_info[0]), f"free memory of {device}")
     return limits.smallest()
 
 
-def synchronize(device):
+def synchronize(device: Device) -> None:
     """Wait until everything enqueued on `device` has run (nothing to do on the CPU)."""
     if device.kind == "gpu":
         _cupy().cuda.Device(device.index).synchronize()

@@ -11,7 +11,7 @@ from .program import first_line
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 SUFFIX = ".minivgg.tmp"
 

@@ -1,6 +1,6 @@
 """A gradient handed to VGG.backward: an array, or something that makes it when backward arrives at its layer."""
 
-from .backend import get_xp
+from .backend import Array, get_xp
 
 
 class Given:
@@ -14,27 +14,27 @@ class Given:
     by rows never exists as a whole. The sum of two, `a + b`, has both ways too.
     """
 
-    shape = ()
+    shape: tuple[int, ...] = ()
 
-    def whole(self):
+    def whole(self) -> Array:
         """The gradient, an array (N, C, h, w) on the activation's device. It is not modified."""
         raise NotImplementedError
 
-    def rows(self, n, y0, y1):
+    def rows(self, n: int, y0: int, y1: int) -> Array:
         """Rows y0 to y1 of picture n, channels last: (y1-y0, w, C). It is not modified.
 
         Threads ask at the same time, in any order, and for some rows twice: a convolution's strips overlap.
         """
         raise NotImplementedError
 
-    def done(self):
+    def done(self) -> None:
         """Backward does not need it any more: let go of the activation and of whatever else is large."""
 
-    def __add__(self, other):
+    def __add__(self, other: "Given | Array") -> "Given":
         return _Sum(self, Given.of(other))
 
     @staticmethod
-    def of(gradient):
+    def of(gradient: "Given | Array") -> "Given":
         """`gradient` itself if it is a Given, else an array as one. Raises TypeError for anything else."""
         return gradient if isinstance(gradient, Given) else _Array(gradient)
 

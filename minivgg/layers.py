@@ -5,17 +5,20 @@ A cache is a plain tuple that only the matching backward opens; it holds what ba
 Each names its section of MATH.md, which has the derivation and the check; naive.py has the definitions as index loops.
 """
 
-from .backend import get_xp
+from typing import Any, TypeAlias
 
+from .backend import Array, get_xp
+
+Cache: TypeAlias = tuple[Any, ...]
 POOL = 2  # every pooling layer of VGG is 2×2 with stride 2
 
 
-def out_size(size, kernel, stride, pad):
+def out_size(size: int, kernel: int, stride: int, pad: int) -> int:
     """Number of places a kernel of `kernel` pixels takes along an axis of `size` pixels."""
     return (size + 2 * pad - kernel) // stride + 1
 
 
-def im2col(x, KH, KW, stride, pad):
+def im2col(x: Array, KH: int, KW: int, stride: int, pad: int) -> Array:
     """Columns of x: every patch that a KH×KW kernel sees, as one column. MATH.md 2, (3).
 
     x     (N, C, H, W)
@@ -33,7 +36,7 @@ def im2col(x, KH, KW, stride, pad):
     return cols.reshape(N, C * KH * KW, OH * OW)
 
 
-def col2im(cols, x_shape, KH, KW, stride, pad):
+def col2im(cols: Array, x_shape: tuple[int, ...], KH: int, KW: int, stride: int, pad: int) -> Array:
     """Adjoint of im2col: the same loop with += in place of =, so patches that overlap add up. MATH.md 2.
 
     cols  (N, C·KH·KW, OH·OW)
@@ -50,7 +53,9 @@ def col2im(cols, x_shape, KH, KW, stride, pad):
     return padded[:, :, pad : pad + H, pad : pad + W]
 
 
-def conv2d_forward(x, w, b, *, stride=1, pad=0, param_grads=True):
+def conv2d_forward(
+    x: Array, w: Array, b: Array, *, stride: int = 1, pad: int = 0, param_grads: bool = True
+) -> tuple[Array, Cache]:
     """Convolution (in the networks' sense: correlation) with zero padding. MATH.md 3, (4)-(5).
 
     x    (N, C, H, W)
@@ -73,7 +78,7 @@ def conv2d_forward(x, w, b, *, stride=1, pad=0, param_grads=True):
     return out.reshape(N, F, OH, OW), (x if param_grads else None, x.shape, w, stride, pad)
 
 
-def conv2d_backward(dout, cache, *, param_grads=True):
+def conv2d_backward(dout: Array, cache: Cache, *, param_grads: bool = True) -> tuple[Array, Any, Any]:
     """Gradients of conv2d_forward: MATH.md 3, (6)-(8); checked by `conv2d …` of python -m minivgg.gradcheck.
 
     dout  (N, F, OH, OW)
@@ -99,7 +104,7 @@ def conv2d_backward(dout, cache, *, param_grads=True):
     return dx, dw, db
 
 
-def relu_forward(x):
+def relu_forward(x: Array) -> tuple[Array, Cache]:
     """Rectifier: out = max(x, 0), element by element. The cache is one byte an element: where x > 0. MATH.md 4.
 
     A NaN stays a NaN (a comparison would make it 0, and a run that went wrong would look well).
@@ -107,7 +112,7 @@ def relu_forward(x):
     return get_xp(x).maximum(x, x.dtype.type(0)), (x > 0,)
 
 
-def relu_backward(dout, cache):
+def relu_backward(dout: Array, cache: Cache) -> Array:
     """forward: out = x where x > 0 and 0 elsewhere, so dx = dout where x > 0 and 0 elsewhere. MATH.md 4, (9).
 
     At x = 0 the function has a kink; like every framework we take the derivative from the left there, 0.
@@ -116,7 +121,7 @@ def relu_backward(dout, cache):
     return dout * mask
 
 
-def maxpool2d_forward(x):
+def maxpool2d_forward(x: Array) -> tuple[Array, Cache]:
     """2×2 maximum with stride 2. Odd sizes, the floor rule: a last odd row or column is dropped. MATH.md 5, (10).
 
     x    (N, C, H, W), H and W at least 2
@@ -134,7 +139,7 @@ def maxpool2d_forward(x):
     return out, (index, x.shape)
 
 
-def maxpool2d_backward(dout, cache):
+def maxpool2d_backward(dout: Array, cache: Cache) -> Array:
     """forward: out = x at the window's largest place, so dx = dout there and 0 at the other three (and where dropped).
 
     dout  (N, C, H//2, W//2)
@@ -147,7 +152,7 @@ def maxpool2d_backward(dout, cache):
     return dx
 
 
-def avgpool2d_forward(x):
+def avgpool2d_forward(x: Array) -> tuple[Array, Cache]:
     """2×2 mean with stride 2. Odd sizes, the floor rule: a last odd row or column is dropped. MATH.md 6, (12).
 
     x    (N, C, H, W), H and W at least 2
@@ -157,7 +162,7 @@ def avgpool2d_forward(x):
     return (q[0] + q[1] + q[2] + q[3]) / (POOL * POOL), (x.shape,)
 
 
-def avgpool2d_backward(dout, cache):
+def avgpool2d_backward(dout: Array, cache: Cache) -> Array:
     """forward: out = Σ x / 4 over the window, so dx = dout / 4 at each of its four places (0 where dropped).
 
     dout  (N, C, H//2, W//2)

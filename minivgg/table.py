@@ -6,13 +6,19 @@ network of the same topology is the same table. Nothing here computes; params ar
 w (F, C, 3, 3) and b (F,), arrays of any device.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+from .backend import Array
 from .program import suggest
+
+Params: TypeAlias = Mapping[str, tuple[Array, Array]]
 
 ARCHS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions in each of the five blocks
 WIDTHS = (64, 128, 256, 512, 512)  # channels of each block, as published
 
 
-def layer_names(arch):
+def layer_names(arch: str) -> list[str]:
     """All layer names of an architecture in the order of computation: conv1_1, relu1_1, …, pool5."""
     names = []
     for block, convs in enumerate(ARCHS[arch], 1):
@@ -22,35 +28,35 @@ def layer_names(arch):
     return names
 
 
-def conv_names(arch):
+def conv_names(arch: str) -> list[str]:
     """Names of an architecture's convolutions in order: conv1_1, conv1_2, conv2_1, …"""
     return [name for name in layer_names(arch) if name.startswith("conv")]
 
 
-def reached_layers(arch, params):
+def reached_layers(arch: str, params: Params) -> list[str]:
     """The layers that filters reach: up to the last convolution, its ReLU, and the pooling if a block ends there."""
     names = layer_names(arch)
     end = max(names.index(name) for name in params) + 2
     return names[:end] + [name for name in names[end : end + 1] if name.startswith("pool")]
 
 
-def check_layer_name(name, names):
+def check_layer_name(name: str, names: Sequence[str]) -> None:
     """Raise ValueError with a suggestion when `name` is not among `names`."""
     if name not in names:
         raise ValueError(f"layer {name!r} is not in this network ({names[0]} … {names[-1]}){suggest(name, names)}")
 
 
-def level(name):
+def level(name: str | None) -> int:
     """Poolings between the picture and the activation at `name`; None is the picture."""
     return 0 if name is None else int(name[4]) - (not name.startswith("pool"))
 
 
-def activation_size(name, H, W):
+def activation_size(name: str | None, H: int, W: int) -> tuple[int, int]:
     """(H, W) of layer `name`'s output for a picture of H×W; pooling drops an odd last row or column."""
     return H >> level(name), W >> level(name)
 
 
-def context(name, names):
+def context(name: str | None, names: Sequence[str]) -> int:
     """Pixels beyond those that a place of layer `name` stands for, to each side, that it sees; None: the picture, 0.
 
     names  the network's layers in order. A 3×3 convolution sees one place more, which is 2^level pixels.
@@ -61,7 +67,7 @@ def context(name, names):
     return sum(1 << level(n) for n in reached if n.startswith("conv"))
 
 
-def infer_arch(params):
+def infer_arch(params: Params) -> str:
     """ "vgg19" or "vgg16" from the names of the filters; a beginning that both share counts as VGG-19."""
     for arch in ("vgg19", "vgg16"):
         if set(params) == set(conv_names(arch)[: len(params)]) and params:
@@ -69,7 +75,7 @@ def infer_arch(params):
     raise ValueError(f"filters {', '.join(sorted(params)) or '(none)'} are not the beginning of VGG-16 or VGG-19")
 
 
-def check_params(params, arch):
+def check_params(params: Params, arch: str) -> None:
     """Raise ValueError unless the filters chain: 3 channels in, then each layer's out is the next one's in; all 3×3.
 
     The names are the beginning of `arch`, as infer_arch found it or as a file says.
@@ -85,7 +91,7 @@ def check_params(params, arch):
         channels = w.shape[0]
 
 
-def channels_of(params, names):
+def channels_of(params: Params, names: Iterable[str]) -> dict[str, int]:
     """{layer name: channels of its activation} for the layers `names`, in order."""
     channels = {}
     for name in names:
@@ -95,7 +101,7 @@ def channels_of(params, names):
     return channels
 
 
-def is_full_width(params):
+def is_full_width(params: Params) -> bool:
     """Whether the channel counts are those of the published networks."""
     return all(w.shape[0] == WIDTHS[int(name[4]) - 1] for name, (w, _) in params.items())
 

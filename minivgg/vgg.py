@@ -6,15 +6,18 @@ network of the same topology is the same code.
 """
 
 import copy
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from .backend import get_xp
+from .backend import Array, get_xp
 from .given import Given
 from .kernels import Kernels
 from .program import poll
-from .table import channels_of, check_layer_name, check_params, infer_arch, level, reached_layers
+from .table import Params, channels_of, check_layer_name, check_params, infer_arch, level, reached_layers
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Outline:
     xp       the module of the arrays that it will compute with;  kernels  "fast" or "textbook"
     """
 
-    def __init__(self, params, xp, *, kernels="fast"):
+    def __init__(self, params: Params, xp: Any, *, kernels: str = "fast"):
         self.arch = infer_arch(params)
         self.names = reached_layers(self.arch, params)
         check_params(params, self.arch)
@@ -41,13 +44,13 @@ class Outline:
         self.xp, self.dtype = xp, params["conv1_1"][0].dtype
         self.kernels = load_kernels(kernels, xp)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         widths = self.channels.values()
         width = f"{min(widths)}–{max(widths)}" if min(widths) < max(widths) else min(widths)
         what = f"{self.arch} to {self.names[-1]}, {width} channels, {self.dtype}, {self.kernels.name}"
         return f"{type(self).__name__}({what})"
 
-    def steps(self, names, start=None):
+    def steps(self, names: Collection[str], start: str | None = None) -> list[Step]:
         """[Step, …] from `start` to the deepest of `names`, fused where nobody asks for what lies between."""
         for name in names:
             check_layer_name(name, self.names)
@@ -91,7 +94,15 @@ class VGG(Outline):
     the precision.
     """
 
-    def __init__(self, params, *, pooling="max", kernels="fast", precision="float32", keep_transforms=True):
+    def __init__(
+        self,
+        params: Params,
+        *,
+        pooling: str = "max",
+        kernels: str = "fast",
+        precision: str = "float32",
+        keep_transforms: bool = True,
+    ):
         if pooling not in ("max", "avg"):
             raise ValueError(f"pooling {pooling!r}: use max or avg")
         super().__init__(params, get_xp(params["conv1_1"][0]) if "conv1_1" in params else None, kernels=kernels)
@@ -104,13 +115,13 @@ class VGG(Outline):
         self._own = {} if self._workspace is None else {"workspace": self._workspace}
         self._prepare(params)
 
-    def keeping_transforms(self, keep):
+    def keeping_transforms(self, keep: bool) -> "VGG":
         """This network, its filters and buffers the same, as one that does or does not keep transforms."""
         other = copy.copy(self)
         other.keep_transforms = keep
         return other
 
-    def set_params(self, params):
+    def set_params(self, params: Params) -> None:
         """Other filters of the same shapes, as training makes them at each step; the buffers are kept."""
         if {n: w.shape for n, (w, _) in params.items()} != {n: w.shape for n, (w, _) in self._params.items()}:
             raise ValueError("set_params: the filters' names and shapes must be those the network was made with")
@@ -119,7 +130,15 @@ class VGG(Outline):
     def _prepare(self, params):
         self._params = {name: (self.kernels.prepare(w, b), b) for name, (w, b) in params.items()}
 
-    def forward(self, x, names, *, start=None, param_grads=False, cached=True):
+    def forward(
+        self,
+        x: Array,
+        names: str | Collection[str],
+        *,
+        start: str | None = None,
+        param_grads: bool = False,
+        cached: bool = True,
+    ) -> tuple[dict[str, Array], Any]:
         """Activations at `names`; computes up to the deepest of them and no further.
 
         x      (1 or N, 3, H, W), mean taken off; with start="pool3", say, the activation at that layer instead
@@ -149,15 +168,15 @@ class VGG(Outline):
                 feats[step.output] = x
         return feats, (steps, caches, {name: feat.shape for name, feat in feats.items()}) if cached else None
 
-    def release(self):
+    def release(self) -> None:
         """Give back memory that is kept for the next call: worth it before one with pictures of another size."""
         self.kernels.release(self._workspace, (filters for filters, _ in self._params.values()))
 
-    def computing(self):
+    def computing(self) -> AbstractContextManager:
         """A context to hold while this network computes, a whole run long if may be: Kernels.computing."""
         return self.kernels.computing()
 
-    def backward(self, dfeats, cache):
+    def backward(self, dfeats: Mapping[str, Array | Given], cache: Any) -> Array:
         """Gradient by the input, from gradients at any set of the layers that forward returned.
 
         dfeats  {name: array or Given}, each of the activation's shape
@@ -167,9 +186,11 @@ class VGG(Outline):
         """
         return self._backward(dfeats, cache, None)
 
-    def backward_params(self, dfeats, cache):
+    def backward_params(
+        self, dfeats: Mapping[str, Array | Given], cache: Any
+    ) -> tuple[Array, dict[str, tuple[Array, Array]]]:
         """(dx, {"conv1_1": (dw, db), …}) after a forward with param_grads=True."""
-        grads = {}
+        grads: dict[str, tuple[Array, Array]] = {}
         return self._backward(dfeats, cache, grads), grads
 
     def _backward(self, dfeats, cache, grads):
@@ -233,7 +254,7 @@ def _checked(dfeats, shapes):
     return given
 
 
-def load_kernels(name, xp):
+def load_kernels(name: str, xp: Any) -> Kernels:
     """The Kernels for arrays of the module xp: "textbook", or "fast", which is the set for their device.
 
     Raises ValueError for another name.

@@ -22,8 +22,9 @@ minivgg_style.claim("weights")
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
-from . import limits
+from . import events, limits
 from .engine import Engine
 from .events import STOP
 from .job import Job, transfer
@@ -47,13 +48,19 @@ _LATER = {  # loaded when they are asked for: {name: (module, what of it, or Non
     "work": (".worker", "work"),
 }
 
+if TYPE_CHECKING:  # to a checker, a module with __getattr__ has every name
+    from . import samples, watching
+    from .batches import batch
+    from .sweeps import sweep
+    from .worker import work
+else:
 
-def __getattr__(name):
-    if name in _LATER:
-        module, part = _LATER[name]
-        found = import_module(module, __name__)
-        return found if part is None else getattr(found, part)
-    raise AttributeError(f"module 'style' has no attribute {name!r}")
+    def __getattr__(name):
+        if name in _LATER:
+            module, part = _LATER[name]
+            found = import_module(module, __name__)
+            return found if part is None else getattr(found, part)
+        raise AttributeError(f"module 'style' has no attribute {name!r}")
 
 
 __all__ = [

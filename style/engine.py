@@ -2,6 +2,8 @@
 
 import contextlib
 import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,8 @@ from minivgg.table import check_layer_name, reached_layers
 from .objective import aim
 from .options import SettingsError, flag
 from .pictures.colour import ColourSpace
-from .terms import layers
+from .settings import Settings
+from .terms import Term, layers
 
 
 class Engine:
@@ -25,7 +28,7 @@ class Engine:
 
     OPTIONS = ("weights", "device", "pooling", "kernels", "precision")  # of Settings, which make a network
 
-    def __init__(self, settings):
+    def __init__(self, settings: Settings):
         self.settings = settings
         self.device = resolve_device(settings.device)
         if self.device.kind == "cpu" and settings.precision != "float32":
@@ -41,12 +44,12 @@ class Engine:
             raise SettingsError(f"--pooling max: {self.network.name} was trained with averages; use avg", "pooling")
         self.names = reached_layers(self.network.arch, self.network.params)
         self.colours = ColourSpace.of(self.network, self.device)
-        self.net = None
+        self.net: VGG | None = None
         self._lock = threading.Lock()
-        self._targets = {}  # {(picture's hash, size, resampling, layer, statistic): target}
+        self._targets: dict[tuple, Any] = {}  # {(picture's hash, size, resampling, layer, statistic): target}
 
     @contextlib.contextmanager
-    def alone(self):
+    def alone(self) -> Iterator[None]:
         """A context in which no other run may use this engine: its network's buffers are one run's."""
         if not self._lock.acquire(blocking=False):
             raise RuntimeError("this engine is in use by another run: one at a time, or an engine for each")
@@ -55,7 +58,7 @@ class Engine:
         finally:
             self._lock.release()
 
-    def check(self, settings):
+    def check(self, settings: Settings) -> None:
         """Raise SettingsError where settings ask for another network, or for a layer that this one has not."""
         for name in self.OPTIONS:
             own, asked = getattr(self.settings, name), getattr(settings, name)
@@ -68,16 +71,16 @@ class Engine:
                 except ValueError as e:
                     raise SettingsError(f"{flag(name)}: {self.network.name}: {e}", name) from None
 
-    def outline(self, terms):
+    def outline(self, terms: Sequence[Term]) -> Outline:
         """The network's shape, on which memory is planned. Nothing is loaded for it."""
-        if self._reaches(terms):
+        if self.net is not None and self._reaches(terms):
             return self.net
         xp = get_xp(to_device(np.zeros(1), self.device))
         return Outline(self._needed(terms), xp, kernels=self.settings.kernels)
 
-    def load(self, terms):
+    def load(self, terms: Sequence[Term]) -> VGG:
         """The network on its device, with no more layers than the loss needs. The file's own copy is let go."""
-        if not self._reaches(terms):
+        if self.net is None or not self._reaches(terms):
             self.net = None  # a shallower one goes first
             params = {n: tuple(to_device(a, self.device) for a in pair) for n, pair in self._needed(terms).items()}
             s = self.settings
@@ -85,7 +88,9 @@ class Engine:
             self.network.params = {}
         return self.net
 
-    def aim(self, terms, passes, pictures, keys):
+    def aim(
+        self, terms: Sequence[Term], passes: Any, pictures: Mapping[str, Any], keys: Mapping[str, tuple]
+    ) -> list[Term]:
         """objective.aim, with the targets of style pictures kept: a hash a picture in `keys`, {source: key}."""
         known = [t.aimed(self._targets[k]) if (k := self._key(t, keys)) in self._targets else t for t in terms]
         found = aim(known, passes, pictures)
@@ -102,7 +107,7 @@ class Engine:
         return (*keys[term.source], term.layer, repr(term.statistic))
 
     def _reaches(self, terms):
-        return self.net is not None and {*layers(terms)} <= {*self.net.names}
+        return {*layers(terms)} <= {*self.net.names}
 
     def _needed(self, terms):
         """Filters up to the deepest layer of the loss: deeper ones would only cost memory."""

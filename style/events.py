@@ -4,8 +4,17 @@ A listener is a function of one event. It changes nothing, but for one thing: wh
 the run with the best picture so far; all hear what happens until then. Any other result is ignored.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from minivgg.backend import Array
+
+if TYPE_CHECKING:  # they import this module
+    from .job import Job
+    from .result import Result
+    from .schedule import Stage
+    from .state import State
 
 
 class Stop:
@@ -15,10 +24,10 @@ class Stop:
     scale   enough of this scale alone: the run goes on with the next finer one, where there is one
     """
 
-    def __init__(self, reason="", *, scale=False):
+    def __init__(self, reason: str = "", *, scale: bool = False):
         self.reason, self.scale = reason, scale
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "style.STOP"
 
 
@@ -35,8 +44,8 @@ class Planned:
     before  how many of the losses are of coarser scales
     """
 
-    job: Any = field(repr=False)
-    losses: tuple = field(default=(), repr=False)
+    job: "Job" = field(repr=False)
+    losses: tuple[float, ...] = field(default=(), repr=False)
     scale: int = 1
     before: int = 0
 
@@ -55,13 +64,13 @@ class Evaluated:
     evaluation: int
     iteration: int
     loss: float
-    values: dict = field(repr=False)
+    values: dict[str, float] = field(repr=False)
     seconds: float
-    image: Any = field(repr=False)
+    image: Array = field(repr=False)
     exact: bool = True
     scale: int = 1
     scales: int = 1
-    size: tuple = ()
+    size: tuple[int, ...] = ()
     to_rgb: Any = field(default=None, repr=False)
 
 
@@ -78,8 +87,8 @@ class Iterated:
 class StageDone:
     """A scale but the last is finished. `stage` is schedule.Stage, `result` result.Result."""
 
-    stage: Any
-    result: Any = field(repr=False)
+    stage: "Stage"
+    result: "Result" = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -87,5 +96,9 @@ class Finished:
     """The end, whatever ended it (result.outcome.status). `state()` is a state.State that holds the result, or None
     where the run was not at its end."""
 
-    result: Any
-    state: Any = field(default=None, repr=False)
+    result: "Result"
+    state: "Callable[[], State] | None" = field(default=None, repr=False)
+
+
+Event: TypeAlias = Planned | Evaluated | Iterated | StageDone | Finished
+Listener: TypeAlias = Callable[[Event], object]

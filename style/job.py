@@ -12,33 +12,45 @@ import functools
 import math
 import os
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from minivgg.backend import to_device
+from minivgg.backend import Array, to_device
 from minivgg.table import activation_size, layer_names
 
 from .engine import Engine
-from .events import Evaluated, Finished, Iterated, Planned, StageDone, Stop
+from .events import Evaluated, Finished, Iterated, Listener, Planned, StageDone, Stop
 from .large.forecast import EFFECTIVE, product_rate, work_of
-from .large.plan import make_plan, objective_for
+from .large.plan import Plan, make_plan, objective_for
+from .objective import Objective
 from .optimize import minimize
 from .options import SettingsError
 from .outcome import joined, restored, saved
 from .pictures import files, images, saving
 from .pictures.filters import Filters
+from .pictures.images import PictureLike
 from .provenance import metadata
 from .result import Result
-from .schedule import first_stage, stages
-from .settings import INITS, MIN_SIZE, of_preset, settings_from
+from .schedule import Stage, first_stage, stages
+from .settings import INITS, MIN_SIZE, Settings, of_preset, settings_from
 from .state import State, StateError
 from .statistics import terms_of
 from .styles import Styles
-from .terms import confined, equalised, layers
+from .terms import Term, confined, equalised, layers
 from .units import format_size, parse_memory
 
 
-def transfer(content, style, *, preset=None, callback=None, output=None, **options):
+def transfer(
+    content: PictureLike | None,
+    style: PictureLike | Sequence[PictureLike],
+    *,
+    preset: str | None = None,
+    callback: Callable[[Evaluated], object] | None = None,
+    output: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Result:
     """Paint `content` in the manner of `style`; returns a Result.
 
     content         None for a texture: its size alone is the style's
@@ -78,7 +90,14 @@ class Job:
     engine  an Engine of earlier jobs with the same network, or None
     """
 
-    def __init__(self, content, style, settings, *, engine=None):
+    def __init__(
+        self,
+        content: PictureLike | None,
+        style: PictureLike | Sequence[PictureLike],
+        settings: Settings,
+        *,
+        engine: Engine | None = None,
+    ):
         self.settings = settings
         self.engine = engine or Engine(settings)
         self.engine.check(settings)
@@ -90,8 +109,9 @@ class Job:
         self._check_depth()
         self.styles.check(self.stages[0], layers([t for t in self.terms if t.source != "content"]))
         outline = self.engine.outline(self.terms)
-        self.plans = {stage: self._plan(outline, stage) for stage in self.stages}
+        self.plans: dict[Stage, Plan] = {stage: self._plan(outline, stage) for stage in self.stages}
         self.started = time.time()
+        self._balanced: list[Term] | None = None
 
     def _read(self, content, style):
         """The pictures, none larger than it is needed; how large that is, the schedule says."""
@@ -127,7 +147,7 @@ class Job:
         first = first_stage(found, None if self.start is None else self.start.size[::-1])
         self.skipped, self.stages = found[:first], found[first:]
 
-    def run(self, *listeners, state=None):
+    def run(self, *listeners: Listener, state: State | None = None) -> Result:
         """Optimise; returns a Result, whatever ended the run (see its outcome.status).
 
         listeners  functions of one event (events.py), called in their order; one that returns STOP ends the run
@@ -177,15 +197,17 @@ class Job:
         before = restored(state.arrays)
         return before if before is None else dataclasses.replace(before, image=to_device(before.image, self.device))
 
-    def objective(self, stage):
+    def objective(self, stage: Stage) -> Objective:
         """The objective of one stage, with its targets."""
-        return self._objective(stage, self.balanced if self.settings.balance else self.terms)
+        return self._objective(stage, self.balanced() if self.settings.balance else self.terms)
 
-    @functools.cached_property
-    def balanced(self):
-        """The terms as --balance weighs them, by their values where the first stage starts."""
-        stage = self.stages[0]
-        return equalised(self.terms, self._objective(stage, self.terms).exact(self.initial_image(stage)).values)
+    def balanced(self) -> list[Term]:
+        """The terms as --balance weighs them, by their values where the first stage starts: one evaluation, once."""
+        if self._balanced is None:
+            stage = self.stages[0]
+            values = self._objective(stage, self.terms).exact(self.initial_image(stage)).values
+            self._balanced = equalised(self.terms, values)
+        return self._balanced
 
     def _objective(self, stage, terms):
         net = self.engine.load(terms)
@@ -217,7 +239,7 @@ class Job:
             margin=s.margin,
         )
 
-    def forecast(self):
+    def forecast(self) -> float | None:
         """Seconds that all stages will take, within a factor of two, or None where that is not known: on a GPU."""
         if self.device.kind != "cpu" or self.settings.kernels != "fast":
             return None
@@ -228,7 +250,7 @@ class Job:
         )
         return work / (EFFECTIVE * product_rate())
 
-    def initial_image(self, stage):
+    def initial_image(self, stage: Stage) -> Array:
         """Network input (1, 3, H, W) at which the first stage starts."""
         s = self.settings
         if self.start is not None:
@@ -243,16 +265,16 @@ class Job:
             return noise  # about the average colour, which is 0 here
         return s.noise_ratio * noise + (1 - s.noise_ratio) * self._input(self.content, stage.size)
 
-    def alpha(self, size_hw):
+    def alpha(self, size_hw: tuple[int, int]) -> np.ndarray | None:
         """The content's transparency at a picture's size, or None."""
         return self.content.opacity(size_hw)
 
-    def leaving(self, image):
+    def leaving(self, image: Array) -> np.ndarray:
         """(h, w, 3) float32, 0..255: a network input as a picture that leaves, colours filtered."""
         rgb = self.colours.to_rgb(image)
         return self.filters.after(rgb, self.alpha(rgb.shape[:2])) if self.filters.alters else rgb
 
-    def made_of(self):
+    def made_of(self) -> dict[str, Any]:
         """{what: hash or value}: all that a saved state must agree with."""
         found = {"content": self.content.sha256, "weights": self.network.sha256, **self.styles.made_of()}
         for name, value in self.settings.to_dict().items():
@@ -269,18 +291,20 @@ class Job:
         return Result(rgb, self.alpha(rgb.shape[:2]), outcome, metadata(self, outcome), run.losses, self.settings.depth)
 
     @property
-    def precondition(self):
+    def precondition(self) -> float:
         """The exponent asked for; by default none on a GPU, where its cosine transforms have not been measured."""
         s = self.settings
         if s.precondition is not None:
             return s.precondition
         return 0.45 if s.optimizer == "l-bfgs" and self.device.kind == "cpu" else 0.0
 
-    def optimizer_options(self, stage):
+    def optimizer_options(self, stage: Stage) -> dict[str, Any]:
         """The options of the stage's optimiser, as its class takes them."""
         s, plan = self.settings, self.plans[stage]
-        bounds = {"bounds": self.styles.bounds(self._input(self.content, stage.size)) if s.bounds else None}
-        quasi = {"history": plan.history, "tolerance": s.tolerance}
+        bounds: dict[str, Any] = {
+            "bounds": self.styles.bounds(self._input(self.content, stage.size)) if s.bounds else None
+        }
+        quasi: dict[str, Any] = {"history": plan.history, "tolerance": s.tolerance}
         return {
             "adam": {**bounds, "learning_rate": s.learning_rate, "betas": s.adam_betas, "eps": s.adam_eps},
             "l-bfgs-b": {**bounds, **quasi},

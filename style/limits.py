@@ -3,8 +3,9 @@
 import itertools
 import math
 import time
+from collections.abc import Callable
 
-from .events import Evaluated, Planned, Stop
+from .events import Evaluated, Event, Planned, Stop
 from .units import duration
 
 LEAST = 1e-3  # of the loss: what counts as better
@@ -19,10 +20,11 @@ class TimeLimit:
     seconds  from the plan on; of a run that is resumed, from there
     """
 
-    def __init__(self, seconds, clock=time.monotonic):
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic):
         self.seconds, self.clock = seconds, clock
+        self.scale: int | None = None
 
-    def __call__(self, event):
+    def __call__(self, event: Event) -> Stop | None:
         if isinstance(event, Planned):
             job, self.start = event.job, self.clock()
             work = [s.evaluations * math.prod(s.size) * job.plans[s].time for s in job.stages]
@@ -40,11 +42,12 @@ class TimeLimit:
 class Patience:
     """Ends a scale whose loss has not fallen by LEAST of itself in so many evaluations."""
 
-    def __init__(self, evaluations):
+    def __init__(self, evaluations: int):
         self.evaluations = evaluations
-        self.scale, self.losses = None, []
+        self.scale: int | None = None
+        self.losses: list[float] = []
 
-    def __call__(self, event):
+    def __call__(self, event: Event) -> Stop | None:
         if isinstance(event, Planned):
             self.scale, self.losses = event.scale, list(event.losses[event.before :])
         elif isinstance(event, Evaluated):

@@ -8,11 +8,15 @@ a network's kernels have one that is faster on these shapes (minivgg.kernels.Ker
 """
 
 import operator
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
-from minivgg.backend import get_xp
+from minivgg.backend import Array, get_xp
+
+Product: TypeAlias = Callable[[Array, Array], Array]  # of two matrices
 
 
-def features(feat):
+def features(feat: Array) -> Array:
     """Feature matrix (C, M) of one picture's activation (1, C, H, W); a view where the memory allows."""
     N, C, H, W = feat.shape
     if N != 1:
@@ -20,7 +24,7 @@ def features(feat):
     return feat.reshape(C, H * W)
 
 
-def content_loss(F, P, *, gradient=True):
+def content_loss(F: Array, P: Array, *, gradient: bool = True) -> tuple[Array, Any]:
     """Content loss: mean squared difference of the features (Gatys et al. 2016, eq. 1, without its 1/2). MATH.md 2.
 
     F, P  (C, M) or any equal shapes: features of the picture, of the content
@@ -31,7 +35,7 @@ def content_loss(F, P, *, gradient=True):
     return _sum_squares(diff) / diff.size, diff * (2.0 / diff.size) if gradient else None
 
 
-def gram_forward(F, *, matmul=operator.matmul):
+def gram_forward(F: Array, *, matmul: Product = operator.matmul) -> Array:
     """Gram matrix: G[i, j] = Σ_m F[i, m] F[j, m] (Gatys et al. 2016, eq. 3; MATH.md 3, (2)). Raw sum: tiles add up.
 
     F       (C, M)
@@ -41,7 +45,7 @@ def gram_forward(F, *, matmul=operator.matmul):
     return matmul(F, F.T)
 
 
-def gram_backward(dG, F, *, matmul=operator.matmul):
+def gram_backward(dG: Array, F: Array, *, matmul: Product = operator.matmul) -> Array:
     """forward: G = F Fᵀ, F stands there twice, so dF = (dG + dGᵀ) F. MATH.md 3, (3).
 
     dG  (C, C)
@@ -51,7 +55,7 @@ def gram_backward(dG, F, *, matmul=operator.matmul):
     return matmul(dG + dG.T, F)
 
 
-def style_loss(G, A, M):
+def style_loss(G: Array, A: Array, M: float | Array) -> tuple[Array, Array]:
     """Style loss of one layer: mean over the C×C entries of ((G - A) / (C·M))². MATH.md 3, (4).
 
     Gatys et al. 2016, eq. 4, in another unit.
@@ -66,7 +70,7 @@ def style_loss(G, A, M):
     return _sum_squares(diff) / C**2, diff * (2.0 / (C**3 * M))
 
 
-def tv_loss(image, *, beta=2.0, gradient=True):
+def tv_loss(image: Array, *, beta: float = 2.0, gradient: bool = True) -> tuple[Array, Any]:
     """Total variation: differences to the right and lower neighbour, a mean over all pixels and channels. MATH.md 4.
 
     image   (1, C, H, W), grey levels

@@ -1,14 +1,19 @@
 """What an optimiser is to optimize.minimize: a thing that steps, and whose state can be saved."""
 
 import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
+
+from minivgg.backend import Array
+
+from .objective import Evaluation
 
 
 class Ended(Exception):
     """The run is over. status, message  as in outcome.Outcome; the message is the reason alone, or empty."""
 
-    def __init__(self, status, message):
+    def __init__(self, status: str, message: str):
         super().__init__(message)
         self.status, self.message = status, message
 
@@ -22,28 +27,28 @@ class Method:
     name = ""
     resumable = True  # whether state() and restore() carry all that step() goes by
 
-    def run(self, evaluate, iterated):
+    def run(self, evaluate: Callable[..., Evaluation], iterated: Callable[[], None]) -> None:
         """Iterate until something raises Ended. evaluate, iterated  as for step, and a function to call after each."""
         while True:
             self.step(evaluate)
             iterated()
 
-    def step(self, evaluate):
+    def step(self, evaluate: Callable[..., Evaluation]) -> None:
         """One iteration; raises Ended where there is no better picture.
 
         evaluate  (image, *, fresh=True) -> objective.Evaluation
         """
         raise NotImplementedError
 
-    def state(self):
+    def state(self) -> dict[str, np.ndarray]:
         """{name: NumPy array}: what a later run needs to go on to the same digits; copies, not views."""
         return {}
 
-    def restore(self, state):
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Go on from what state() gave; ValueError if that was of another picture's size or other options."""
 
 
-def check_finite(gradient, squared=False):
+def check_finite(gradient: Array, squared: bool = False) -> None:
     """Raise Ended unless all of a gradient is finite: what steps along it goes nowhere, and has not converged.
 
     squared  whether the sum of its squares must be, too, in its own type
@@ -55,13 +60,13 @@ def check_finite(gradient, squared=False):
         raise Ended("non-finite", f"the gradient, up to {largest:.1e}, is too large for {gradient.dtype}")
 
 
-def check_option(name, found, own):
+def check_option(name: str, found: object, own: object) -> None:
     """Raise ValueError unless a saved state was made with the option that is to go on with it."""
     if found != own:
         raise ValueError(f"saved optimiser state: {name} is {found}, expected {own}")
 
 
-def check_state(name, found, own):
+def check_state(name: str, found: Array, own: Array) -> None:
     """Raise ValueError unless a saved array has the shape and type of the one that it takes the place of."""
     if found.shape != own.shape or found.dtype != own.dtype:
         raise ValueError(

@@ -5,12 +5,17 @@ levels less the average colour, in the network's channel order, on the network's
 """
 
 import contextlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from minivgg.backend import get_xp, to_numpy
+import numpy as np
+
+from minivgg import VGG
+from minivgg.backend import Array, get_xp, to_numpy
 
 from .passes import Whole
-from .terms import layers
+from .terms import Term, layers
 
 
 @dataclass
@@ -22,22 +27,22 @@ class Evaluation:
     exact     whether nothing in it is an approximation (faster/deferred.py)
     """
 
-    values: dict = field(repr=False)
-    gradient: object = field(repr=False)
+    values: dict[str, float] = field(repr=False)
+    gradient: Array = field(repr=False)
     exact: bool = True
 
     @property
-    def loss(self):
+    def loss(self) -> float:
         return sum(self.values.values())
 
-    def totals(self):
+    def totals(self) -> dict[str, float]:
         """{"loss": …} and the sum of each kind of term, {"content": …, "style": …}."""
         return {"loss": self.loss, **by_kind(self.values)}
 
 
-def by_kind(values):
+def by_kind(values: Mapping[str, float]) -> dict[str, float]:
     """{"content": …, "style": …}: the values of terms, added up by the first word of their names."""
-    found = {}
+    found: dict[str, float] = {}
     for name, value in values.items():
         kind = name.partition(" ")[0]
         found[kind] = found.get(kind, 0.0) + value
@@ -47,30 +52,30 @@ def by_kind(values):
 class Evaluating:
     """What an optimiser asks of an objective. One that is exact need only have `evaluate`."""
 
-    def evaluate(self, image, *, fresh=True):
+    def evaluate(self, image: Array, *, fresh: bool = True) -> Evaluation:
         """Evaluation at `image`.
 
         fresh  whether approximations may be renewed here: not within a line search, where losses are compared
         """
         raise NotImplementedError
 
-    def exact(self, image):
+    def exact(self, image: Array) -> Evaluation:
         """Evaluation without approximations."""
         return self.evaluate(image)
 
-    def candidates(self):
+    def candidates(self) -> Iterable[Array]:
         """Pictures that may be better than any that was evaluated exactly; to be judged by exact()."""
         return ()
 
-    def computing(self):
+    def computing(self) -> contextlib.AbstractContextManager:
         """A context to hold over many evaluations and what lies between them."""
         return contextlib.nullcontext()
 
-    def state(self):
+    def state(self) -> dict[str, np.ndarray]:
         """{name: NumPy array}: what approximations go by; none here."""
         return {}
 
-    def restore(self, state):
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Go on from what state() gave."""
 
 
@@ -82,7 +87,7 @@ class Objective(Evaluating):
     passes  how the network is run over a picture: Whole(net), or large.tiles.Tiled
     """
 
-    def __init__(self, net, terms, passes=None):
+    def __init__(self, net: VGG | None, terms: Iterable[Term], passes: Any = None):
         self.net, self.terms = net, list(terms)
         names = [t.name for t in self.terms]
         if len({*names}) < len(names):
@@ -91,18 +96,18 @@ class Objective(Evaluating):
         self.passes = passes or Whole(net)
 
     @classmethod
-    def of(cls, net, terms, pictures, passes=None):
+    def of(cls, net: VGG | None, terms: Iterable[Term], pictures: Mapping[str, Any], passes: Any = None) -> "Objective":
         """The objective whose targets are those of {"content": picture, "style": picture}, (1, 3, H, W) each."""
         passes = passes or Whole(net)
         return cls(net, aim(terms, passes, pictures), passes)
 
-    def evaluate(self, image, *, fresh=True):
+    def evaluate(self, image: Array, *, fresh: bool = True) -> Evaluation:
         """Evaluation at `image` (1, 3, H, W). Raises ValueError when its size is not the content's."""
         with self.computing():
             values, gradient = self.compute(image)
             return Evaluation(to_floats(values), gradient)
 
-    def compute(self, image):
+    def compute(self, image: Array) -> tuple[dict[str, Array], Array]:
         """evaluate() up to where the host must wait: {name: value} and the gradient, all on the device."""
         sums, spread = self.passes.gather(image, self.terms)  # forward: what each term needs of the whole picture
         values, dsums = {}, {}
@@ -110,11 +115,11 @@ class Objective(Evaluating):
             values[term.name], dsums[term] = term.compare(sums.pop(term), image.dtype)  # small
         return values, spread(dsums)  # backward: local again
 
-    def computing(self):
+    def computing(self) -> contextlib.AbstractContextManager:
         return contextlib.nullcontext() if self.net is None else self.net.computing()
 
 
-def aim(terms, passes, pictures):
+def aim(terms: Iterable[Term], passes: Any, pictures: Mapping[Any, Any]) -> list[Term]:
     """The terms with their targets. A term that has its target already keeps it.
 
     pictures  {source: (1, 3, H, W)}, or, for a blend, [(weight, picture), …] with weights that add up to 1; after a
@@ -145,7 +150,7 @@ def _targets(terms, passes, picture, region=None):
     return targets
 
 
-def to_floats(values):
+def to_floats(values: Mapping[str, Array]) -> dict[str, float]:
     """{name: float} of 0-d values on the device, which go to the host together, in one transfer."""
     if not values:
         return {}

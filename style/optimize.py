@@ -7,17 +7,23 @@ an Outcome that holds the best picture so far.
 
 import math
 import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import optimize as scipy_optimize
 
-from minivgg.backend import get_xp, to_numpy
+from minivgg.backend import Array, get_xp, to_numpy
 from minivgg.program import poll
 
 from .events import Evaluated, Iterated, Stop
 from .faster.lbfgs import FIRST_STEP, LimitedMemoryBFGS
 from .method import Ended, Method, check_finite, check_option, check_state
+from .objective import Evaluating, Evaluation
 from .outcome import NO_BETTER, Outcome, in_words
+
+Listener: TypeAlias = Callable[[Evaluated | Iterated], object]
+Bounds: TypeAlias = tuple[Array, Array] | None
 
 
 class Tracker:
@@ -26,17 +32,19 @@ class Tracker:
     Only an exact evaluation is kept as best: an approximate one may be lower than any real loss is.
     """
 
-    def __init__(self, objective, listener, budget):
+    def __init__(self, objective: Evaluating, listener: Listener | None, budget: int):
         self.objective, self.listener, self.budget = objective, listener, budget
         self.evaluations = self.iterations = 0
-        self.best, self.values, self.best_at = None, {}, 0  # the picture, its numbers, and which evaluation it was
+        self.best: Array | None = None  # the picture, its numbers, and which evaluation it was
+        self.values: dict[str, float] = {}
+        self.best_at = 0
         self.start = time.perf_counter()
 
     @property
-    def seconds(self):
+    def seconds(self) -> float:
         return time.perf_counter() - self.start
 
-    def evaluate(self, image, *, fresh=True):
+    def evaluate(self, image: Array, *, fresh: bool = True) -> Evaluation:
         """Evaluation at `image`; raises Ended when the run is over, KeyboardInterrupt when a signal says so."""
         if self.evaluations >= self.budget:
             raise Ended("done", "")
@@ -53,22 +61,22 @@ class Tracker:
             raise Ended("non-finite", f"the loss is {result.loss} at evaluation {self.evaluations}")
         return result
 
-    def consider(self, image, result):
+    def consider(self, image: Array, result: Evaluation) -> None:
         """Keep the picture if it is the best so far and its numbers are exact."""
         better = self.best is None or result.loss < sum(self.values.values())
         if result.exact and math.isfinite(result.loss) and better:
             self.best, self.values, self.best_at = image.copy(), result.values, self.evaluations
 
-    def iterated(self, state):
+    def iterated(self, state: Callable[[], dict[str, np.ndarray]]) -> None:
         self.iterations += 1
         self.tell(Iterated(self.iterations, state))
 
-    def tell(self, event):
+    def tell(self, event: Evaluated | Iterated) -> None:
         said = None if self.listener is None else self.listener(event)
         if isinstance(said, Stop):
             raise Ended("stopped", said.reason)
 
-    def finish(self, image, status, reason):
+    def finish(self, image: Array, status: str, reason: str) -> Outcome:
         """The outcome. Pictures known by approximation are evaluated exactly first; Ctrl-C here leaves the others."""
         try:
             for candidate in self.objective.candidates():
@@ -81,9 +89,9 @@ class Tracker:
         message = in_words(status, self.evaluations, reason)
         return Outcome(best, self.values, self.evaluations, self.iterations, self.seconds, status, message, reason)
 
-    def state(self):
+    def state(self) -> dict[str, np.ndarray]:
         """What a later run needs to go on, as {name: array}."""
-        found = {
+        found: dict[str, Any] = {
             "counts": np.array([self.evaluations, self.iterations, self.best_at]),
             "seconds": np.float64(self.seconds),
         }
@@ -92,7 +100,7 @@ class Tracker:
             found["values"] = np.array(list(self.values.values()))
         return found
 
-    def restore(self, state, like):
+    def restore(self, state: Mapping[str, np.ndarray], like: Array) -> None:
         self.evaluations, self.iterations, self.best_at = (int(n) for n in state["counts"])
         self.start = time.perf_counter() - float(state["seconds"])
         if "best" in state:
@@ -100,7 +108,16 @@ class Tracker:
             self.values = dict(zip(state["names"].tolist(), state["values"].tolist(), strict=True))
 
 
-def minimize(objective, image, *, method="l-bfgs-b", evaluations=500, listener=None, state=None, **options):
+def minimize(
+    objective: Evaluating,
+    image: Array,
+    *,
+    method: str = "l-bfgs-b",
+    evaluations: int = 500,
+    listener: Listener | None = None,
+    state: Mapping[str, np.ndarray] | None = None,
+    **options: Any,
+) -> Outcome:
     """Minimise objective.evaluate(image).loss from `image` (1, 3, H, W).
 
     objective    objective.Evaluating
@@ -143,7 +160,7 @@ def _minimize(objective, image, evaluations, listener, state, method, options):
     return tracker.finish(image, status, reason)
 
 
-def shown(image):
+def shown(image: Array) -> Array:
     """An array as listeners see it: they change nothing."""
     if isinstance(image, np.ndarray):
         image = image.view()
@@ -166,7 +183,7 @@ class LBFGSB(Method):
     name = "L-BFGS-B"
     resumable = False  # its pairs are SciPy's own
 
-    def __init__(self, image, *, history=10, tolerance=0.0, bounds=None):
+    def __init__(self, image: Array, *, history: int = 10, tolerance: float = 0.0, bounds: Bounds = None):
         self.image, self.bounds = image, bounds
         self.options = {"maxcor": history, "ftol": tolerance, "gtol": 0.0, "maxiter": 10**9, "maxfun": 10**9}
 
@@ -207,7 +224,15 @@ class Adam(Method):
 
     name = "Adam"
 
-    def __init__(self, image, *, learning_rate=10.0, betas=(0.9, 0.999), eps=1e-8, bounds=None):
+    def __init__(
+        self,
+        image: Array,
+        *,
+        learning_rate: float = 10.0,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        bounds: Bounds = None,
+    ):
         xp = get_xp(image)
         self.x, self.t = image.copy(), 0
         self.m, self.v = xp.zeros_like(image), xp.zeros_like(image)
@@ -245,9 +270,10 @@ class TwoLoop(Method):
 
     name = "L-BFGS"
 
-    def __init__(self, image, *, history=10, tolerance=0.0):
+    def __init__(self, image: Array, *, history: int = 10, tolerance: float = 0.0):
         self.x, self.history, self.tolerance = image.copy(), history, tolerance
-        self.pairs, self.loss, self.g = [], None, None
+        self.pairs: list[tuple[Array, Array]] = []
+        self.loss, self.g = None, None
 
     def step(self, evaluate):
         if self.g is None:
@@ -293,7 +319,7 @@ class TwoLoop(Method):
             self.pairs = [(asarray(state[f"s{i}"]), asarray(state[f"y{i}"])) for i in range(count)]
 
 
-def two_loop(g, pairs):
+def two_loop(g: Array, pairs: Sequence[tuple[Array, Array]]) -> Array:
     """H g by the two-loop recursion, H the inverse Hessian that the pairs [(s, y), …] make, the oldest first.
 
     Nocedal & Wright 2006, algorithm 7.4. H₀ is the largest sᵀy / yᵀy of the pairs; without pairs it is 1.
@@ -308,9 +334,9 @@ def two_loop(g, pairs):
     return r
 
 
-def inner(a, b):
+def inner(a: Array, b: Array) -> float:
     """⟨a, b⟩ as a float, added up in double precision."""
     return float((a * b).sum(dtype=get_xp(a).float64))
 
 
-METHODS = {"l-bfgs-b": LBFGSB, "l-bfgs": LimitedMemoryBFGS, "two-loop": TwoLoop, "adam": Adam}
+METHODS: dict[str, type[Method]] = {"l-bfgs-b": LBFGSB, "l-bfgs": LimitedMemoryBFGS, "two-loop": TwoLoop, "adam": Adam}

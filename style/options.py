@@ -7,6 +7,7 @@ import numbers
 import os
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class SettingsError(ValueError):
     (style_weight), `on_command_line` as they stand. option  the name of the one at fault, or None
     """
 
-    def __init__(self, message, option=None):
+    def __init__(self, message: str, option: str | None = None):
         super().__init__(re.sub(r"--([a-z][a-z-]*)", lambda m: m[1].replace("-", "_"), message))
         self.on_command_line, self.option = message, option
 
@@ -103,7 +104,7 @@ def _several(text, parse):
     return values if len(values) > 1 else values[0]
 
 
-def option(default, kind, group, text, metavar=None, **more):
+def option(default: Any, kind: str, group: str, text: str, metavar: str | None = None, **more: Any) -> Any:
     """A dataclass field that is an option. {} in the text stands for the default."""
     shown = ",".join(f"{v:g}" for v in (default if isinstance(default, tuple) else (default,))) if "{}" in text else ""
     metadata = {"option": Option(kind, group, text.replace("{}", shown), metavar, **more)}

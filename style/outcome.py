@@ -1,11 +1,13 @@
 """What an optimisation leaves, and how those of several scales are joined, saved and read back."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from minivgg.backend import to_numpy
+from minivgg.backend import Array, to_numpy
 
 from .objective import by_kind
 
@@ -19,8 +21,8 @@ class Outcome:
             "non-finite"; message says it in words
     """
 
-    image: object = field(repr=False)
-    values: dict = field(repr=False)
+    image: Array = field(repr=False)
+    values: dict[str, float] = field(repr=False)
     evaluations: int
     iterations: int
     seconds: float
@@ -30,14 +32,14 @@ class Outcome:
     saved: float = math.nan  # the loss of the picture in 8 bits a value, where it is known
 
     @property
-    def loss(self):
+    def loss(self) -> float:
         return sum(self.values.values()) if self.values else math.nan
 
-    def totals(self):
+    def totals(self) -> dict[str, float]:
         """{"loss", "content", "style", …}: one float a kind of term."""
         return {"loss": self.loss, **by_kind(self.values)}
 
-    def ended(self, status, reason=""):
+    def ended(self, status: str, reason: str = "") -> "Outcome":
         """The same with another status, in words."""
         return replace(self, status=status, reason=reason, message=in_words(status, self.evaluations, reason))
 
@@ -45,7 +47,7 @@ class Outcome:
 NO_BETTER = "none was better than the start"
 
 
-def in_words(status, evaluations, reason):
+def in_words(status: str, evaluations: int, reason: str) -> str:
     """The message of a status."""
     after = f"after {evaluations} evaluations"
     return {
@@ -57,7 +59,7 @@ def in_words(status, evaluations, reason):
     }[status]
 
 
-def joined(before, outcome):
+def joined(before: Outcome | None, outcome: Outcome) -> Outcome:
     """Outcome of all scales so far; the picture before is kept where this scale has not one finite evaluation.
 
     before  of the scales until then, or None
@@ -80,19 +82,19 @@ def joined(before, outcome):
     )
 
 
-def saved(before):
+def saved(before: Outcome | None) -> dict[str, np.ndarray]:
     """{name: array} of the outcome of the scales before; empty for None."""
     if before is None:
         return {}
     counts = np.array([before.evaluations, before.iterations], dtype=np.int64)
     names, values = list(before.values), list(before.values.values())
-    found = {"image": to_numpy(before.image), "counts": counts, "seconds": np.float64(before.seconds)}
+    found: dict[str, Any] = {"image": to_numpy(before.image), "counts": counts, "seconds": np.float64(before.seconds)}
     found |= {"names": np.array(names), "values": np.array(values, dtype=np.float64), "saved": np.float64(before.saved)}
     found |= {"status": np.array(before.status), "reason": np.array(before.reason)}
     return {f"before/{name}": value for name, value in found.items()}
 
 
-def restored(arrays):
+def restored(arrays: Mapping[str, np.ndarray]) -> Outcome | None:
     """The outcome that saved() had, or None."""
     if "before/image" not in arrays:
         return None

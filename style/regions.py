@@ -1,8 +1,10 @@
 """Weights of places: what part of a picture counts for a term. MATH.md 3, "Regions"."""
 
+from collections.abc import Sequence
+
 from scipy import ndimage
 
-from minivgg.backend import get_xp, to_numpy
+from minivgg.backend import Array, get_xp, to_numpy
 from minivgg.table import context, level
 
 GUIDANCE = ("simple", "inside", "all")
@@ -20,12 +22,13 @@ class Region:
     Gatys et al. 2017, section 4.1. Raises ValueError where no place has any weight.
     """
 
-    def __init__(self, pixels, guidance="simple", names=()):
+    def __init__(self, pixels: Array, guidance: str = "simple", names: Sequence[str] = ()):
         if guidance not in GUIDANCE:
             raise ValueError(f"guidance {guidance!r}: expected {', '.join(GUIDANCE)}")
-        self.pixels, self.guidance, self.names, self._found = pixels, guidance, names, {}
+        self.pixels, self.guidance, self.names = pixels, guidance, names
+        self._found: dict[str | int | None, Array] = {}
 
-    def weights(self, layer):
+    def weights(self, layer: str | None) -> Array:
         """(h, w) weights of the places of a layer's activation; layer None: of the pixels."""
         key = level(layer) if self.guidance == "simple" else layer
         if key not in self._found:

@@ -13,7 +13,7 @@ from minivgg.threads import is_number
 
 from .options import ORIGINAL, SettingsError
 from .pictures import images
-from .settings import DEFAULT_SIZE, MAX_SIZE, MIN_SIZE
+from .settings import DEFAULT_SIZE, MAX_SIZE, MIN_SIZE, Settings
 from .styles import per_style
 
 COARSEST = 400  # automatic: no scale is added below a longest side of this many pixels
@@ -24,12 +24,12 @@ SMALLEST = 16
 class Stage:
     """One size: (height, width) of the picture and of each style, and evaluations at most."""
 
-    size: tuple
-    style_sizes: tuple
+    size: tuple[int, int]
+    style_sizes: tuple[tuple[int, int], ...]
     evaluations: int
 
 
-def stages(settings, content_hw, *styles_hw):
+def stages(settings: Settings, content_hw: tuple[int, int], *styles_hw: tuple[int, int]) -> tuple[Stage, ...]:
     """The stages of a transfer, coarsest first; the last has the size that was asked for.
 
     content_hw, styles_hw  (height, width) of the pictures as they came

@@ -4,9 +4,11 @@ import copy
 import dataclasses
 import math
 import tomllib
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from minivgg.program import suggest
 from minivgg.threads import is_number
@@ -74,9 +76,9 @@ class Settings:
     content_weight: float = option(1.0, "number", LOSS, "factor of the content loss (default {})", low=0)
     style_weight: float = option(200.0, "number", LOSS, "factor of the style loss (default {}; 50 keeps more of the content, 1000 little)", low=0, shown=True)
     tv_weight: float = option(0.0, "number", LOSS, "factor of total variation (default {})", low=0)
-    content_layers: dict = option({"relu4_2": 1.0}, "layers", LOSS, "such as relu4_2 or conv4_2:0.5,relu3_1:1; none", "L")
-    style_layers: dict = option(dict.fromkeys(STYLE_LAYERS, 1.0), "layers", LOSS, "such as relu1_1:0.5,relu2_1:1; none", "L")
-    style_loss: dict = option({"gram": 1.0}, "layers", LOSS, f"what of the style's features is compared: {', '.join(STYLE_LOSSES)}, or several with weights, gram,moments:0.5", "S")
+    content_layers: dict[str, float] = option({"relu4_2": 1.0}, "layers", LOSS, "such as relu4_2 or conv4_2:0.5,relu3_1:1; none", "L")
+    style_layers: dict[str, float] = option(dict.fromkeys(STYLE_LAYERS, 1.0), "layers", LOSS, "such as relu1_1:0.5,relu2_1:1; none", "L")
+    style_loss: dict[str, float] = option({"gram": 1.0}, "layers", LOSS, f"what of the style's features is compared: {', '.join(STYLE_LOSSES)}, or several with weights, gram,moments:0.5", "S")
     tv_beta: float = option(2.0, "number", LOSS, "exponent of total variation: 1 absolute, 2 squared (default), up to 4", low=1, high=4, needs=TV)
     pooling: str = option("avg", "text", LOSS, "avg (default, as the paper prefers: calmer) or max (as trained)", "P", choices=("max", "avg"), shown=True)
 
@@ -169,20 +171,20 @@ class Settings:
             raise SettingsError("nothing to optimise: no content, no style and no total variation, or all of weight 0")
 
     @property
-    def factors(self):
+    def factors(self) -> tuple[float, float]:
         """(content, style): what the weights are multiplied by for the strength s: with r = (s / (1 - s))^STEEP, 1 and
         r below the middle, 1/r and 1 above, so that the ratio runs from 0 to infinity and nothing grows without bound."""
         s = self.strength
         ratio = (min(s, 1 - s) / max(s, 1 - s)) ** STEEP
         return (1.0, ratio) if s <= 0.5 else (ratio, 1.0)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Plain values, as they are stored with the picture: files by their names without folders, which are nobody's
         business, a start that is a picture by that word alone."""
         return {name: recorded(opt.kind, getattr(self, name)) for name, opt in options_of(Settings).items()}
 
 
-def settings_from(preset=None, **options):
+def settings_from(preset: str | None = None, **options: Any) -> Settings:
     """Settings of a preset (or the defaults) with `options` on top; options that are None count as not given.
 
     All options of a record (Settings.to_dict, a picture's metadata) give the settings that it was made of.
@@ -225,7 +227,7 @@ def settings_from(preset=None, **options):
         raise
 
 
-def of_preset(error, preset, given):
+def of_preset(error: SettingsError, preset: str | None, given: Container[str]) -> SettingsError:
     """The error as it is, or with the preset's name where its option was set by the preset and not by the user."""
     if preset is None or error.option in given or error.option not in presets()[preset]:
         return error
@@ -234,7 +236,7 @@ def of_preset(error, preset, given):
     return SettingsError(f"--preset {preset} sets {error.on_command_line}{fetch}", error.option)
 
 
-def refuse_idle(settings, given):
+def refuse_idle(settings: Settings, given: Iterable[str]) -> None:
     """Refuse what was asked for and would do nothing."""
     for name in given:
         needs = options_of(Settings)[name].needs
@@ -242,7 +244,7 @@ def refuse_idle(settings, given):
             raise SettingsError(f"{flag(name)}: works with {needs[0]}", name)
 
 
-def presets():
+def presets() -> dict[str, dict[str, Any]]:
     """{name: options} of the presets, a copy."""
     return copy.deepcopy(_presets())
 
@@ -262,7 +264,7 @@ def _extended(found, name):
     return {k: v for k, v in inherited.items() if k not in without} | own
 
 
-def parse_layers(name, spec):
+def parse_layers(name: str, spec: Any) -> dict[str, float]:
     """{"relu1_1": 0.5, "relu2_1": 1.0} from "relu1_1:0.5,relu2_1"; "none" or "" for no layer; a dict is checked."""
     if isinstance(spec, str):
         pairs = [part.strip().partition(":") for part in spec.split(",") if part.strip() and spec.strip() != "none"]

@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -29,21 +31,21 @@ class State:
     """
 
     stage: int
-    arrays: dict
-    made_of: dict
-    about: dict = field(default_factory=dict)
-    path: object = None  # of the file that it was read from
+    arrays: dict[str, np.ndarray]
+    made_of: dict[str, Any]
+    about: dict[str, Any] = field(default_factory=dict)
+    path: str | os.PathLike[str] | None = None  # of the file that it was read from
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a file, which is there whole or not at all. Raises OSError."""
         meta = {"version": VERSION, "stage": self.stage, "made of": self.made_of, "about": self.about}
-        arrays = {name: np.asarray(a) for name, a in self.arrays.items()}
-        meta = json.dumps(meta | {"sha256": digest(meta, arrays)})
+        arrays: dict[str, Any] = {name: np.asarray(a) for name, a in self.arrays.items()}
+        text = json.dumps(meta | {"sha256": digest(meta, arrays)})
         with atomic_file(path) as file:
-            np.savez(file, meta=np.array(meta), **arrays)
+            np.savez(file, meta=np.array(text), **arrays)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | os.PathLike[str]) -> "State":
         """Read what save() wrote. Raises StateError; nothing in the file is executed."""
         try:
             if os.path.exists(path) and not zipfile.is_zipfile(path):
@@ -66,7 +68,7 @@ class State:
         except Exception as error:  # a foreign or broken file may fail anywhere
             raise StateError(f"{path}: found {first_line(error)}; expected the saved state of a run") from None
 
-    def check(self, made_of):
+    def check(self, made_of: Mapping[str, Any]) -> None:
         """Raise StateError unless the run that would go on is of the same pictures, weights and settings."""
         for what, expected in made_of.items():
             found = self.made_of.get(what)
@@ -76,11 +78,11 @@ class State:
                 )
 
 
-def digest(meta, arrays):
+def digest(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
     """The hash of all that a state holds, hexadecimal."""
     h = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     for name in sorted(arrays):
-        a = np.ascontiguousarray(arrays[name])
+        a: Any = np.ascontiguousarray(arrays[name])
         h.update(f"{name} {a.dtype.str} {a.shape}".encode())
         h.update(a.reshape(-1).view(np.uint8) if a.size else b"")
     return h.hexdigest()

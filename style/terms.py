@@ -5,13 +5,17 @@ up; compare the sums with the target's, which is *loss*, whole and small; *sprea
 again. Tiles, regions, several styles and deferred terms need no more than that of any loss.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any, TypeAlias
 
-from minivgg.backend import get_xp
+from minivgg.backend import Array, get_xp
 
 from . import losses
 from .regions import Region
+
+Sums: TypeAlias = tuple[Any, ...]  # arrays or numbers: what a statistic gathers, and the derivatives by it
 
 
 class Part:
@@ -25,25 +29,27 @@ class Part:
     matmul   the product of two matrices, on the kernels that compute the network
     """
 
-    def __init__(self, feat, at, m=None, target=None, *, shared=0, matmul):
+    def __init__(
+        self, feat: Array, at: Any, m: Array | None = None, target: Array | None = None, *, shared: int = 0, matmul: Any
+    ):
         self.feat, self.at, self.m, self.target, self.shared, self.matmul = feat, at, m, target, shared, matmul
 
     @cached_property
-    def F(self):
+    def F(self) -> Array:
         """(C, M), M = h·w; a view where the memory allows."""
         return losses.features(self.feat)
 
     @property
-    def M(self):
+    def M(self) -> Any:
         """Number of places, or the sum of their weights."""
         return self.feat.shape[2] * self.feat.shape[3] if self.m is None else self.m.sum(dtype=_double(self.m))
 
     @cached_property
-    def root(self):
+    def root(self) -> Array | None:
         """√m as a row (M,), or None. Where a loss is quadratic in F, a region's weights are F times their roots."""
         return None if self.m is None else get_xp(self.m).sqrt(self.m)
 
-    def weighted(self, F):
+    def weighted(self, F: Array) -> Array:
         """F √m."""
         return F if self.root is None else F * self.root
 
@@ -64,25 +70,25 @@ class Statistic:
     passing = 0  # arrays as large as the activation that `gather` makes on the way
     analytic = True  # whether it takes complex numbers, for the complex-step check
 
-    def gather(self, part):
+    def gather(self, part: Part) -> Sums:
         raise NotImplementedError
 
-    def loss(self, S, target):
+    def loss(self, S: Sums, target: Any) -> tuple[Any, Sums]:
         raise NotImplementedError
 
-    def spread(self, dS, part):
+    def spread(self, dS: Sums, part: Part) -> Array:
         raise NotImplementedError
 
-    def target_of(self, S):
+    def target_of(self, S: Sums) -> Any:
         raise NotImplementedError
 
-    def blend(self, targets):
+    def blend(self, targets: list[tuple[float, Any]]) -> Any:
         """The target of several pictures, from [(weight, target), …] with weights that add up to 1."""
         if isinstance(targets[0][1], tuple):
             return tuple(sum(w * t[k] for w, t in targets) for k in range(len(targets[0][1])))
         return sum(w * t for w, t in targets)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return type(self).__name__
 
 
@@ -137,7 +143,7 @@ class TotalVariation(Statistic):
 
     reach, regional = 1, False
 
-    def __init__(self, beta=2.0):
+    def __init__(self, beta: float = 2.0):
         self.beta = beta
 
     def gather(self, part):
@@ -184,7 +190,7 @@ class Term:
     layer: str | None = None
     factor: float = 1.0
     source: str | None = None
-    target: object = field(default=None, repr=False)
+    target: Any = field(default=None, repr=False)
     region: Region | None = None
 
     def __post_init__(self):
@@ -194,15 +200,15 @@ class Term:
             raise ValueError(f"{self.name}: {self.statistic} knows no regions")
 
     @property
-    def kind(self):
+    def kind(self) -> str:
         return self.name.partition(" ")[0]
 
     @property
-    def least(self):
+    def least(self) -> float:
         """The smallest value that the term can have."""
         return self.factor * self.statistic.least
 
-    def part(self, feat, within, at, *, size, shared=0, matmul):
+    def part(self, feat: Array, within: Any, at: Any, *, size: tuple[int, int], shared: int = 0, matmul: Any) -> Part:
         """The Part of `feat` at the index `within`, which lies at `at` in an activation of `size` (h, w) places."""
         target = m = None
         if self.statistic.per_place:
@@ -218,31 +224,31 @@ class Term:
             m = weights[at[2:]].reshape(-1)
         return Part(feat[within], at, m, target, shared=shared, matmul=matmul)
 
-    def compare(self, S, dtype):
+    def compare(self, S: Sums, dtype: Any) -> tuple[Any, Sums]:
         """(factor · loss, factor · dS) of the whole picture's sums; dS in the type of the activations."""
         value, dS = self.statistic.loss(S, self.target)
         return self.factor * value, tuple(_as(self.factor * d, dtype) for d in dS)
 
-    def aimed(self, target):
+    def aimed(self, target: Any) -> "Term":
         """The same term with a target."""
         return replace(self, target=target)
 
-    def confined(self, region):
+    def confined(self, region: Region | None) -> "Term":
         """The same term in a region of the picture (None: everywhere)."""
         return replace(self, region=region)
 
 
-def confined(terms, regions):
+def confined(terms: Iterable[Term], regions: Mapping[Any, Region | None]) -> list[Term]:
     """The terms, each in the Region of its source. regions  {source: Region}"""
     return [t.confined(regions[t.source]) if t.source in regions else t for t in terms]
 
 
-def equalised(terms, values):
+def equalised(terms: Sequence[Term], values: Mapping[str, float]) -> list[Term]:
     """The terms, their factors changed so that among those of one source and statistic each has the same value.
 
     values  {name: factor · loss} somewhere; the sum over such terms stays what it is there. A term of value 0 stays.
     """
-    alike = {}
+    alike: dict[tuple, list[Term]] = {}
     for t in terms:
         if t.layer is not None and t.source not in (None, "content") and values[t.name] > 0:
             alike.setdefault((t.source, repr(t.statistic)), []).append(t)
@@ -250,12 +256,12 @@ def equalised(terms, values):
     return [replace(t, factor=t.factor * mean[t.name] / values[t.name]) if t.name in mean else t for t in terms]
 
 
-def layers(terms):
+def layers(terms: Iterable[Term]) -> tuple[str, ...]:
     """The layers that terms look at, each once."""
     return tuple(dict.fromkeys(t.layer for t in terms if t.layer is not None))
 
 
-def merge(first, second):
+def merge(first: Sums | None, second: Sums) -> Sums:
     """Sums of two parts added up, arrays in double precision. first  a tuple, or None for nothing yet"""
     second = tuple(s.astype(_double(s), copy=False) if hasattr(s, "dtype") else s for s in second)
     return second if first is None else tuple(a + b for a, b in zip(first, second, strict=True))

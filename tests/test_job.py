@@ -157,7 +157,8 @@ def test_metadata_tells_how_to_make_it_again(tmp_path, pictures, network_file, t
     assert found["weights"]["sha256"] == weights.load(network_file).sha256
     assert found["result"]["loss"] == result.outcome.loss
     assert set(found["versions"]) >= {"numpy", "scipy", "pillow", "python"}
-    again = transfer([path, pictures[1]], **found["settings"])
+    assert found["settings"]["weights"] == network_file.name  # no folder
+    again = transfer([path, pictures[1]], **found["settings"] | {"weights": str(network_file)})
     assert np.array_equal(again.rgb, result.rgb)
 
 

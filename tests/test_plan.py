@@ -265,7 +265,7 @@ def test_the_optimisers_memory_is_what_is_counted(method, history, bounded, metr
         tracemalloc.stop()
     kept, passing = optimiser_bytes(method, history, bounded, metric)
     # two-loop's sums in double precision go through NumPy's buffer, which does not grow with the picture
-    buffer = 10 * np.getbufsize() / start.size if method == "two-loop" else 0
+    buffer = 2 * 8 * np.getbufsize() / start.size if method == "two-loop" else 0
     assert 0.98 * kept <= during[-1] / start.size <= kept + 4.5  # a gradient more, of the evaluation before
     assert 0.85 * (kept + 4 + passing) <= max(between) / start.size <= 1.01 * (kept + 4 + passing) + buffer
 

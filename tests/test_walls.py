@@ -16,7 +16,10 @@ WALLS = [
     (CORE, r"minivgg\.(fast_cpu|fast_gpu|kernels)(\..*)?", r"$"),
     (r"(?!minivgg\.backend$).*", r"cupyx?(\..*)?", r"$"),
 ]
-LAZY = {  # imports within functions that close a circle, or load what few need
+LAZY = {  # imports within functions that close a circle, or load what few need, and those for a checker of types alone
+    ("style.events", "style.job"),
+    ("style.events", "style.result"),
+    ("style.events", "style.schedule"),
     ("style.pictures.images", "style.samples"),
 }
 

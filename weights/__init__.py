@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from minivgg.program import first_line, suggest
 
@@ -19,7 +20,7 @@ from .store import Network, load_compact, save_compact
 __all__ = ["Network", "UnknownWeightsError", "WeightsError", "load", "save_compact"]
 
 
-def load(spec=None, *, dtype=np.float32):
+def load(spec: str | os.PathLike[str] | None = None, *, dtype: DTypeLike = np.float32) -> Network:
     """The network that `spec` asks for.
 
     spec   a name ("vgg19", "vgg16", "mini", or another entry of the cache), a path (.mat or compact .npz),
@@ -31,7 +32,7 @@ def load(spec=None, *, dtype=np.float32):
     return load_file(locate(spec), dtype=dtype)
 
 
-def locate(spec=None):
+def locate(spec: str | os.PathLike[str] | None = None) -> Path:
     """Path of the file that `load(spec)` reads; WeightsError when there is none."""
     if spec is None or spec == "best":
         there = present()
@@ -50,7 +51,7 @@ def locate(spec=None):
     return path
 
 
-def load_file(path, dtype=np.float32):
+def load_file(path: str | os.PathLike[str], dtype: DTypeLike = np.float32) -> Network:
     """The network in a file, read by what the file is and not by what it is called."""
     try:
         head = read_head(path)

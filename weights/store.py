@@ -1,14 +1,17 @@
 """Networks as the rest of the project sees them, and the compact file they are kept in."""
 
 import json
+import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from minivgg.files import FileError, atomic_file
 from minivgg.program import first_line
-from minivgg.table import ARCHS, check_params, conv_names
+from minivgg.table import ARCHS, Params, check_params, conv_names
 
 from .known import WeightsError, file_hash
 
@@ -31,7 +34,18 @@ class Network:
     pooling how it was trained to pool, "max" or "avg"
     """
 
-    def __init__(self, name, arch, params, mean, order="RGB", sha256=None, path=None, about="", pooling="max"):
+    def __init__(
+        self,
+        name: str,
+        arch: str,
+        params: Params,
+        mean: ArrayLike,
+        order: str = "RGB",
+        sha256: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        about: str = "",
+        pooling: str = "max",
+    ):
         self.pooling = pooling
         self.name, self.arch, self.params, self.order, self.about = name, arch, params, order, about
         self.mean = np.asarray(mean, dtype=np.float64)
@@ -39,17 +53,17 @@ class Network:
         self._sha256 = sha256
 
     @property
-    def sha256(self):
+    def sha256(self) -> str | None:
         """Hash of the file the values come from; computed on first use, half a gigabyte takes a second."""
         if self._sha256 is None and self.path is not None:
             self._sha256 = file_hash(self.path)
         return self._sha256
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Network({self.name!r}, {self.arch}, {len(self.params)} convolutions, {self.order}, {self.path})"
 
 
-def check_network(network, where):
+def check_network(network: Network, where: object) -> None:
     """Raise WeightsError unless the network is a chain of 3x3 convolutions from 3 channels, all finite.
 
     A network may end early (a narrow one need not have what no loss asks for); it may not have gaps.
@@ -79,7 +93,7 @@ def check_network(network, where):
 # --- the compact file ---------------------------------------------------------------------------------------
 
 
-def quantize(w):
+def quantize(w: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Filters to 8 bits with a scale and an offset for each output channel.
 
     w (F,C,KH,KW) -> q (F,C,KH,KW) uint8, scale (F,) float32, offset (F,) float32
@@ -94,7 +108,7 @@ def quantize(w):
     return q.reshape(w.shape), scale, offset
 
 
-def dequantize(q, scale, offset, dtype=np.float32):
+def dequantize(q: np.ndarray, scale: np.ndarray, offset: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
     """Filters back from 8 bits: offset[f] + scale[f] * q[f].  q (F,C,KH,KW) -> (F,C,KH,KW)"""
     w = q.astype(dtype)
     w *= scale.astype(dtype)[:, None, None, None]
@@ -102,7 +116,7 @@ def dequantize(q, scale, offset, dtype=np.float32):
     return w
 
 
-def save_compact(network, path, precision="float32"):
+def save_compact(network: Network, path: str | os.PathLike[str], precision: str = "float32") -> None:
     """Write a network's convolutions and what belongs to them as one .npz, atomically.
 
     precision  "float32" keeps the values; "float16" halves the file; "uint8" quarters it (see `quantize`).
@@ -113,7 +127,7 @@ def save_compact(network, path, precision="float32"):
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r}; expected one of {', '.join(PRECISIONS)}")
     check_network(network, path)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for name, (w, b) in network.params.items():
         if precision == "uint8":
             arrays[f"{name}.filters"], arrays[f"{name}.scale"], arrays[f"{name}.offset"] = quantize(w)
@@ -145,7 +159,7 @@ def save_compact(network, path, precision="float32"):
         raise WeightsError(str(error)) from None
 
 
-def load_compact(path, dtype=np.float32):
+def load_compact(path: str | os.PathLike[str], dtype: DTypeLike = np.float32) -> Network:
     """Read what `save_compact` wrote. Nothing is unpickled; damage is found by the checksums inside."""
     path = Path(path)
     try:
@@ -221,7 +235,7 @@ def _layer(archive, name, precision, dtype):
         return w.astype(dtype, copy=False), b.astype(dtype, copy=False)
 
 
-def check_name(name, arch):
+def check_name(name: str, arch: str) -> None:
     """Raise WeightsError unless a network of this architecture may be kept in the cache under this name."""
     if name in ("mini", "best") or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
         raise WeightsError(

@@ -8,6 +8,7 @@ import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -53,6 +54,9 @@ class Picture:
 
 
 # --------------------------------------------------------------------------------------------- reading
+
+
+PictureLike: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray | Picture  # what as_picture takes
 
 
 def as_picture(source, *, min_side=MIN_SIDE, need=None, room=None):

@@ -7,3 +7,5 @@ from .landscape import scene
 from .paintings import mosaic, strokes
 
 SAMPLES = {"scene": scene, "strokes": strokes, "mosaic": mosaic}
+
+__all__ = ["SAMPLES", "mosaic", "scene", "strokes"]

@@ -9,7 +9,7 @@ HORIZON = 0.60
 SUN = (0.50, 0.475)
 
 
-def scene(size=512, seed=0):
+def scene(size: int = 512, seed: int = 0) -> np.ndarray:
     """A lake at sunset: clouds, mountains, a lighthouse, a boat, pines and grass. (3/4·size, size, 3) float32."""
     rng = np.random.default_rng(seed)
     x, y = grid(size)

@@ -15,7 +15,7 @@ FIELDS = [(120, 150, 50), (232, 176, 50), (206, 84, 42), (60, 110, 66), (246, 21
 SUNS = [(0.93, 0.27, 0.085, 1.0), (0.33, 0.24, 0.0, -0.8), (0.64, 0.44, 0.0, 0.35)]  # x, y, radius, spin
 
 
-def strokes(size=512, seed=0):
+def strokes(size: int = 512, seed: int = 0) -> np.ndarray:
     """A painting: a sun and its whirls over fields, in thick curved brush strokes. (3/4·size, size, 3) float32."""
     rng = np.random.default_rng(seed)
     x, y = grid(round(size * 1.5))  # painted finer, then reduced
@@ -162,7 +162,7 @@ def _owners(shape, path, heading, half, axes, ends):
 TILE = 0.026
 
 
-def mosaic(size=512, seed=0):
+def mosaic(size: int = 512, seed: int = 0) -> np.ndarray:
     """A mosaic: a sun with rays over waves, in stone and gold glass. (3/4·size, size, 3) float32."""
     rng = np.random.default_rng(seed)
     x, y = grid(size)
