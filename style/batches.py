@@ -10,8 +10,10 @@ settings, is left: a batch that was interrupted and is started again goes on wit
 import math
 import os
 import string
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from minivgg.backend import BackendError
 from minivgg.program import first_line, poll
@@ -124,7 +126,17 @@ class Batch:
         return Made(item, status, outcome.message, outcome.loss)
 
 
-def batch(contents, style, *, out_dir=".", name=PATTERN, overwrite=False, preset=None, listeners=None, **options):
+def batch(
+    contents: Sequence[Any],
+    style: Any,
+    *,
+    out_dir: str | os.PathLike[str] = ".",
+    name: str = PATTERN,
+    overwrite: bool = False,
+    preset: str | None = None,
+    listeners: Callable[[Item], Sequence[Callable]] | None = None,
+    **options: Any,
+) -> list[Made]:
     """Paint each of `contents` in the manner of `style` and save it; returns [Made], one for each.
 
     contents, style, out_dir, name, overwrite  as for Batch

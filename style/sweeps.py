@@ -10,7 +10,9 @@ starts from the neighbour's picture, with half the evaluations (benchmarks/READM
 import dataclasses
 import itertools
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -179,7 +181,15 @@ class Sweep:
         return contact_sheet(cells, self.corner, self._cell_size(), self.columns)
 
 
-def sweep(content, style, sweep, *, alone=False, preset=None, **options):
+def sweep(
+    content: Any,
+    style: Any,
+    sweep: Mapping[str, Sequence[Any]],
+    *,
+    alone: bool = False,
+    preset: str | None = None,
+    **options: Any,
+) -> Sheet:
     """Paint at each value of one or two options; returns a Sheet.
 
     sweep  {option: [value, …]}, of one or two of Settings' options: {"style_weight": [10, 100], "tv_weight": [0, 1]}

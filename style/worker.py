@@ -6,7 +6,10 @@ for made in style.work("jobs"):
 
 import dataclasses
 import math
+import os
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import weights
 from minivgg.program import first_line, poll
@@ -125,7 +128,15 @@ class Worker:
             return None
 
 
-def work(folder, *, lease=LEASE, wait=False, overwrite=False, listeners=None, **own):
+def work(
+    folder: str | os.PathLike[str],
+    *,
+    lease: float = LEASE,
+    wait: bool = False,
+    overwrite: bool = False,
+    listeners: Callable[[Item], Sequence[Callable]] | None = None,
+    **own: Any,
+) -> list[Made]:
     """Work off the job files in a folder (jobqueue.py says how); returns [batches.Made] of those done here.
 
     lease      seconds after which a job is taken from a process that gives no sign of life
