@@ -83,10 +83,10 @@ class Settings:
     pooling: str = option("avg", "text", LOSS, "avg (default, as the paper prefers: calmer) or max (as trained)", "P", choices=("max", "avg"), shown=True)
 
     keep_colors: bool = option(False, "switch", COLOUR, "the content's colours stay: only lightness is transferred", alias=("keep_colours", "original_colors", "original_colours"), shown=True)
-    match_colors: str | None = option(None, "text", COLOUR, "before the transfer, give the style the content's mean and covariance of colours: cholesky, pca or symmetric", "M", choices=tuple(MAPS), alias="match_colours", shown=True)
+    match_colors: str | None = option(None, "text", COLOUR, "before the transfer, give the style the content's mean and covariance of colours: cholesky, pca or symmetric", "M", choices=tuple(MAPS), alias="match_colours")
     match_to: str = option("content", "text", COLOUR, "--match-colors: whose colours both have then, content (default) or style", "C", choices=("content", "style"), needs=MATCHED)
     match_histogram: str | None = option(None, "text", COLOUR, "after the transfer, give the picture all colours of the content or of the style, each as often as there", "C", choices=("content", "style"))
-    palette: str | tuple | None = option(None, "palette", COLOUR, "after the transfer, nothing but these colours: '#102030,#a0b0c0', a picture's file, content or style, with how many: style:8", "P", shown=True)
+    palette: str | tuple | None = option(None, "palette", COLOUR, "after the transfer, nothing but these colours: '#102030,#a0b0c0', a picture's file, content or style, with how many: style:8", "P")
     dither: bool = option(False, "switch", COLOUR, "--palette: mix its colours dot by dot", needs=PALETTE)
 
     init: object = option("content", "picture", START, "content (default), style, noise, blend, or a picture", "I", shown=True)
@@ -101,7 +101,7 @@ class Settings:
     bounds: bool | None = option(None, "switch", RUN, "keep pixels within 0..255 while optimising, as they are when saved (default: yes, but for two-loop)")
     memory: str | int | None = option(None, "text or whole", RUN, "a budget such as 2GB: larger pictures are computed in tiles (default: what is free)", "M", shown=True)
     device: str = option("auto", "text", RUN, "auto (default), cpu, gpu or gpu:N", "D")
-    depth: int = option(8, "whole", RUN, "bits a sample of what is written: 8 (default), or 16 (png, tif)", "B", choices=(8, 16), shown=True)
+    depth: int = option(8, "whole", RUN, "bits a sample of what is written: 8 (default), or 16 (png, tif)", "B", choices=(8, 16))
 
     history: int | None = option(None, "whole", EXPERT, "L-BFGS: pairs kept (default 20 with l-bfgs, else 10)", "N", low=1, high=1000, needs=QUASI_NEWTON)
     tolerance: float = option(0.0, "number", EXPERT, "L-BFGS: relative decrease of the loss to stop at (default {}: never)", "T", low=0, high=1, needs=QUASI_NEWTON)
