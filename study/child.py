@@ -1,0 +1,97 @@
+"""A learner's code in a process of its own, with a time limit: it may loop for ever, end the program, or print.
+
+What it prints goes where the program's own output goes. Its checks come back through a file, a line of JSON each, so
+that nothing that the code prints or returns to the system can pass for a verdict.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from .checks import Check, judged, words_of
+from .road import EXERCISES, number_of
+from .source import HERE
+
+SECONDS = 30  # for each exercise; the judges need a fraction of one
+END = "end"  # the last row of a child that came through
+# Ctrl-C ends the program, which ends this process
+START = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); import sys; sys.path.insert(0, {!r}); "
+    "from study.{} import main; main(sys.argv[1:])"
+)
+
+
+def run(module, *args, seconds):
+    """(rows, why) of study.MODULE in a child: the JSON lines that it wrote, and why there are no more, or ""."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows"
+        command = [sys.executable, "-c", START.format(str(HERE), module), str(path), *args]
+        why = ""
+        try:
+            code = subprocess.run(command, timeout=seconds, stdin=subprocess.DEVNULL).returncode
+        except subprocess.TimeoutExpired:
+            why = f"was still running after {seconds:g} s, and was stopped"
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    if rows and rows[-1] == END:
+        return rows[:-1], ""
+    return rows, why or f"ended the process (exit code {code})"
+
+
+def judge(names):
+    """[(name, Check), …] of the files NAME.py in the working folder; whatever the code does, each has one at least."""
+    rows, why = run("child", *names, seconds=SECONDS * len(names))
+    found = [(name, Check(*check)) for name, *check in rows if check]
+    begun = [name for name, *check in rows if not check]
+    if why:
+        current = begun[-1] if begun else names[0]
+        found.append((current, Check("runs", False, f"{current}.py: the code {why}")))
+        found += [(name, Check("runs", False, "not reached")) for name in names if name not in {n for n, _ in found}]
+    return found
+
+
+def main(args):
+    """In the child: the checks of each file, written as they come."""
+    path, *names = args
+    for name in names:
+        _write(path, [name])
+        function, check = load(EXERCISES[name])
+        for c in [check] if check else judged(EXERCISES[name], function, f"{name}.py"):
+            _write(path, [name, c.method, bool(c.passed), c.words])
+    finish(path)
+
+
+def finish(path, *rows):
+    """The child's last words, after which no thread that the code has left goes on."""
+    for row in (*rows, END):
+        _write(path, row)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(0)
+
+
+def _write(path, row):
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def load(exercise):
+    """(the learner's function, None), or (None, the check that says why there is none)."""
+    path = f"{exercise.name}.py"
+    wanted = exercise.function.__name__
+    space = {"__name__": exercise.name, "__file__": path}
+    try:
+        exec(compile(Path(path).read_bytes(), path, "exec"), space)
+    except SyntaxError as error:
+        return None, Check("reads", False, f"{path}: line {error.lineno}: {error.msg}")
+    except OSError as error:
+        return None, Check("reads", False, f"{path}: {error.strerror or error}")
+    except BaseException as error:  # SystemExit as well
+        return None, Check("reads", False, f"{path}: {words_of(error, path)}")
+    if not callable(space.get(wanted)):
+        return None, Check("reads", False, f"{path}: has no function {wanted} (step {number_of(exercise)})")
+    return space[wanted], None

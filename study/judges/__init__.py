@@ -1,0 +1,1 @@
+"""What is asked of each exercise: a generator of checks for each, under the exercise's name."""
