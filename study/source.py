@@ -3,7 +3,6 @@
 import ast
 import inspect
 import re
-import sys
 import textwrap
 import types
 from operator import attrgetter
@@ -52,7 +51,8 @@ def _file(exercise, lines):
     python -m study {exercise.name} --hint      the next lines of {exercise.text}, section {exercise.section}
     python -m study {exercise.name} --solution  the body that runs, of {source}.py
 """'''
-    return "\n".join([start, "", *imports(exercise), "", *cache_note(exercise), "", head(function), lines, ""])
+    notes = [f"# {line}".rstrip() for line in (*cache_note(exercise), *self_note(exercise))]
+    return "\n".join([start, "", *imports(exercise), "", *notes, *[""] * (1 + bool(notes)), head(function), lines, ""])
 
 
 def imports(exercise):
@@ -61,25 +61,32 @@ def imports(exercise):
     _, node = parsed(function)
     node.decorator_list = []
     names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} - set(function.__code__.co_varnames)
-    found = {"import numpy as np"}
-    for name in names & set(function.__globals__):
+    whole, some = {"import numpy as np"}, {}
+    for name in sorted(names & set(function.__globals__)):
         value = function.__globals__[name]
         if isinstance(value, types.ModuleType):
-            found.add(f"import {value.__name__}" + (f" as {name}" if name != value.__name__ else ""))
-        else:
-            home = getattr(value, "__module__", None) or exercise.module
-            found.add(f"from {home if hasattr(sys.modules[home], name) else exercise.module} import {name}")
-    return sorted(found, key=lambda line: (line.startswith("from"), line))
+            whole.add(f"import {value.__name__}" + (f" as {name}" if name != value.__name__ else ""))
+        else:  # a constant does not say where it comes from
+            some.setdefault(getattr(value, "__module__", exercise.module), []).append(name)
+    lines = [*sorted(whole), *(f"from {home} import {', '.join(names)}" for home, names in sorted(some.items()))]
+    return [*lines[:-1], f"{lines[-1]}  # what our body uses; yours need not"]
 
 
 def cache_note(exercise):
     """What a layer's cache holds, for the two functions that share it."""
     pair = re.fullmatch(r"(\w+)_(?:for|back)ward", exercise.name)
-    if pair is None or exercise.module != "minivgg.layers":
-        return [""]
-    _, node = parsed(exercise.function.__globals__[f"{pair[1]}_forward"])
-    last = [n for n in ast.walk(node) if isinstance(n, ast.Return)][-1]
-    return ["", f"# {pair[1]}_forward's cache is {ast.unparse(last.value.elts[1])}"]
+    if pair and exercise.module == "minivgg.layers":
+        _, node = parsed(exercise.function.__globals__[f"{pair[1]}_forward"])
+        last = [n for n in ast.walk(node) if isinstance(n, ast.Return)][-1]
+        yield f"{pair[1]}_forward returns out and the cache {ast.unparse(last.value.elts[1])}"
+
+
+def self_note(exercise):
+    """How the object of a method begins."""
+    if exercise.attribute:
+        owner = exercise.function.__globals__[exercise.attribute.partition(".")[0]]
+        yield f"a method of {owner.__name__}, which begins with"
+        yield from textwrap.dedent(inspect.getsource(owner.__init__)).splitlines()
 
 
 def hints(exercise):

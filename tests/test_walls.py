@@ -15,6 +15,8 @@ WALLS = [
     (r"weights(?!\.distill)(\..*)?", r"(style|minivgg)(\..*)?", r"minivgg(\.(start|table|files|program))"),
     (CORE, r"minivgg\.(fast_cpu|fast_gpu|kernels)(\..*)?", r"$"),
     (r"(?!minivgg\.backend$).*", r"cupyx?(\..*)?", r"$"),
+    (r"study(\..*)?", r"weights(\..*)?", r"$"),
+    (r"(?!study).*", r"study(\..*)?", r"$"),
 ]
 LAZY = {  # imports within functions that close a circle, or load what few need, and those for a checker of types alone
     ("style.events", "style.job"),
@@ -27,7 +29,7 @@ LAZY = {  # imports within functions that close a circle, or load what few need,
 def sources():
     """{module: (is it a package, its text)}"""
     found = {}
-    for folder in ("minivgg", "style", "weights"):
+    for folder in ("minivgg", "style", "weights", "study"):
         for path in (ROOT / folder).rglob("*.py"):
             parts = path.relative_to(ROOT).with_suffix("").parts
             package = parts[-1] == "__init__"
@@ -89,6 +91,8 @@ def test_the_walls_stand():
         ("style.losses", "from minivgg import fast_cpu", "style.losses imports minivgg.fast_cpu"),
         ("style.faster.pairs", "from minivgg.kernels import Kernels", "style.faster.pairs imports minivgg.kernels"),
         ("style.run", "import cupy", "style.run imports cupy"),
+        ("study.child", "from weights import store", "study.child imports weights.store"),
+        ("minivgg.gradcheck", "import study.checks", "minivgg.gradcheck imports study.checks"),
         ("minivgg.vgg", "import importlib\nimportlib.import_module('cupyx.scipy')", "minivgg.vgg imports cupyx.scipy"),
         ("minivgg.threads", "from . import backend", "circle: "),
         ("minivgg.table", "def f():\n    from .vgg import VGG", "circle: "),

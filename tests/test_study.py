@@ -1,0 +1,372 @@
+"""The exercises: what runs passes its judge, what is wrong does not, and the road is walked from end to end."""
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from study import child, source
+from study.__main__ import NOTES, main
+from study.checks import judged
+from study.road import EXERCISES, STEPS
+
+ROOT = Path(__file__).resolve().parent.parent
+OFF = 1.001  # 0.1 %
+each = pytest.mark.parametrize("name", EXERCISES)
+
+# A typical mistake in each body: what stands there, and what is written in its place
+MISTAKES = {
+    "conv2d": ("w[f, c, i, j] * x", "w[f, c, KH - 1 - i, KW - 1 - j] * x"),  # a convolution, not a correlation
+    "im2col": ("padded[:, :, pad : pad + H, pad : pad + W] = x", "padded[:, :, :H, :W] = x"),
+    "col2im": ("+= cols[:, :, i, j]", "= cols[:, :, i, j]"),  # patches that overlap do not add up
+    "conv2d_forward": ("+ b[:, None]", ""),
+    "conv2d_backward": ("w.reshape(F, -1).T @ dout2", "w[:, :, ::-1, ::-1].reshape(F, -1).T @ dout2"),
+    "relu_forward": ("get_xp(x).maximum(x, x.dtype.type(0))", "np.where(x > 0, x, 0.0)"),  # hides a NaN
+    "relu_backward": ("dout * mask", "dout * (dout > 0)"),
+    "maxpool2d_forward": ("quarters[k] > out", "quarters[k] >= out"),  # the last of several, not the first
+    "maxpool2d_backward": ("index == k", "index >= k"),
+    "avgpool2d_forward": ("/ (POOL * POOL)", "/ POOL"),
+    "avgpool2d_backward": ("dout / (POOL * POOL)", "dout"),
+    "content_loss": ("(2.0 / diff.size)", "(1.0 / diff.size)"),
+    "tv_loss": ("dimage[..., 1:, :W] += gy", "dimage[..., :-1, :W] += gy"),
+    "gram_forward": ("matmul(F, F.T)", "matmul(F, F.T) / F.shape[1]"),
+    "gram_backward": ("dG + dG.T", "2 * dG"),  # right where dG is symmetric
+    "style_loss": ("(2.0 / (C**3 * M))", "(2.0 / (C**2 * M))"),
+    "adam": ("xp.sqrt(v / (1 - betas[1] ** self.t))", "xp.sqrt(v)"),
+    "two_loop": ("q, alphas = g.copy(), []", "q, alphas = g, []"),  # the gradient is overwritten
+    "matrices": ("BT[1:-1] *= p[1:, None]", ""),
+    "winograd_textbook": ("padded[:, :, 1 : H + 1, 1 : W + 1] = x", "padded[:, :, :H, :W] = x"),
+    "halo": ("1 << (level(n) - start_level)", "1 << level(n)"),
+    "wasserstein_loss": ("- 2 * roots.sum()", "- roots.sum()"),
+}  # fmt: skip
+
+
+def function_of(exercise, text):
+    """The function that an exercise's file defines."""
+    space = {}
+    exec(compile(text, f"{exercise.name}.py", "exec"), space)
+    return space[exercise.function.__name__]
+
+
+def failures(exercise, function):
+    return [check for check in judged(exercise, function, f"{exercise.name}.py") if not check.passed]
+
+
+# --- judges ----------------------------------------------------------------------------------------------------------
+
+
+@each
+def test_the_real_body_passes(name):
+    """What runs, and the file with its body put in: the same lines."""
+    exercise = EXERCISES[name]
+    checks = list(judged(exercise, exercise.function))
+    assert len(checks) > 1 and all(check.passed for check in checks), checks
+    text = source.solution(exercise)
+    assert source.body(exercise.function) in text and source.head(exercise.function) in text
+    assert failures(exercise, function_of(exercise, text)) == []
+
+
+def scaled(function, k):
+    """The function with its k-th number or array 0.1 % too large; None in .done if it has no k-th."""
+
+    def wrong(*args, **options):
+        count = -1
+
+        def scale(value):
+            nonlocal count
+            if isinstance(value, tuple):
+                return tuple(map(scale, value))
+            if value is None:
+                return None
+            count += 1
+            return value * OFF if count == k else value
+
+        return scale(function(*args, **options))
+
+    return wrong
+
+
+RETURNED = {
+    "conv2d_backward": 3,
+    "content_loss": 2,
+    "tv_loss": 2,
+    "style_loss": 2,
+    "matrices": 3,
+    "wasserstein_loss": 3,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "k"), [(n, k) for n in EXERCISES if n != "adam" for k in range(RETURNED.get(n, 1))], ids=str
+)
+def test_a_judge_rejects_what_is_a_thousandth_off(name, k):
+    exercise = EXERCISES[name]
+    wrong = scaled(exercise.function, k)
+    wrong.__signature__ = inspect.signature(exercise.function)
+    found = failures(exercise, wrong)
+    assert found and not any(check.method == "runs" for check in found), found
+    assert any("expected" in check.words or "<v, J u>" in check.words for check in found)
+
+
+@pytest.mark.parametrize("array", ["x", "m", "v"])
+def test_adams_judge_rejects_what_is_a_thousandth_off(array):
+    exercise = EXERCISES["adam"]
+
+    def wrong(self, evaluate):
+        exercise.function(self, evaluate)
+        getattr(self, array)[...] *= OFF
+
+    assert failures(exercise, wrong)
+
+
+@each
+def test_a_judge_rejects_a_typical_mistake(name):
+    exercise, (right, wrong) = EXERCISES[name], MISTAKES[name]
+    text = source.solution(exercise)
+    assert text.count(right) == 1
+    found = failures(exercise, function_of(exercise, text.replace(right, wrong)))
+    assert found and not any(check.method == "runs" for check in found), found
+
+
+def test_the_first_wrong_index_is_shown_with_both_values():
+    exercise = EXERCISES["gram_forward"]
+
+    def wrong(F, **options):
+        G = exercise.function(F, **options)
+        G[1, 0] += 1
+        G[1, 1] += 5
+        return G
+
+    check = failures(exercise, wrong)[-1]
+    assert check.words == "G[1, 0] is 4, expected 3; 2 of 4 entries are wrong"
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (None, "G is None, expected an array"),
+        ([[1.0]], "G is a list, expected an array"),
+        (np.zeros((2, 3)), "G has the shape (2, 3), expected (4, 4)"),
+        (np.zeros((4, 4), object), "G has the type object"),
+        (np.full((4, 4), np.nan), "G[0, 0] is nan"),
+    ],
+    ids=["None", "list", "shape", "type", "NaN"],
+)
+def test_other_things_than_the_array_are_named(returned, words):
+    (check,) = [c for c in failures(EXERCISES["gram_forward"], lambda F, **_: returned) if c.method == "definition"]
+    assert words in check.words
+
+
+def test_other_than_the_parts_are_named():
+    for returned, words in ((np.ones(3), "a ndarray"), ((1, 2), "2 values"), (None, "None")):
+        (check,) = failures(EXERCISES["conv2d_backward"], lambda dout, cache, r=returned, **_: r)
+        assert f"returns {words}, expected the 3 values dx, dw, db" in check.words
+
+
+def test_inputs_that_change_are_named():
+    def wrong(dout, cache):
+        dout *= cache[0]
+        return dout
+
+    (check,) = failures(EXERCISES["relu_backward"], wrong)
+    assert check.words == "changes its input dout"
+
+
+# --- the files -------------------------------------------------------------------------------------------------------
+
+
+@each
+def test_every_exercise_has_hints_of_its_own_section(name):
+    exercise = EXERCISES[name]
+    found = source.hints(exercise)
+    assert len(found) > 1 and found[0].startswith(exercise.since)
+    assert any("$`" in hint or "```math" in hint for hint in found)
+    text = (ROOT / exercise.text).read_text(encoding="utf-8")
+    assert all(hint in text for hint in found)
+    code = text.split(f"\n## {exercise.section}. ")[1].split("check:")[0]  # the section's signpost
+    known = {"adam": "Adam", "conv2d": "conv2d"}
+    assert f"`{known.get(name, name)}`" in code
+
+
+def test_steps_are_short():
+    assert len(STEPS) == 12
+    for step in STEPS:
+        written = [source.body(exercise.function).splitlines() for exercise in step.exercises]
+        assert sum(map(len, written)) < 60
+
+
+@each
+def test_a_blank_says_that_it_is_to_be_written(name):
+    exercise = EXERCISES[name]
+    text = source.blank(exercise)
+    assert source.body(exercise.function) not in text
+    (check,) = failures(exercise, function_of(exercise, text))
+    assert check.words == "still to be written"
+
+
+# --- the command line ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def said(capsys, *args):
+    """(exit code, lines, lines on standard error)"""
+    try:
+        code = main(list(args))
+    except SystemExit as end:
+        code = end.code
+    out, err = capsys.readouterr()
+    return code, out.splitlines(), err.splitlines()
+
+
+def test_the_road_is_walked(folder, capsys):
+    """Every step in order: listed, written, looked at, solved, judged."""
+    code, lines, _ = said(capsys, "list")
+    assert code == 0 and sum(line[:2].strip().isdigit() for line in lines) == 12
+    for number, step in enumerate(STEPS[:-1], 1):
+        assert said(capsys, str(number))[0] == 0
+        for exercise in step.exercises:
+            file = folder / f"{exercise.name}.py"
+            assert file.read_text(encoding="utf-8") == source.blank(exercise)
+            code, lines, _ = said(capsys, exercise.name, "--solution")
+            assert code == 0 and "\n".join(lines) == source.body(exercise.function)
+            file.write_text(source.solution(exercise), encoding="utf-8")
+    code, lines, _ = said(capsys, *map(str, range(1, len(STEPS))))
+    assert code == 0, lines
+    assert lines[-1] == f"{len(EXERCISES)} of {len(EXERCISES)} pass"
+    assert all(" ok" in line for line in lines[:-1]) and len(lines) > 100
+
+
+def test_a_file_that_is_there_stays_and_fails(folder, capsys):
+    exercise = EXERCISES["relu_backward"]
+    file = folder / "relu_backward.py"
+    text = source.solution(exercise).replace("dout * mask", "dout * mask * 1.001")
+    file.write_text(text)
+    code, lines, _ = said(capsys, "relu_backward")
+    assert code == 1 and lines[-1] == "fails" and file.read_text() == text
+    assert any("FAILED  dx[0, " in line and "expected" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("def relu_backward(dout, cache):\n    return 1 / 0", "line 2: raises ZeroDivisionError: division by zero"),
+        ("import sys\ndef relu_backward(dout, cache):\n    sys.exit(0)", "line 3: ends the program (sys.exit)"),
+        ("import sys\nsys.exit(0)", "relu_backward.py: line 2: ends the program (sys.exit)"),
+        ("import os\nos._exit(0)", "relu_backward.py: the code ended the process (exit code 0)"),
+        ("def relu_backward(dout, cache)\n    return dout", "relu_backward.py: line 1: expected ':'"),
+        ("import nowhere", "relu_backward.py: line 1: raises ModuleNotFoundError"),
+        ("def relu(x):\n    return x", "relu_backward.py: has no function relu_backward"),
+        ("def relu_backward(dout):\n    return dout", "raises TypeError"),
+        ("\0", "relu_backward.py: "),
+        ("x = '\udcff'", "relu_backward.py: line 1: "),
+        ("def relu_backward(dout, cache):\n    input()", "raises EOFError"),
+    ],
+    ids=[
+        "raises",
+        "exits",
+        "exits at once",
+        "ends",
+        "syntax",
+        "imports",
+        "name",
+        "arguments",
+        "zero",
+        "bytes",
+        "input",
+    ],
+)
+def test_code_that_does_not_answer_gets_a_line(folder, capfd, text, words):
+    (folder / "relu_backward.py").write_bytes(text.encode("utf-8", "surrogateescape"))
+    code, lines, errors = said(capfd, "relu_backward")
+    assert code == 1 and errors == []
+    assert len(lines) == 2 and "FAILED" in lines[0] and words in lines[0], lines
+
+
+def test_a_loop_without_an_end_is_stopped(folder, capsys, monkeypatch):
+    monkeypatch.setattr(child, "SECONDS", 1)
+    (folder / "gram_forward.py").write_text("def gram_forward(F, **options):\n    while True:\n        pass\n")
+    code, lines, _ = said(capsys, "gram_forward")
+    assert code == 1 and "gram_forward.py: the code was still running after 1 s, and was stopped" in lines[0]
+
+
+def test_a_folder_in_the_place_of_the_file(folder, capsys):
+    (folder / "halo.py").mkdir()
+    code, lines, _ = said(capsys, "halo")
+    assert code == 1 and "halo.py: Is a directory" in lines[0]
+
+
+def test_hints_come_one_at_a_time(folder, capsys):
+    found = source.hints(EXERCISES["gram_backward"])
+    for k in (*range(len(found)), 0):
+        code, lines, _ = said(capsys, "gram_backward", "--hint")
+        assert code == 0 and lines[0].startswith(f"hint {k + 1} of {len(found)}, ")
+        assert "\n".join(lines[1:]) == found[k]
+    (folder / NOTES).write_text("[")
+    code, _, errors = said(capsys, "gram_backward", "--hint")
+    assert code == 1 and errors[0].startswith(f"study: {NOTES}: ") and (folder / NOTES).read_text() == "["
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["conv2d_backwards"], "did you mean conv2d_backward?"),
+        (["13"], "no exercise or step"),
+        (["list", "relu_forward"], "list: stands alone"),
+        (["4", "--hint"], "--hint: wants the name of one exercise"),
+        (["halo", "--hint", "--solution"], "one of them"),
+        (["picture", "--solution"], "--solution: wants"),
+        (["halo", "--hints"], "--hints"),
+        ([], "NAME"),
+    ],
+    ids=" ".join,
+)
+def test_bad_command_lines(folder, capsys, args, words):
+    code, _, errors = said(capsys, *args)
+    assert code == 2 and words in errors[-1]
+    assert list(folder.iterdir()) == []
+
+
+def test_names_of_ours_in_the_folder_change_nothing(folder):
+    for name in ("style", "weights", "minivgg"):
+        (folder / name).mkdir()
+    done = subprocess.run([sys.executable, "-m", "study", "gram_forward"], capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+
+
+# --- the picture -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_picture_by_ones_own_code(folder, capfd):
+    """The learner's functions are the ones that run: each says so."""
+    used = ("conv2d_forward", "conv2d_backward", "relu_forward", "avgpool2d_backward", "gram_forward", "two_loop")
+    for name in used:
+        first = source.body(EXERCISES[name].function).splitlines()[0]
+        text = source.solution(EXERCISES[name])
+        (folder / f"{name}.py").write_text(text.replace(first, f"    open('ran_{name}', 'w').close()\n{first}", 1))
+    code, lines, errors = said(capfd, "picture")
+    assert code == 0, errors
+    assert lines[-1].startswith("picture.png: written; the loss fell from ")
+    first, last = map(float, re.search(r"from (\S+) to (\S+) in", lines[-1]).groups())
+    assert last < first / 2
+    for name in used:
+        (folder / f"ran_{name}").unlink()
+    code, _, errors = said(capfd, "picture")
+    assert code == 1 and errors == ["study: picture.png: exists already; move it away"]
+
+
+def test_no_picture_by_wrong_code(folder, capsys):
+    text = source.solution(EXERCISES["gram_backward"]).replace("dG + dG.T", "2 * dG")
+    (folder / "gram_backward.py").write_text(text)
+    code, _, errors = said(capsys, "picture")
+    assert code == 1 and errors[0].startswith("study: gram_backward.py: central difference: dF[0, 0] is ")
+    assert not (folder / "picture.png").exists()
