@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+import sys
 import textwrap
 import types
 from operator import attrgetter
@@ -66,8 +67,10 @@ def imports(exercise):
         value = function.__globals__[name]
         if isinstance(value, types.ModuleType):
             whole.add(f"import {value.__name__}" + (f" as {name}" if name != value.__name__ else ""))
-        else:  # a constant does not say where it comes from
-            some.setdefault(getattr(value, "__module__", exercise.module), []).append(name)
+        else:  # a constant does not say where it comes from, another name for a type says it of the type
+            home = getattr(value, "__module__", None) or exercise.module
+            known = getattr(sys.modules.get(home), name, None) is value
+            some.setdefault(home if known else exercise.module, []).append(name)
     lines = [*sorted(whole), *(f"from {home} import {', '.join(names)}" for home, names in sorted(some.items()))]
     return [*lines[:-1], f"{lines[-1]}  # what our body uses; yours need not"]
 

@@ -228,7 +228,7 @@ def test_deeplearning_ai_total_cost():
     assert total == pytest.approx(34, rel=1e-6)
 
 
-# --- docs/courses.md ---------------------------------------------------------------------------------------------------
+# --- docs/courses.md --------------------------------------------------------------------------------------------------
 
 
 def test_the_page_names_each_test_and_each_exercise_that_there_is():
