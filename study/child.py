@@ -35,10 +35,19 @@ def run(module, *args, seconds):
             code = subprocess.run(command, timeout=seconds, stdin=subprocess.DEVNULL).returncode
         except subprocess.TimeoutExpired:
             why = f"was still running after {seconds:g} s, and was stopped"
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        rows = list(_rows(path)) if path.exists() else []
     if rows and rows[-1] == END:
         return rows[:-1], ""
     return rows, why or f"ended the process (exit code {code})"
+
+
+def _rows(path):
+    """What was written; a line that was cut off is the last."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
 
 
 def judge(names):
@@ -75,8 +84,11 @@ def finish(path, *rows):
 
 
 def _write(path, row):
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+    except OSError:  # a full disk: the program says that this process ended before its time
+        os._exit(1)
 
 
 def load(exercise):

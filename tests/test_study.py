@@ -1,6 +1,7 @@
 """The exercises: what runs passes its judge, what is wrong does not, and the road is walked from end to end."""
 
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -165,6 +166,12 @@ def test_other_than_the_parts_are_named():
     for returned, words in ((np.ones(3), "a ndarray"), ((1, 2), "2 values"), (None, "None")):
         (check,) = failures(EXERCISES["conv2d_backward"], lambda dout, cache, r=returned, **_: r)
         assert f"returns {words}, expected the 3 values dx, dw, db" in check.words
+
+
+def test_another_type_than_the_inputs_is_named():
+    exercise = EXERCISES["relu_backward"]
+    found = failures(exercise, lambda dout, cache: exercise.function(dout, cache).astype(np.float64))
+    assert {check.words for check in found} == {"dx has the type float64"}
 
 
 def test_inputs_that_change_are_named():
@@ -338,8 +345,11 @@ def test_bad_command_lines(folder, capsys, args, words):
 def test_names_of_ours_in_the_folder_change_nothing(folder):
     for name in ("style", "weights", "minivgg"):
         (folder / name).mkdir()
-    done = subprocess.run([sys.executable, "-m", "study", "gram_forward"], capture_output=True, text=True)
-    assert done.returncode == 0 and not done.stderr, done.stderr
+    command, environment = [sys.executable, "-m", "study", "gram_forward"], {**os.environ, "PYTHONPATH": str(ROOT)}
+    for code in (0, 1):  # written, judged
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == code and not done.stderr, done.stderr
+    assert "still to be written" in done.stdout
 
 
 # --- the picture -----------------------------------------------------------------------------------------------------

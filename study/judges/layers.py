@@ -6,7 +6,7 @@ import numpy as np
 
 from minivgg import gradcheck, layers, naive
 
-from ..checks import adjoint, compare, gradients, parts, refuses, slopes
+from ..checks import adjoint, compare, gradients, keeps_float32, parts, refuses, slopes
 
 # (N, C, H, W), (F, KH, KW), stride, pad: odd sizes, strides that leave a rest
 CASES = (
@@ -111,6 +111,7 @@ def conv2d_forward(f):
     yield compare("CS231n's values", CS231N_DIGITS, out=(out, CS231N_CONV))
     z = x + 1j * x[::-1]
     yield compare("complex numbers", out=(f(z, w, b)[0], naive.conv2d(z, w, b)))
+    yield keeps_float32(out=f(*(a.astype(np.float32) for a in (x, w, b)))[0])
     yield refuses("other channels", f, x[:, :2], w, b)
     yield refuses("a kernel that is too large", f, x[:, :, :2], w, b)
 
@@ -146,6 +147,9 @@ def conv2d_backward(f):
     out, cache = layers.conv2d_forward(ones, ones, np.zeros(1), pad=1)
     dx, dw, db = parts(f(ones, cache), *names)
     yield compare("golden values", dx=(dx, [[NINE]]), dw=(dw, [[NINE]]), db=(db, [9]))
+    single = [a.astype(np.float32) for a in (ones, ones, np.zeros(1))]
+    found = f(single[0], layers.conv2d_forward(*single, pad=1)[1])
+    yield keeps_float32(**dict(zip(names, found)))
     frozen = layers.conv2d_forward(ones, ones, np.zeros(1), pad=1, param_grads=False)[1]
     dx, *others = parts(f(ones, frozen, param_grads=False), *names)
     yield compare(
@@ -163,6 +167,7 @@ def _forward(f, name, shapes, definition, golden, *, nan=True):
         out, cache = parts(f(x), "out", "cache")
         yield compare(f"definition {shape}", out=(out, definition(x)))
         yield _cache(backward, cache, ours(x), "dx")
+        yield keeps_float32(out=f(x.astype(np.float32))[0])
     x, expected, bound, title = golden
     yield compare(title, bound, out=(parts(f(x), "out", "cache")[0], expected))
     if nan:
@@ -178,6 +183,8 @@ def _backward(f, name, shapes, golden):
         out, cache = forward(x)
         dout = np.random.default_rng(7).standard_normal(out.shape)
         yield from gradients({"dx": f(dout, cache)}, [lambda a: forward(a)[0]], [x], dout)
+        single = [a.astype(np.float32) for a in (x, dout)]
+        yield keeps_float32(dx=f(single[1], forward(single[0])[1]))
     x, dout, expected = golden
     yield compare("golden values", dx=(f(dout, forward(x)[1]), expected))
 

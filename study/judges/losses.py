@@ -8,7 +8,7 @@ from minivgg import gradcheck
 from style import losses
 from style.statistics import wasserstein
 
-from ..checks import compare, gradients, parts
+from ..checks import compare, gradients, keeps_float32, parts
 
 C, M = 4, 15
 
@@ -31,6 +31,7 @@ def content_loss(f):
     F = np.array([[1.0, 2.0], [3.0, 4.0]])
     loss, dF = parts(f(F, 0 * F), "loss", "dF")
     yield compare("golden values", loss=(loss, 7.5), dF=(dF, F / 2))
+    yield keeps_float32(dF=f(F.astype(np.float32), F.astype(np.float32))[1])
     loss, none = parts(f(F, 0 * F, gradient=False), "loss", "dF")
     yield compare("without gradient", loss=(loss, 7.5), **{"number of gradients": (int(none is not None), 0)})
 
@@ -58,6 +59,7 @@ def tv_loss(f):
         yield from gradients({"dimage": dimage}, alone, [image], 1.0, analytic=beta != 1)
     loss, dimage = f(np.array([[[[0.0, 1.0], [3.0, 6.0]]]]))
     yield compare("golden values", loss=(loss, 11), dimage=(dimage, [[[[-2, -2], [0, 4]]]]))
+    yield keeps_float32(dimage=f(image.astype(np.float32))[1])
     loss, dimage = f(np.full((1, 1, 3, 4), 7.0), beta=1.5)
     yield compare("a flat picture", loss=(loss, 0), dimage=(dimage, np.zeros((1, 1, 3, 4))))
 
@@ -69,6 +71,7 @@ def gram_forward(f):
         expected[i, j] += F[i, m] * F[j, m]
     yield compare("definition", G=(f(F), expected))
     yield compare("tiles add up", G=(f(F[:, :7].copy()) + f(F[:, 7:].copy()), expected))
+    yield keeps_float32(G=f(F.astype(np.float32)))
     z = F + 1j * F[::-1]
     yield compare("complex numbers", G=(f(z), losses.gram_forward(z)))  # no conjugate: the complex step needs it
     yield compare("golden values", G=(f(np.array([[1.0, 2.0, 0.0], [3.0, 0.0, 1.0]])), [[5, 3], [3, 10]]))
