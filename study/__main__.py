@@ -15,7 +15,7 @@ from .road import EXERCISES, PICTURE, STEPS
 from .source import blank, body, hints
 
 NOTES = ".minivgg-study.json"  # in the working folder: how many hints of each exercise were given
-ROW = "{:20} {:36} {:7} {}"
+ROW = "{:20} {:40} {:7} {}"
 
 
 def main(argv=None):

@@ -129,30 +129,32 @@ def slopes(method, f, x, dout=1.0, **options):
     return method(f, x, dout, **options).reshape(x.shape)
 
 
-def gradients(backward, alone, inputs, dout, *, central_step=gradcheck.STEP, analytic=True):
+def gradients(backward, alone, inputs, dout, *, case="", central_step=gradcheck.STEP, analytic=True):
     """Central differences, then complex step.
 
     backward  {name: gradient} of the learner's
     alone     for each of them, the forward as a function of one input
+    case      which of several inputs, in words
     """
     methods = [("central difference", gradcheck.central_difference, {"step": central_step}, gradcheck.BOUND_CENTRAL)]
     if analytic:
         methods.append(("complex step", gradcheck.complex_step, {}, gradcheck.BOUND_COMPLEX))
     for name, method, options, bound in methods:
         expected = [slopes(method, f, x, dout, **options) for f, x in zip(alone, inputs)]
-        yield compare(name, bound, **{k: (g, e) for (k, g), e in zip(backward.items(), expected)})
+        yield compare(f"{name} {case}".strip(), bound, **{k: (g, e) for (k, g), e in zip(backward.items(), expected)})
 
 
-def adjoint(J, JT, u, v):
+def adjoint(J, JT, u, v, case):
     """The adjoint identity <v, J u> = <Jᵀ v, u>."""
+    method = f"adjoint identity {case}"
     back = JT(v)
     words = difference("Jᵀ v", back, u, np.inf)  # type and shape
     if words:
-        return Check("adjoint identity", False, words)
+        return Check(method, False, words)
     error = gradcheck.adjoint_error(J, lambda _: back, u, v)
     found, expected = gradcheck.inner(back, u), gradcheck.inner(v, J(u))
     words = "" if error <= gradcheck.BOUND_ADJOINT else f"<Jᵀ v, u> is {found:.10g}, <v, J u> is {expected:.10g}"
-    return Check("adjoint identity", not words, words)
+    return Check(method, not words, words)
 
 
 def keeps_float32(**arrays):

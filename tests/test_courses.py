@@ -4,7 +4,6 @@ Numbers that a course prints rounded are compared to the digits that it prints.
 """
 
 import hashlib
-import math
 import re
 from pathlib import Path
 
@@ -13,6 +12,8 @@ import pytest
 from PIL import Image
 
 from minivgg import gradcheck, layers
+from study.judges import layers as known
+from study.judges.faster import CS231N_ADAM, cs231n_adam
 from study.road import EXERCISES
 from style import settings_from
 from style.losses import content_loss, gram_forward, style_loss, tv_loss
@@ -26,42 +27,20 @@ def rel_error(x, y):
     return np.max(np.abs(x - y) / np.maximum(1e-8, np.abs(x) + np.abs(y)))
 
 
-def line(start, stop, *shape):
-    return np.linspace(start, stop, math.prod(shape)).reshape(shape)
-
-
-# fmt: off
-CONV = np.array([
-    [[[-0.08759809, -0.10987781], [-0.18387192, -0.2109216]], [[0.21027089, 0.21661097], [0.22847626, 0.23004637]],
-     [[0.50813986, 0.54309974], [0.64082444, 0.67101435]]],
-    [[[-0.98053589, -1.03143541], [-1.19128892, -1.24695841]], [[0.69108355, 0.66880383], [0.59480972, 0.56776003]],
-     [[2.36270298, 2.36904306], [2.38090835, 2.38247847]]],
-])
-POOL = np.array([
-    [[[-0.26315789, -0.24842105], [-0.20421053, -0.18947368]], [[-0.14526316, -0.13052632], [-0.08631579, -0.07157895]],
-     [[-0.02736842, -0.01263158], [0.03157895, 0.04631579]]],
-    [[[0.09052632, 0.10526316], [0.14947368, 0.16421053]], [[0.20842105, 0.22315789], [0.26736842, 0.28210526]],
-     [[0.32631579, 0.34105263], [0.38526316, 0.4]]],
-])
-# fmt: on
-RELU = np.array([[0] * 4, [0, 0, 0.04545455, 0.13636364], [0.22727273, 0.31818182, 0.40909091, 0.5]])
-
-
 def test_cs231n_conv_forward_naive():
     """Also the difference that the notebook prints, 2.2121476e-08: it is the rounding of the published digits."""
-    x, w, b = line(-0.1, 0.5, 2, 3, 4, 4), line(-0.2, 0.3, 3, 3, 4, 4), np.linspace(-0.1, 0.2, 3)
-    out, _ = layers.conv2d_forward(x, w, b, stride=2, pad=1)
-    assert rel_error(out, CONV) == pytest.approx(2.2121476e-8, rel=1e-7)
+    out, _ = layers.conv2d_forward(*known.cs231n_conv(), stride=2, pad=1)
+    assert rel_error(out, known.CS231N_CONV) == pytest.approx(2.2121476e-8, rel=1e-7)
 
 
 def test_cs231n_max_pool_forward_naive():
-    out, _ = layers.maxpool2d_forward(line(-0.3, 0.4, 2, 3, 4, 4))
-    assert rel_error(out, POOL) == pytest.approx(4.1666665e-8, rel=1e-6)
+    out, _ = layers.maxpool2d_forward(known.cs231n_pool())
+    assert rel_error(out, known.CS231N_POOL) == pytest.approx(4.1666665e-8, rel=1e-6)
 
 
 def test_cs231n_relu_forward():
-    out, _ = layers.relu_forward(line(-0.5, 0.5, 3, 4))
-    assert np.abs(out - RELU).max() <= 5e-9
+    out, _ = layers.relu_forward(known.cs231n_relu())
+    assert np.abs(out - known.CS231N_RELU).max() <= 5e-9
 
 
 PRINTED = {"dx": 1.16e-8, "dw": 2.25e-10, "db": 3.37e-11}  # conv; the difference is the numerical gradient's
@@ -94,18 +73,10 @@ def test_cs231n_max_pool_backward_naive():
 
 def test_cs231n_adam():
     """The sixth step at rate 1e-2: the first and the last row of next_w, and where m and v end."""
-
-    class Evaluated:
-        gradient = line(-0.6, 0.4, 4, 5)
-
-    adam = Adam(line(-0.4, 0.6, 4, 5), learning_rate=1e-2)
-    adam.m, adam.v, adam.t = line(0.6, 0.9, 4, 5), line(0.7, 0.5, 4, 5), 5
-    adam.step(lambda x: Evaluated)
-    first = [-0.40094747, -0.34836187, -0.29577703, -0.24319299, -0.19060977]
-    last = [0.38774145, 0.44031188, 0.49288093, 0.54544852, 0.59801459]
-    assert np.abs(adam.x[[0, 3]] - [first, last]).max() <= 5.1e-9
-    assert adam.m[-1, -1] == pytest.approx(0.85, abs=1e-12)
-    assert adam.v[-1, -1] == pytest.approx(0.49966, abs=1e-12)
+    found = cs231n_adam(Adam.step)
+    for name, published in CS231N_ADAM.items():
+        digits = 5.1e-9 if name.startswith("w") else 1e-12
+        assert found[name] == pytest.approx(np.array(published), abs=digits), name
 
 
 def test_cs231n_tv_loss(shared):

@@ -96,7 +96,7 @@ def col2im(f):
         size = _size(w, **options)
         yield compare(f"transpose {size}", gradcheck.BOUND_CENTRAL, x=(f(v, x.shape, *where), expected))
         back = functools.partial(lambda v, s, where: f(v, s, *where), s=x.shape, where=where)
-        yield adjoint(lambda a, where=where: layers.im2col(a, *where), back, x, v)
+        yield adjoint(lambda a, where=where: layers.im2col(a, *where), back, x, v, size)
     ones = np.ones((1, 1, 3, 3))
     yield compare("golden values", x=(f(layers.im2col(ones, 3, 3, 1, 1), ones.shape, 3, 3, 1, 1)[0, 0], NINE))
 
@@ -140,9 +140,9 @@ def conv2d_backward(f):
             lambda a, x=x, b=b, forward=forward: forward(x, a, b)[0],
             lambda a, x=x, w=w, forward=forward: forward(x, w, a)[0],
         )
-        yield from gradients(dict(zip(names, found)), alone, (x, w, b), dout)
+        yield from gradients(dict(zip(names, found)), alone, (x, w, b), dout, case=_size(w, **options))
         J = functools.partial(lambda u, f, zero: f(u) - zero, f=alone[0], zero=alone[0](0 * x))
-        yield adjoint(J, lambda v, cache=cache: f(v, cache)[0], x, dout)
+        yield adjoint(J, lambda v, cache=cache: f(v, cache)[0], x, dout, _size(w, **options))
     ones = np.ones((1, 1, 3, 3))
     out, cache = layers.conv2d_forward(ones, ones, np.zeros(1), pad=1)
     dx, dw, db = parts(f(ones, cache), *names)
@@ -165,7 +165,7 @@ def _forward(f, name, shapes, definition, golden, *, nan=True):
     for shape in shapes:
         x = gradcheck.off_kinks(np.random.default_rng(5), shape)
         out, cache = parts(f(x), "out", "cache")
-        yield compare(f"definition {shape}", out=(out, definition(x)))
+        yield compare(f"definition {shape[2]}x{shape[3]}", out=(out, definition(x)))
         yield _cache(backward, cache, ours(x), "dx")
         yield keeps_float32(out=f(x.astype(np.float32))[0])
     x, expected, bound, title = golden
@@ -182,7 +182,9 @@ def _backward(f, name, shapes, golden):
         x = gradcheck.off_kinks(np.random.default_rng(6), shape)
         out, cache = forward(x)
         dout = np.random.default_rng(7).standard_normal(out.shape)
-        yield from gradients({"dx": f(dout, cache)}, [lambda a: forward(a)[0]], [x], dout)
+        yield from gradients(
+            {"dx": f(dout, cache)}, [lambda a: forward(a)[0]], [x], dout, case=f"{shape[2]}x{shape[3]}"
+        )
         single = [a.astype(np.float32) for a in (x, dout)]
         yield keeps_float32(dx=f(single[1], forward(single[0])[1]))
     x, dout, expected = golden

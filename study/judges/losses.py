@@ -1,7 +1,5 @@
 """Judges of the losses: definitions as index loops, the methods of gradcheck, numbers that one can do by hand."""
 
-import functools
-
 import numpy as np
 
 from minivgg import gradcheck
@@ -54,9 +52,9 @@ def tv_loss(f):
     image = gradcheck.off_kinks(np.random.default_rng(6), (1, 3, 5, 4), gap=1.0)
     for beta in (2.0, 1.0, 2.5):
         loss, dimage = parts(f(image, beta=beta), "loss", "dimage")
-        yield compare(f"definition, beta {beta:g}", loss=(loss, tv_by_loops(image, beta)))
+        yield compare(f"definition beta {beta:g}", loss=(loss, tv_by_loops(image, beta)))
         alone = [_value(losses.tv_loss, beta=beta)]
-        yield from gradients({"dimage": dimage}, alone, [image], 1.0, analytic=beta != 1)
+        yield from gradients({"dimage": dimage}, alone, [image], 1.0, case=f"beta {beta:g}", analytic=beta != 1)
     loss, dimage = f(np.array([[[[0.0, 1.0], [3.0, 6.0]]]]))
     yield compare("golden values", loss=(loss, 11), dimage=(dimage, [[[[-2, -2], [0, 4]]]]))
     yield keeps_float32(dimage=f(image.astype(np.float32))[1])
@@ -101,7 +99,7 @@ def wasserstein_loss(f):
     F, S = _features(2)
     S = 2 * S + 1
     style = wasserstein.Gaussian.of(*wasserstein.covariance_forward(S), M)
-    sums = functools.partial(wasserstein.covariance_forward)
+    sums = wasserstein.covariance_forward
 
     def whole(F):
         loss, sides = parts(f(*sums(F), M, style), "loss", "(ds, dQ)")
