@@ -368,7 +368,7 @@ def test_hints_come_one_at_a_time(folder, capsys):
         (["halo", "--hints"], "--hints"),
         ([], "NAME"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_command_lines(folder, capsys, args, words):
     code, _, errors = said(capsys, *args)
