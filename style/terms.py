@@ -42,7 +42,7 @@ class Part:
     @property
     def M(self) -> Any:
         """Number of places, or the sum of their weights."""
-        return self.feat.shape[2] * self.feat.shape[3] if self.m is None else self.m.sum(dtype=_double(self.m))
+        return self.feat.shape[2] * self.feat.shape[3] if self.m is None else self.m.sum(dtype=double(self.m))
 
     @cached_property
     def root(self) -> Array | None:
@@ -263,11 +263,12 @@ def layers(terms: Iterable[Term]) -> tuple[str, ...]:
 
 def merge(first: Sums | None, second: Sums) -> Sums:
     """Sums of two parts added up, arrays in double precision. first  a tuple, or None for nothing yet"""
-    second = tuple(s.astype(_double(s), copy=False) if hasattr(s, "dtype") else s for s in second)
+    second = tuple(s.astype(double(s), copy=False) if hasattr(s, "dtype") else s for s in second)
     return second if first is None else tuple(a + b for a, b in zip(first, second, strict=True))
 
 
-def _double(a):
+def double(a):
+    """The type in which sums of an array are taken: complex stays complex."""
     xp = get_xp(a)
     return xp.complex128 if a.dtype.kind == "c" else xp.float64
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from cases import STYLE_LAYERS, assert_same, make_case, make_net, noise, worst
 
+from minivgg.backend import Device
+from style import gradcheck
 from style.faster.deferred import Deferred
 from style.large.tiles import Tiled
 from style.large.tiling import Tiling
@@ -66,6 +68,20 @@ def test_the_gradient_is_the_slope(name):
         2 * step
     )
     assert slope == pytest.approx((result.gradient * u).sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", STYLE_LOSSES)
+def test_the_table_sees_a_gradient_that_is_off_by_a_thousandth(name, monkeypatch):
+    class Off(STYLE_LOSSES[name]):
+        def spread(self, dS, part):
+            return super().spread(dS, part) * 1.001
+
+    for statistic, fails in ((STYLE_LOSSES[name], False), (Off, True)):
+        monkeypatch.setattr(gradcheck, "STYLE_LOSSES", {name: statistic})
+        rows = [r for r in gradcheck.statistic_rows(Device("cpu")) if r.name.startswith(name)]
+        methods = {r.method for r in rows} - {"against float64"}
+        assert {r.method for r in rows if not r.passed} == (methods if fails else set())
+        assert methods
 
 
 @pytest.mark.parametrize("name", STYLE_LOSSES)

@@ -3,9 +3,15 @@
 from ..styles import Group
 from ..terms import Content, Gram, Term, TotalVariation
 from .moments import Moments
+from .shifted import ShiftedGram
 from .wasserstein import Wasserstein
 
-STYLE_LOSSES = {"gram": Gram, "moments": Moments, "w2": Wasserstein}
+STYLE_LOSSES = {
+    "gram": Gram,
+    "shifted": ShiftedGram,
+    "moments": Moments,
+    "w2": Wasserstein,
+}
 
 
 def terms_of(settings, groups=None):

@@ -7,7 +7,7 @@ moments_backward(dS, F) -> dF
 
 from minivgg.backend import get_xp
 
-from ..terms import Statistic
+from ..terms import Statistic, double
 
 FLOOR = 1e-4  # added to a variance, features²: a channel that is 0 everywhere has no slope in σ, but a finite one here
 
@@ -18,9 +18,8 @@ def moments_forward(F, m=None):
     F  (C, M);  m  (M,) weights of the places, or None: all 1
     s, q  (C,), in double precision: their difference is what counts
     """
-    double = get_xp(F).complex128 if F.dtype.kind == "c" else get_xp(F).float64
     weighted = F if m is None else F * m
-    return weighted.sum(axis=1, dtype=double), (weighted * F).sum(axis=1, dtype=double)
+    return weighted.sum(axis=1, dtype=double(F)), (weighted * F).sum(axis=1, dtype=double(F))
 
 
 def moments_loss(s, q, M, mean, deviation):

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from minivgg.backend import get_xp
 
-from ..terms import Statistic
+from ..terms import Statistic, double
 
 # Of the style's mean variance, added to both covariances: at deep layers there may be fewer places than channels.
 RIDGE = 1e-4
@@ -22,7 +22,7 @@ def covariance_forward(F, *, matmul=operator.matmul):
 
     F  (C, M) → s (C,) in double precision, Q (C, C)
     """
-    return F.sum(axis=1, dtype=get_xp(F).float64), matmul(F, F.T)
+    return F.sum(axis=1, dtype=double(F)), matmul(F, F.T)
 
 
 def covariance_backward(ds, dQ, F, *, matmul=operator.matmul):
@@ -31,6 +31,23 @@ def covariance_backward(ds, dQ, F, *, matmul=operator.matmul):
     ds (C,), dQ (C, C), F (C, M) → dF (C, M)
     """
     return matmul(dQ + dQ.T, F) + ds[:, None]
+
+
+class SumsAndProducts(Statistic):
+    """covariance_forward and covariance_backward as steps of a statistic; in a region, of the places with its weights.
+
+    S is (s, Q, M), dS is (ds, dQ).
+    """
+
+    def gather(self, part):
+        if part.m is None:
+            return (*covariance_forward(part.F, matmul=part.matmul), part.M)
+        _, Q = covariance_forward(part.weighted(part.F), matmul=part.matmul)
+        return (part.F * part.m).sum(axis=1, dtype=double(part.F)), Q, part.M
+
+    def spread(self, dS, part):
+        dF = covariance_backward(*dS, part.F, matmul=part.matmul)
+        return (dF if part.m is None else dF * part.m).reshape(part.feat.shape)
 
 
 class Gaussian:
@@ -79,24 +96,14 @@ def wasserstein_loss(s, Q, M, style):
     return ((moved**2).sum() + trace) / C, ((2 * moved / C - 2 * dsigma @ own.mean) / M, dsigma / M)
 
 
-class Wasserstein(Statistic):
-    """wasserstein_loss as a statistic; in a region, of the places with its weights."""
+class Wasserstein(SumsAndProducts):
+    """wasserstein_loss as a statistic."""
 
     analytic = False  # eigenvalues of real symmetric matrices only
     least = -1e-2  # what rounding leaves of a distance of 0, of features up to some thousand
 
-    def gather(self, part):
-        if part.m is None:
-            return (*covariance_forward(part.F, matmul=part.matmul), part.M)
-        _, Q = covariance_forward(part.weighted(part.F), matmul=part.matmul)
-        return (part.F * part.m).sum(axis=1, dtype=get_xp(part.F).float64), Q, part.M
-
     def loss(self, S, target):
         return wasserstein_loss(*S, target)
-
-    def spread(self, dS, part):
-        dF = covariance_backward(*dS, part.F, matmul=part.matmul)
-        return (dF if part.m is None else dF * part.m).reshape(part.feat.shape)
 
     def target_of(self, S):
         s, Q, M = S
