@@ -28,7 +28,7 @@ FUNCTIONS = words("""
     maximum mean meshgrid min minimum moveaxis multiply negative ones ones_like outer pad prod ravel repeat reshape roll
     round sign sqrt square squeeze stack subtract sum swapaxes take tensordot tile transpose trace tril triu vdot where
     zeros zeros_like copyto vstack hstack isnan logical_and logical_or logical_not power divide inner promote_types
-    result_type shares_memory
+    result_type shares_memory arcsinh sinh bincount searchsorted take_along_axis
 """)
 LINALG = words("eigh")  # of xp.linalg
 TYPES = words("float16 float32 float64 complex64 complex128 uint8 uint16 int8 int16 int32 int64 uint32 uint64 bool_")

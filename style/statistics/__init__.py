@@ -2,6 +2,7 @@
 
 from ..styles import Group
 from ..terms import Content, Gram, Term, TotalVariation
+from .discrepancy import Discrepancy
 from .moments import Moments
 from .shifted import ShiftedGram
 from .wasserstein import Wasserstein
@@ -11,6 +12,7 @@ STYLE_LOSSES = {
     "shifted": ShiftedGram,
     "moments": Moments,
     "w2": Wasserstein,
+    "cmd": Discrepancy,
 }
 
 
