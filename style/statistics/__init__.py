@@ -3,8 +3,10 @@
 from ..styles import Group
 from ..terms import Content, Gram, Term, TotalVariation
 from .discrepancy import Discrepancy
+from .histogram import Histogram
 from .moments import Moments
 from .shifted import ShiftedGram
+from .sliced import Sliced
 from .wasserstein import Wasserstein
 
 STYLE_LOSSES = {
@@ -13,6 +15,8 @@ STYLE_LOSSES = {
     "moments": Moments,
     "w2": Wasserstein,
     "cmd": Discrepancy,
+    "histogram": Histogram,
+    "sliced": Sliced,
 }
 
 
