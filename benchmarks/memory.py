@@ -39,6 +39,10 @@ OPTIMIZERS = {
 LOSSES = {
     "moments": {"style_loss": "moments"},
     "w2": {"style_loss": "w2"},
+    "shifted": {"style_loss": "shifted"},
+    "cmd": {"style_loss": "cmd"},
+    "histogram": {"style_loss": "histogram"},
+    "sliced": {"style_loss": "sliced"},
     "gram, moments, w2": {"style_loss": "gram,moments,w2"},
     "tv": {"tv_weight": 1.0},
     "content at relu1_2": {"content_layers": "relu1_2"},

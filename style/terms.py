@@ -68,6 +68,7 @@ class Statistic:
     least = 0.0  # the smallest value that the loss can have
     regional = True  # whether it knows weights of places
     passing = 0  # arrays as large as the activation that `gather` makes on the way
+    per_channel = 0  # numbers a channel that target, sums and loss take where that is much, in double precision
     analytic = True  # whether it takes complex numbers, for the complex-step check
 
     def gather(self, part: Part) -> Sums:

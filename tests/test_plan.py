@@ -17,7 +17,7 @@ from minivgg.limits import Limit
 from minivgg.vgg import VGG
 from style.job import Job
 from style.large import plan as planning
-from style.large.peaks import optimiser_bytes, segment_peak
+from style.large.peaks import optimiser_bytes, segment_peak, whole_peak
 from style.large.plan import MemoryBudgetError, make_plan, objective_for
 from style.large.tiles import Tiled
 from style.large.tiling import Tiling
@@ -26,6 +26,7 @@ from style.optimize import minimize
 from style.passes import Whole
 from style.settings import settings_from
 from style.statistics import make_terms
+from style.statistics.histogram import Histogram
 from style.units import format_memory, parse_memory
 
 GB = 10**9
@@ -61,6 +62,16 @@ def test_parse_memory(text, nbytes):
         return
     with pytest.raises(ValueError, match=f"memory '{text}'"):
         parse_memory(text)
+
+
+def test_what_a_loss_takes_for_each_channel_is_counted(net):
+    """Bins are as many for a small picture as for a large one, whole or in tiles."""
+    plain, bins = (make_terms(style={"relu3_1": 1.0}, style_loss={name: 1.0}) for name in ("gram", "histogram"))
+    more = 8 * Histogram.per_channel * net.channels["relu3_1"]
+    assert whole_peak(net, bins, 64, 80) - whole_peak(net, plain, 64, 80) == more
+    tiling = Tiling((), ((32, 48),))
+    found, without = (segment_peak(net, terms, 64, 80, tiling, 0) for terms in (bins, plain))
+    assert found - without == pytest.approx(more * net.kernels.footprint.tiled, abs=2)
 
 
 def test_undivided_where_it_fits(net):

@@ -19,6 +19,7 @@ import weights
 from style import run
 from style.objective import Objective
 from style.pictures import images, saving
+from style.statistics import STYLE_LOSSES
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,6 +56,15 @@ def test_makes_a_picture_and_says_what_it_does(folder, capsys):
         "wrote",
     ):
         assert word in out, word
+
+
+@pytest.mark.parametrize("name", STYLE_LOSSES)
+def test_every_style_loss_lowers_its_loss(folder, capsys, name):
+    assert main("-o", "out.png", "--style-loss", name, "--log", "log.jsonl") == 0
+    assert name == "gram" or f"compared by {name}" in capsys.readouterr().out
+    kind = "style" if name == "gram" else name
+    values = [json.loads(line)[kind] for line in Path("log.jsonl").read_text().splitlines() if kind in line]
+    assert min(values) < 0.9 * values[0]
 
 
 def test_quiet_says_nothing(folder, capsys):

@@ -55,7 +55,7 @@ def whole_peak(net, terms, H, W, lag=1):
     """Bytes that Objective.evaluate takes at its worst moment, with the content targets; Deferred's with lag."""
     size = net.dtype.itemsize
     deferred = deferred_terms(terms, net.names) if lag > 1 else []
-    peak = _content_bytes(net, terms, H, W) + evaluation_peak(net, terms, H, W, deferred=deferred)
+    peak = _target_bytes(net, terms, H, W) + evaluation_peak(net, terms, H, W, deferred=deferred)
     peak += sum(2 * _activation_bytes(net, base, H, W) for _, base in deferred)  # slopes and origins
     if deferred:
         peak += 3 * H * W * size  # the lowest picture since an expansion was refreshed
@@ -68,7 +68,7 @@ def segment_peak(net, terms, H, W, tiling, index):
     if index >= len(parts):
         return 0
     part, size = parts[index], net.dtype.itemsize
-    targets = _content_bytes(net, terms, H, W)
+    targets = _target_bytes(net, terms, H, W)
     names = part.names(layers(terms))
     ends = [_end_bytes(net, p) for p in parts]  # the last has none
     # forward: all ends up to this segment's; backward: the ends up to its input, its end's gradient, its input's
@@ -142,11 +142,14 @@ def _end_bytes(net, part):
     return net.channels[part.end] * h * w * net.dtype.itemsize
 
 
-def _content_bytes(net, terms, H, W):
+def _target_bytes(net, terms, H, W):
+    """What targets take, and what a loss makes of sums beside them."""
     total = 0
     for term in terms:
         if term.statistic.per_place:
             total += _activation_bytes(net, term.layer, H, W)
+        elif term.layer is not None:
+            total += 8 * term.statistic.per_channel * net.channels[term.layer]
     return total
 
 

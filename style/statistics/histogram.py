@@ -145,6 +145,7 @@ class Histogram(Statistic):
     """histogram_loss as a statistic; in a region, of the places with its weights."""
 
     analytic = False  # bins have edges
+    per_channel = 8 * BINS
     least = -1e-3  # rounding, of features up to some ten thousand
 
     def gather(self, part):
