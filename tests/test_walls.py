@@ -109,6 +109,7 @@ def test_a_planted_import_is_found(module, line, said):
 BENCHMARKED = {
     *(
         "test_benchmark_gpu",
+        "test_benchmark_losses",
         "test_benchmark_memory",
         "test_benchmark_programs",
         "test_benchmark_step",
