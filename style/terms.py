@@ -268,7 +268,7 @@ def merge(first: Sums | None, second: Sums) -> Sums:
     return second if first is None else tuple(a + b for a, b in zip(first, second, strict=True))
 
 
-def double(a):
+def double(a: Array) -> Any:
     """The type in which sums of an array are taken: complex stays complex."""
     xp = get_xp(a)
     return xp.complex128 if a.dtype.kind == "c" else xp.float64
