@@ -33,7 +33,7 @@ def test_every_example_is_run_here():
 
 
 def test_blend(example):
-    example("blend").main(64, **FAST)
+    example("blend").main(64, **FAST | {"evaluations": 15})
     pictures = [images.read(f"blend-{s}.png").rgb for s in (25, 50, 75)]
     assert all(np.abs(a - b).mean() > 0.1 for a, b in itertools.pairwise(pictures))
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import style
+from style import samples
 from style.faster.lbfgs import LBFGS
 from style.faster.precondition import Spectrum
 from style.objective import Evaluating, Evaluation
@@ -153,3 +154,12 @@ def test_a_job_with_a_margin_gives_pictures_of_their_own_size(make_job):
     assert sizes[-1] == ((69 + 16, 96 + 16), (69, 96))
     assert result.rgb.shape == (69, 96, 3)
     assert job.plans[job.stages[1]].describe().startswith("96x69: undivided")
+
+
+@pytest.mark.slow
+def test_bounds_do_not_cost_the_picture():
+    """Our sample pictures at 240 pixels: a first step that stood for all curvature once left it green."""
+    scene, strokes = samples.scene(240), samples.strokes(240)
+    options = {"size": 240, "weights": "mini", "evaluations": 70, "device": "cpu"}
+    bounded, free = (style.transfer(scene, strokes, bounds=b, **options).outcome.loss for b in (True, False))
+    assert bounded < 1.3 * free

@@ -179,7 +179,7 @@ class LBFGS:
             noise = 4 * np.finfo(self.trial.dtype).eps * abs(self.loss)
             if not (loss <= max(self.recent) + ARMIJO * promised + noise and np.isfinite(end)):
                 high = here
-            elif end < WOLFE * slope and self.bounds is None:
+            elif end < WOLFE * slope:
                 low, best = here, here
             else:
                 return loss, gradient, slope, end
