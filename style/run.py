@@ -151,13 +151,14 @@ def run(args, signals):
     files = Files(**given(args, Files))
     measure(args, files)
     pictures = [p for p in (args.content, *args.style) if p is not None]
-    output = free_name(*pictures) if files.output is None else Path(files.output)
+    own = files.output is None  # a name of ours that another run takes meanwhile is no mistake: write() takes the next
+    output = free_name(*pictures) if own else Path(files.output)
 
     def replace(path):
         return files.overwrite or (state is not None and is_ours(path, state))
 
     try:
-        saving.check_output(output, os.path.exists(output) and replace(output))
+        saving.check_output(output, own or (os.path.exists(output) and replace(output)))
     except images.ImageError as error:
         return fail(NAME, error, USAGE)
     files.check_quality(output)
@@ -170,7 +171,7 @@ def run(args, signals):
     if state is not None:
         check_inputs(files.checkpoint, state, job)
         job.started = state.about["started"]
-    saving.check_output(output, replace(output), size_hw=job.size, depth=job.settings.depth)
+    saving.check_output(output, own or replace(output), size_hw=job.size, depth=job.settings.depth)
     check_on_the_way(job, output, args, replace)
     check_watched(files, state)
     if files.overlay is not None:
