@@ -69,7 +69,7 @@ def check_folder(path):
     clear_dead(target.parent)
     try:
         _create(temporary).close()
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)  # closed, it has no lock: another's clear_dead may have been here
     except OSError as error:
         raise FileError(f"{path}: cannot write to {target.parent} ({first_line(error)})") from None
 

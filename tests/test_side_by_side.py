@@ -98,10 +98,11 @@ def test_six_at_once_by_default_and_two_by_name(tmp_path):
         subprocess.Popen([*command, *more, "--seed", str(seed)], cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
         for seed, more in enumerate([[]] * 6 + [["-o", "one.png"]] * 2)
     ]
-    codes = [(p.communicate(timeout=120)[1], p.returncode)[1] for p in running]
+    said = [p.communicate(timeout=120)[1] for p in running]
+    codes = [p.returncode for p in running]
     made = [p for p in tmp_path.glob("*.png") if p.name not in ("content.png", "style.png")]
     assert codes.count(0) == len(made)
-    assert codes[:6] == [0] * 6
+    assert codes[:6] == [0] * 6, said
     assert {saving.read_metadata(p)["settings"]["seed"] for p in made} == {i for i, c in enumerate(codes) if c == 0}
     assert all(np.isfinite(images.read(p).rgb).all() for p in made)
     assert not list(tmp_path.glob(".*"))
