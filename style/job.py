@@ -21,21 +21,19 @@ from minivgg.backend import Array, to_device
 from minivgg.table import activation_size, layer_names
 
 from .engine import Engine
-from .events import Evaluated, Finished, Iterated, Listener, Planned, StageDone, Stop
+from .events import Evaluated, Listener
 from .large.forecast import EFFECTIVE, product_rate, work_of
 from .large.plan import Plan, make_plan, objective_for
 from .objective import Objective
-from .optimize import minimize
 from .options import SettingsError
-from .outcome import joined, restored, saved
 from .pictures import files, images, saving
 from .pictures.filters import Filters
-from .pictures.images import PictureLike
-from .provenance import metadata
+from .pictures.images import Picture, PictureLike
 from .result import Result
+from .running import Run
 from .schedule import Stage, first_stage, stages
 from .settings import INITS, MIN_SIZE, Settings, of_preset, settings_from
-from .state import State, StateError
+from .state import State
 from .statistics import terms_of
 from .styles import Styles
 from .terms import Term, confined, equalised, layers
@@ -156,46 +154,7 @@ class Job:
         Raises RuntimeError where another run uses the engine at this moment: one at a time.
         """
         with self.engine.alone():
-            return self._run(listeners, state)
-
-    def _run(self, listeners, state):
-        run = _Run(self, listeners)
-        before, first = None, 0
-        if state is not None:
-            first, before = state.stage, self._restored(state)
-            run.losses = state.arrays["losses"].tolist()
-        run.tell(Planned(self, tuple(run.losses), first + 1, before.evaluations if before else 0))
-        try:
-            for index in range(first, len(self.stages)):
-                stage = self.stages[index]
-                start = self.initial_image(stage) if before is None else self._enlarged(before.image, index)
-                resumed = state.arrays if state is not None and index == first else None
-                outcome = run.stage(index, start, before, resumed)
-                before = joined(before, outcome)
-                if before.status not in ("done", "converged", "stopped") or run.stopped:
-                    break
-                if stage is not self.stages[-1]:
-                    run.tell(StageDone(stage, self._result(before, run)))
-                    if run.stopped:
-                        before = before.ended("stopped", run.stopped.reason)
-                        break
-            result = self._result(before, run)
-            run.tell(Finished(result, run.ended(before)))
-        except KeyboardInterrupt:  # minimize() has its own: this one came before, between or after
-            if before is None:
-                raise
-            result = self._result(before.ended("interrupted"), run)
-            run.tell(Finished(result))
-        return result
-
-    def _restored(self, state):
-        """The outcome of the scales before a saved state, or None. Raises StateError if it is of another run."""
-        state.check(self.made_of())
-        complete = "losses" in state.arrays and ("optimizer" in state.arrays or state.stage == len(self.stages))
-        if not 0 <= state.stage <= len(self.stages) or not complete:
-            raise StateError(f"saved state: it is of scale {state.stage + 1} of {len(self.stages)}, or incomplete")
-        before = restored(state.arrays)
-        return before if before is None else dataclasses.replace(before, image=to_device(before.image, self.device))
+            return Run(self, listeners).go(state)
 
     def objective(self, stage: Stage) -> Objective:
         """The objective of one stage, with its targets."""
@@ -212,7 +171,7 @@ class Job:
     def _objective(self, stage, terms):
         net = self.engine.load(terms)
         net.release()
-        pictures = {"content": self._input(self.content, stage.size)}
+        pictures = {"content": self.input(self.content, stage.size)}
         terms = confined(terms, self.styles.regions(stage.size))
         aim = functools.partial(self.engine.aim, keys=self.styles.keys(stage))
         return objective_for(self.plans[stage], net, terms, pictures | self.styles.inputs(stage), aim=aim)
@@ -254,16 +213,16 @@ class Job:
         """Network input (1, 3, H, W) at which the first stage starts."""
         s = self.settings
         if self.start is not None:
-            return self._input(self.start, stage.size)
+            return self.input(self.start, stage.size)
         if s.init in ("content", "style"):
-            return self._input(self.content if s.init == "content" else self.styles.pictures[0], stage.size)
+            return self.input(self.content if s.init == "content" else self.styles.pictures[0], stage.size)
         rng = np.random.default_rng(s.seed)
         size = [v + 2 * s.margin for v in stage.size]
         noise = rng.uniform(-s.noise_level, s.noise_level, (1, 3, *size)).astype(np.float32)
         noise = to_device(noise, self.device)
         if s.init == "noise":
             return noise  # about the average colour, which is 0 here
-        return s.noise_ratio * noise + (1 - s.noise_ratio) * self._input(self.content, stage.size)
+        return s.noise_ratio * noise + (1 - s.noise_ratio) * self.input(self.content, stage.size)
 
     def alpha(self, size_hw: tuple[int, int]) -> np.ndarray | None:
         """The content's transparency at a picture's size, or None."""
@@ -286,10 +245,6 @@ class Job:
             found[f"memory plan of {format_size(stage.size)}"] = repr((plan.tiling, plan.history, plan.lag))
         return found
 
-    def _result(self, outcome, run):
-        rgb = self.leaving(outcome.image)
-        return Result(rgb, self.alpha(rgb.shape[:2]), outcome, metadata(self, outcome), run.losses, self.settings.depth)
-
     @property
     def precondition(self) -> float:
         """The exponent asked for; by default none on a GPU, where its cosine transforms have not been measured."""
@@ -302,7 +257,7 @@ class Job:
         """The options of the stage's optimiser, as its class takes them."""
         s, plan = self.settings, self.plans[stage]
         bounds: dict[str, Any] = {
-            "bounds": self.styles.bounds(self._input(self.content, stage.size)) if s.bounds else None
+            "bounds": self.styles.bounds(self.input(self.content, stage.size)) if s.bounds else None
         }
         quasi: dict[str, Any] = {"history": plan.history, "tolerance": s.tolerance}
         return {
@@ -312,25 +267,12 @@ class Job:
             "two-loop": quasi,
         }[s.optimizer]
 
-    def _enlarged(self, image, index):
-        """A finished picture as the start of stage `index`; not clipped, so that nothing of it is lost.
+    def input(self, picture: Picture, size_hw: tuple[int, int]) -> Array:
+        """A picture as a network input (1, 3, H, W): at (height, width), with its margin."""
+        return self.colours.to_input(self.resized(picture, size_hw))
 
-        Where the loss has content, only what was changed of it is enlarged: its fine detail need not be found again.
-        """
-        coarser, stage = self.stages[index - 1], self.stages[index]
-        rgb = self.colours.to_rgb(image, clip=False)
-        if any(t.source == "content" and t.factor for t in self.terms):
-            rgb -= self._resized(self.content, coarser.size)
-            change, rgb = rgb, self._resized(self.content, stage.size)
-            rgb += images.resize(change, stage.size)
-        else:
-            rgb = images.resize(rgb, stage.size)
-        return self.colours.to_input(rgb)
-
-    def _input(self, picture, size_hw):
-        return self.colours.to_input(self._resized(picture, size_hw))
-
-    def _resized(self, picture, size_hw):
+    def resized(self, picture: Picture, size_hw: tuple[int, int]) -> np.ndarray:
+        """(h, w, 3) float32, 0..255: a picture at (height, width), as --resample says."""
         return picture.resized(size_hw, method=self.settings.resample)
 
     def _check_depth(self):
@@ -342,80 +284,6 @@ class Job:
                         f"{what} picture at {format_size(size)} leaves nothing at {name}: use a larger size, "
                         "a less elongated picture, or shallower layers"
                     )
-
-
-class _Run:
-    """One run of a job: tells the listeners what happens, counted over all stages."""
-
-    def __init__(self, job, listeners):
-        self.job, self.listeners, self.losses, self.stopped = job, listeners, [], None
-
-    def tell(self, event):
-        """Tell all listeners; the Stop that one of them wishes, or has wished of the whole run."""
-        said = [listener(event) for listener in self.listeners]  # all hear it, whatever one says
-        said = sorted((s for s in said if isinstance(s, Stop)), key=lambda s: s.scale)
-        if self.stopped is None and said and not said[0].scale:
-            self.stopped = said[0]
-        return self.stopped or (said[0] if said else None)
-
-    def stage(self, index, start, before, resumed):
-        """Optimise at one scale, from `start` or from saved arrays; returns its Outcome."""
-        job, stage = self.job, self.job.stages[index]
-
-        def listener(event):
-            if isinstance(event, Evaluated):
-                self.losses.append(event.loss)
-                event = self._counted(event, index, before)
-            elif isinstance(event, Iterated):
-                event = dataclasses.replace(event, state=self._saving(event.state, index, before))
-            return self.tell(event)
-
-        objective = job.objective(stage)
-        outcome = minimize(
-            objective,
-            start,
-            method=job.settings.optimizer,
-            evaluations=stage.evaluations,
-            listener=listener,
-            state=resumed,
-            **job.optimizer_options(stage),
-        )
-        if not outcome.values or job.filters.alters:  # what is saved then is not what was optimised
-            return outcome
-        try:
-            with np.errstate(all="ignore"):
-                saved = objective.exact(job.colours.as_saved(outcome.image)).loss
-        except KeyboardInterrupt:  # a figure is not worth the picture
-            return outcome.ended("interrupted")
-        return dataclasses.replace(outcome, saved=saved)
-
-    def ended(self, outcome):
-        """A function that gives the State of a run that is at its end, or None where it is not."""
-        if outcome.status in ("interrupted", "non-finite"):
-            return None
-        return lambda: State(
-            len(self.job.stages), saved(outcome) | {"losses": np.array(self.losses)}, self.job.made_of()
-        )
-
-    def _saving(self, save, index, before):
-        """A function that gives the State of the whole run, from one that gives the arrays of the scale's."""
-        return lambda: State(
-            index, save() | saved(before) | {"losses": np.array(self.losses, np.float64)}, self.job.made_of()
-        )
-
-    def _counted(self, event, index, before):
-        """An evaluation of a stage, with what came before it added."""
-        size = self.job.stages[index].size
-        return dataclasses.replace(
-            event,
-            evaluation=event.evaluation + (before.evaluations if before else 0),
-            iteration=event.iteration + (before.iterations if before else 0),
-            seconds=event.seconds + (before.seconds if before else 0),
-            scale=index + 1,
-            scales=len(self.job.stages),
-            size=(size[1], size[0]),
-            to_rgb=lambda: self.job.leaving(event.image),
-        )
 
 
 def _is_name(init):

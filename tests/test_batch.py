@@ -124,7 +124,7 @@ def test_what_was_made_otherwise_is_not_taken_for_it(folder, capsys):
 
 @pytest.mark.skipif(not hasattr(signal, "raise_signal"), reason="needs signals")
 def test_ctrl_c_ends_the_picture_and_the_batch_which_goes_on_later(folder, capsys, monkeypatch):
-    begun, real = [], style.job._Run._counted
+    begun, real = [], style.running.Run._counted
 
     def counted(self, event, *rest):
         begun.append(event)
@@ -132,7 +132,7 @@ def test_ctrl_c_ends_the_picture_and_the_batch_which_goes_on_later(folder, capsy
             signal.raise_signal(signal.SIGINT)
         return real(self, event, *rest)
 
-    monkeypatch.setattr(style.job._Run, "_counted", counted)
+    monkeypatch.setattr(style.running.Run, "_counted", counted)
     assert main("photos", "style.png", "--out-dir", "out") == 130
     best = f"{Path('out/b-style.png')} is the best picture so far"
     assert capsys.readouterr().err.splitlines() == [f"style.run: interrupted: 1 of 3 pictures; {best}"]

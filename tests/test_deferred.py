@@ -16,10 +16,11 @@ from style.faster.deferred import Deferred, Expansion, deferred_terms
 from style.faster.recorded import Recorded
 from style.large.peaks import evaluation_peak
 from style.large.plan import make_plan, objective_for
-from style.optimize import Tracker, minimize
+from style.optimize import minimize
 from style.passes import ALL
 from style.statistics import make_terms
 from style.terms import Part
+from style.tracker import Tracker
 
 RNG = np.random.default_rng(2)
 

@@ -12,6 +12,7 @@ import weights
 from style import SettingsError, events, provenance, schedule
 from style.large.tiles import Tiled
 from style.pictures import images, saving
+from style.running import Run
 
 
 @pytest.fixture
@@ -231,9 +232,9 @@ def test_an_interrupt_outside_the_optimiser_keeps_what_there_is(make_job, monkey
             raise KeyboardInterrupt
         return real(*args)
 
-    real = getattr(job, where, None)
+    real = getattr(Run, where, None)
     if real is not None:
-        monkeypatch.setattr(job, where, once)
+        monkeypatch.setattr(Run, where, once)
 
     def listener(event):
         if type(event).__name__ == where and not times:

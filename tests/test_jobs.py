@@ -206,7 +206,7 @@ def test_a_job_whose_picture_is_there_already_is_done(folder, capsys):
 def test_ctrl_c_lets_the_job_wait_and_it_goes_on_to_the_same_digits(folder, capsys, monkeypatch):
     options = OPTIONS | {"evaluations": 12}
     order(folder, "a.json", options=options)
-    real = style.job._Run._counted
+    real = style.running.Run._counted
     heard = []
 
     def counted(self, event, *rest):
@@ -215,7 +215,7 @@ def test_ctrl_c_lets_the_job_wait_and_it_goes_on_to_the_same_digits(folder, caps
             signal.raise_signal(signal.SIGINT)
         return real(self, event, *rest)
 
-    monkeypatch.setattr(style.job._Run, "_counted", counted)
+    monkeypatch.setattr(style.running.Run, "_counted", counted)
     assert main("--checkpoint-every", "2") == 130
     said = "style.run: interrupted: 0 of 1 picture; a.json waits again, to go on from there\n"
     assert capsys.readouterr().err == said

@@ -10,7 +10,8 @@ from strict_device import StrictModule
 from style.events import Evaluated
 from style.faster import lbfgs, pairs_gpu
 from style.faster import pairs as pairs_module
-from style.faster.lbfgs import LBFGS, LONGEST, SHORTEST, next_step, zero_slope
+from style.faster.lbfgs import LBFGS
+from style.faster.line_search import LONGEST, SHORTEST, next_step, zero_slope
 from style.faster.pairs import BLOCK, Pairs, dot
 from style.faster.pairs_gpu import DevicePairs, make_pairs
 from style.objective import Evaluating, Evaluation

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import style
-from style import SettingsError, run
-from style.options import KINDS, check_value, default_of, flag, markdown, option, options_of
+from style import SettingsError, command, run
+from style.options import KINDS, Parser, check_value, default_of, flag, markdown, option, options_of
 from style.settings import OPTIMIZER_ALIASES, Settings, presets, settings_from
 
-CLASSES = (run.Files, Settings)
+CLASSES = (command.Files, Settings)
 OPTIONS = [(cls, name, opt) for cls in CLASSES for name, opt in options_of(cls).items()]
 NAMES = [name for _, name, _ in OPTIONS]
 # An option that needs another: a value for it, a setting beside which it works, and one beside which it does not.
@@ -60,7 +60,7 @@ def as_args(options):
 
 @pytest.fixture(scope="module")
 def help_text():
-    return run.parser().format_help()
+    return command.parser().format_help()
 
 
 # --------------------------------------------------------------------------------------------- the parser
@@ -74,7 +74,7 @@ def test_each_option_has_its_flag_and_its_line_in_its_group(cls, name, opt, help
     part = help_text[start : help_text.index(f"\n{later[0]}:\n")] if later else help_text[start:]
     assert re.search(rf"^  (-\w[^-]*)?{flag(name)}\b", part, re.MULTILINE)
     assert "".join(opt.help.split()) in "".join(help_text.split())
-    (action,) = [a for a in run.parser()._actions if flag(name) in a.option_strings]
+    (action,) = [a for a in command.parser()._actions if flag(name) in a.option_strings]
     assert (action.dest, action.default) == (name, None)
     for alias in opt.aliases:
         assert flag(alias) in action.option_strings or f"-{alias}" in action.option_strings
@@ -271,7 +271,7 @@ def test_an_option_is_one_line():
     assert Own().depth == 3
     assert Own().table is not Own().table
     assert default_of(Own, "table") == {"a": 1}
-    parser = run.Parser(prog="own")
+    parser = Parser(prog="own")
     parser.add_options(Own)
     assert parser.parse_args(["--depth", "4"]).depth == 4
     assert "50% of it" in parser.format_help()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from style.command import Files
 from style.options import markdown
-from style.run import Files
 from style.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -421,7 +421,7 @@ def test_help_is_ordered_and_its_usage_is_short(capsys):
     assert e.value.code == 0
     text = capsys.readouterr().out
     assert text.startswith("usage: python -m style.run [CONTENT [STYLE …]] [options]\n\n")
-    for name in run.presets():
+    for name in style.presets():
         assert f"\n  {name}" in text
 
 

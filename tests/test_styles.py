@@ -52,7 +52,7 @@ def evaluation(job):
     """At the content picture, on the last scale."""
     stage = job.stages[-1]
     objective = job.objective(stage)
-    x = job._input(job.content, stage.size) + np.float32(3) * np.sin(np.arange(3 * H * W, dtype=np.float32)).reshape(
+    x = job.input(job.content, stage.size) + np.float32(3) * np.sin(np.arange(3 * H * W, dtype=np.float32)).reshape(
         1, 3, H, W
     )
     return objective.evaluate(x)
@@ -101,7 +101,7 @@ def test_the_sums_of_two_complementary_masks_are_the_whole(job_of, a):
     """Where they should: at layers where a region's weights add up place by place."""
     job = job_of([a, a], mask=[SOFT, "rest"], style_layers={"relu1_1": 1.0, "relu2_1": 1.0})
     objective = job.objective(job.stages[0])
-    x = job._input(job.content, (H, W))
+    x = job.input(job.content, (H, W))
     sums, _ = objective.passes.gather(x, objective.terms)
     whole = job_of(a, style_layers={"relu1_1": 1.0, "relu2_1": 1.0})
     expected, _ = whole.objective(whole.stages[0]).passes.gather(x, whole.objective(whole.stages[0]).terms)

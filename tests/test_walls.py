@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CORE = r"style\.(losses|terms|objective|optimize|engine|job|faster(\..*)?)"
+CORE = r"style\.(losses|terms|objective|optimize|tracker|engine|job|running|faster(\..*)?)"
 # (who, what it must not import, but for): patterns of whole module names
 WALLS = [
     (r"minivgg(\..*)?", r"(style|weights)(\..*)?", r"$"),

@@ -187,14 +187,14 @@ def test_animation_is_bounded(make_job, tmp_path):
 
 
 def test_animation_of_an_interrupted_run_is_written(folder, monkeypatch):
-    real = style.job._Run._counted
+    real = style.running.Run._counted
 
     def counted(self, event, *rest):
         if event.evaluation == 4:
             raise KeyboardInterrupt
         return real(self, event, *rest)
 
-    monkeypatch.setattr(style.job._Run, "_counted", counted)
+    monkeypatch.setattr(style.running.Run, "_counted", counted)
     assert main("--animation", "run.gif") == 130
     assert len(frames("run.gif")[0]) > 1
 
@@ -238,14 +238,14 @@ def test_refused_before_any_work(folder, capsys, args, said):
 
 
 def test_a_run_that_goes_on_replaces_its_animation(folder, monkeypatch):
-    real = style.job._Run._counted
+    real = style.running.Run._counted
 
     def counted(self, event, *rest):
         if event.evaluation == 4:
             signal.raise_signal(signal.SIGINT)
         return real(self, event, *rest)
 
-    monkeypatch.setattr(style.job._Run, "_counted", counted)
+    monkeypatch.setattr(style.running.Run, "_counted", counted)
     assert main("--animation", "run.gif", "--checkpoint", "state") == 130
     monkeypatch.undo()
     monkeypatch.chdir(folder)
