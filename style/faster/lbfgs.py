@@ -127,17 +127,21 @@ class LBFGS:
             self.factors[pairs.metric + 1] = -FIRST_STEP * pairs.size**0.5 / norm if norm > 0 else 0.0
         if self.bounds is None:
             return float(self.factors @ pairs.with_gradient)
-        x, g, (low, high) = self.x, self.gradient, self.bounds
-        held = (((x <= low) & (g > 0)) | ((x >= high) & (g < 0))).reshape(-1)
-        g, slope = g.reshape(-1), 0.0
+        held, g, slope = self._held(), self.gradient.reshape(-1), 0.0
         if pairs.order:
             self.direction = self._combined()
             self.direction[held] = 0
             slope = dot(self.direction, g)
         if not slope < 0:  # what comes over from the pixels that are held points uphill
+            self.direction = None  # its memory is wanted
             self.direction = self._apart_from(held, g)
             slope = dot(self.direction, g)
         return slope
+
+    def _held(self):
+        """Where a bound holds x against the gradient, flat."""
+        x, g, (low, high) = self.x, self.gradient, self.bounds
+        return (((x <= low) & (g > 0)) | ((x >= high) & (g < 0))).reshape(-1)
 
     def _combined(self):
         """The direction that the factors make, flat."""
@@ -154,8 +158,10 @@ class LBFGS:
         m = own if self.metric is None else self._by_metric(own.reshape(self.trial.shape))
         if pairs.order:
             self.factors = pairs.direction(pairs.with_all(own))
-            scale, self.factors[pairs.metric + 1] = self.factors[pairs.metric + 1], 0.0
-            direction = self._combined() + scale * m
+            m *= self.factors[pairs.metric + 1]
+            self.factors[pairs.metric + 1] = 0.0
+            direction = self._combined()
+            direction += m
         else:
             norm = _norm(m)
             direction = m * (-FIRST_STEP * pairs.size**0.5 / norm if norm > 0 else 0.0)

@@ -27,8 +27,7 @@ def optimiser_bytes(method, history, bounds=False, metric=False):
     if method == "l-bfgs-b":
         return 16 * history + 144 + (144 if bounds else 0), 20 + (36 if bounds else 0)
     if method == "l-bfgs":
-        going_on = 16 + 0.6 * history  # a search that takes more than one trial; measured
-        kept, passing = {(0, 0): (16, 5), (1, 0): (20, going_on), (0, 1): (24, 14), (1, 1): (26, 26)}[bounds, metric]
+        kept, passing = {(0, 0): (16, 5), (1, 0): (20, 9), (0, 1): (24, 14), (1, 1): (26, 13)}[bounds, metric]
         return 8 * history + kept, passing
     if method == "two-loop":
         return 8 * history + 20, 12
