@@ -116,7 +116,9 @@ class Job:
         s = self.settings
         if content is None and (any(s.content_layers.values()) or s.init in ("content", "blend")):
             raise SettingsError("a texture has no content picture: expected --content-layers none and --init noise")
-        several = style if images.are_pictures(style) or (isinstance(style, list | tuple) and not style) else [style]
+        if isinstance(style, list | tuple) and not style:
+            raise images.ImageError("no style: expected a picture, or a list of pictures")
+        several = style if images.are_pictures(style) else [style]
         least, count = (MIN_SIZE, MIN_SIZE), len(several)
         stages(s, least, *[least] * count)  # what is wrong with sizes, before any picture is read
         on_gpu = self.device.kind == "gpu"  # there, the budget is the card's
@@ -126,7 +128,7 @@ class Job:
             return images.as_picture(source, need=need, room=files.room(budget))
 
         if content is None:  # the size is all that is taken of it
-            content = several[0] if several else content
+            content = several[0]
             self.content = read(content, None)
             own, asked = max(self.content.size), s.size if isinstance(s.size, int) else None
             if s.style_size is None and asked is not None:  # a texture may be larger than its sample

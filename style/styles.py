@@ -44,16 +44,16 @@ class Styles:
 
     settings  settings.Settings
     content   images.Picture
-    style     what images.as_picture takes, or a list of that
+    pictures  [images.Picture, …]: the styles
     colours   pictures.colour.ColourSpace of the content, with its margin
     names     the network's layers in order
 
     Raises SettingsError and ImageError.
     """
 
-    def __init__(self, settings, content, style, colours, names):
+    def __init__(self, settings, content, pictures, colours, names):
         self.settings, self.colours, self.names = settings, colours, names
-        self.pictures = pictures_of(style)
+        self.pictures = pictures
         self.groups, self.kept = groups_of(settings, content, self.pictures)
         self.paint = paint_of(settings, self.pictures)
 
@@ -139,13 +139,6 @@ def _at(mask, size):
 
 def _sha256(mask):
     return None if mask is None else hashlib.sha256(np.ascontiguousarray(mask).tobytes()).hexdigest()
-
-
-def pictures_of(style):
-    """[images.Picture] of a style: one, or a list of them."""
-    if isinstance(style, list | tuple) and not len(style):
-        raise ImageError("no style: expected a picture, or a list of pictures")
-    return [images.as_picture(one) for one in (style if images.are_pictures(style) else [style])]
 
 
 def groups_of(settings, content, styles):
