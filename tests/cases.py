@@ -11,6 +11,7 @@ from minivgg.gradcheck.rows import random_params
 from style.faster.deferred import Deferred
 from style.large.tiles import Tiled
 from style.objective import Objective
+from style.pictures import saving
 from style.statistics import make_terms
 
 MEAN = np.array([123.68, 116.779, 103.939])  # VGG's average colour
@@ -50,6 +51,13 @@ def blocks(sizes, seed=0, side=8):
     """Pictures (side·h, side·w, 3), RGB 0..255, of coloured squares: one for each (h, w) of `sizes`."""
     rng = np.random.default_rng(seed)
     return [np.kron(rng.uniform(0, 255, (h, w, 3)), np.ones((side, side, 1))) for h, w in sizes]
+
+
+def lay_out(folder, cells):
+    """Fill a folder with pictures of coloured squares, {"photo.png": (h, w), …} squares, and narrow.npz, a network."""
+    for (name, _), picture in zip(cells.items(), blocks(cells.values()), strict=True):
+        saving.save(folder / name, picture)
+    weights.save_compact(make_network(), folder / "narrow.npz")
 
 
 def blob(H, W):

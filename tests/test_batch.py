@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import style
-import weights
 from style import batches, run
 from style.options import SettingsError
 from style.pictures import ImageError, images, saving
@@ -23,11 +22,8 @@ def folder(tmp_path, monkeypatch):
     """A folder with photos/a.png, b.png and c.png, style.png and narrow.npz."""
     monkeypatch.chdir(tmp_path)
     Path("photos").mkdir()
-    *contents, painting = cases.blocks(((5, 7), (6, 6), (7, 5), (6, 4)))
-    for name, picture in zip("abc", contents, strict=True):
-        saving.save(f"photos/{name}.png", picture)
-    saving.save("style.png", painting)
-    weights.save_compact(cases.make_network(), "narrow.npz")
+    contents = {"photos/a.png": (5, 7), "photos/b.png": (6, 6), "photos/c.png": (7, 5)}
+    cases.lay_out(tmp_path, contents | {"style.png": (6, 4)})
     return tmp_path
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import style
-import weights
 from style import jobqueue, run
 from style.jobqueue import LostError, Queue
 from style.options import SettingsError
@@ -29,9 +28,7 @@ def folder(tmp_path, monkeypatch):
     """A folder "jobs" with photo.png, style.png and narrow.npz."""
     monkeypatch.chdir(tmp_path)
     Path("jobs").mkdir()
-    for name, picture in zip(("photo", "style"), cases.blocks(((5, 7), (6, 4))), strict=True):
-        saving.save(f"jobs/{name}.png", picture)
-    weights.save_compact(cases.make_network(), "jobs/narrow.npz")
+    cases.lay_out(tmp_path / "jobs", {"photo.png": (5, 7), "style.png": (6, 4)})
     return tmp_path / "jobs"
 
 

@@ -27,9 +27,7 @@ STATE = ["--checkpoint", "run.state", "--checkpoint-every", "3"]
 def folder(tmp_path, monkeypatch):
     """A folder of its own with content.png, style.png and narrow.npz."""
     monkeypatch.chdir(tmp_path)
-    for name, picture in zip(("content", "style"), cases.blocks(((5, 7), (6, 4))), strict=True):
-        saving.save(f"{name}.png", picture)
-    weights.save_compact(cases.make_network(), "narrow.npz")
+    cases.lay_out(tmp_path, {"content.png": (5, 7), "style.png": (6, 4)})
     return tmp_path
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import style
-import weights
 from style import run, sheet, sweeps
 from style.options import SettingsError
 from style.pictures import ImageError, images, saving
@@ -20,9 +19,7 @@ FLAGS = ["--weights", "narrow.npz", "--evaluations", "4", "--device", "cpu", "--
 def folder(tmp_path, monkeypatch):
     """A folder with photo.png, style.png and narrow.npz."""
     monkeypatch.chdir(tmp_path)
-    for name, picture in zip(("photo", "style"), cases.blocks(((5, 7), (6, 4))), strict=True):
-        saving.save(f"{name}.png", picture)
-    weights.save_compact(cases.make_network(), "narrow.npz")
+    cases.lay_out(tmp_path, {"photo.png": (5, 7), "style.png": (6, 4)})
     return tmp_path
 
 

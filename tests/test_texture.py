@@ -6,7 +6,6 @@ import pytest
 from PIL import Image
 
 import style
-import weights
 from style import run
 from style.pictures import images, saving
 from style.units import parse_lengths
@@ -15,9 +14,7 @@ from style.units import parse_lengths
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, rgb in zip(("a", "b"), cases.blocks(((6, 4), (5, 7))), strict=True):
-        saving.save(f"{name}.png", rgb)
-    weights.save_compact(cases.make_network(), "narrow.npz")
+    cases.lay_out(tmp_path, {"a.png": (6, 4), "b.png": (5, 7)})
     return tmp_path
 
 

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 import style
-import weights
 from style import run, watching
 from style.events import Evaluated, Finished, Planned
 from style.pictures import ImageError, images, saving
@@ -23,9 +22,7 @@ FLAGS += ["--device", "cpu", "--lag", "1", "--margin", "0"]
 def folder(tmp_path, monkeypatch):
     """A folder with photo.png, style.png and narrow.npz."""
     monkeypatch.chdir(tmp_path)
-    for name, picture in zip(("photo", "style"), cases.blocks(((5, 7), (6, 4))), strict=True):
-        saving.save(f"{name}.png", picture)
-    weights.save_compact(cases.make_network(), "narrow.npz")
+    cases.lay_out(tmp_path, {"photo.png": (5, 7), "style.png": (6, 4)})
     return tmp_path
 
 
