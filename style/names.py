@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .options import SettingsError, flag
 from .pictures import images, masks, palette, saving
-from .report import names_on_the_way
+from .printing import names_on_the_way
 from .specs import shared
 
 WRITTEN = ("log", "checkpoint", "latest", "animation")  # options that name a file which a run writes beside pictures

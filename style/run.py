@@ -22,7 +22,7 @@ from .large.plan import MemoryBudgetError
 from .names import check_on_the_way, check_written, free_name, is_same
 from .options import SettingsError, options_of
 from .pictures import images, masks, saving
-from .report import Console, Log, Pictures, warn
+from .printing import Console, Log, Pictures, warn
 from .settings import Settings, of_preset, settings_from
 from .several import asked_for, mode_of, run_several
 from .specs import expanded, sized, styles_and_options

@@ -13,7 +13,7 @@ from .limits import Patience, TimeLimit
 from .names import free_name, inputs, is_same
 from .options import SettingsError, flag, options_of
 from .pictures import images, saving
-from .report import Console, warn
+from .printing import Console, warn
 from .settings import Settings, settings_from
 from .specs import expanded, sized, styles_and_options
 from .sweeps import Sweep, parse_sweep

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from style import SettingsError, report
+from style import SettingsError, printing
 from style.events import Evaluated, Finished, Planned
 from style.pictures import images, saving
 
@@ -32,8 +32,8 @@ def planned():
 
 @pytest.fixture
 def console(planned, monkeypatch):
-    monkeypatch.setattr(report, "plan_lines", lambda job, output: [("plan", "of the job")])
-    console = report.Console(Path("out.png"))
+    monkeypatch.setattr(printing, "plan_lines", lambda job, output: [("plan", "of the job")])
+    console = printing.Console(Path("out.png"))
     console(planned)
     return console
 
@@ -92,15 +92,15 @@ def test_the_end_is_said_by_kind_of_term(console, make_job, capsys):
 
 
 def test_the_log_has_a_line_for_each_evaluation(tmp_path, make_job):
-    log = report.Log(tmp_path / "log", False, pytest.fail)
+    log = printing.Log(tmp_path / "log", False, pytest.fail)
     result = make_job(size=96, scales=2).run(log)
     log.close()
     records = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert [r["loss"] for r in records] == result.losses
     assert [(r["scale"], r["size"]) for r in records] == [(1, "48x34")] * 4 + [(2, "96x69")] * 2
     with pytest.raises(SettingsError, match=r"log .*: exists already; give another name or overwrite"):
-        report.Log(tmp_path / "log", False, pytest.fail)
-    report.Log(tmp_path / "log", True, pytest.fail).close()
+        printing.Log(tmp_path / "log", False, pytest.fail)
+    printing.Log(tmp_path / "log", True, pytest.fail).close()
     assert (tmp_path / "log").read_text() == ""
 
 
@@ -115,7 +115,7 @@ def test_a_full_disk_ends_the_log_and_not_the_run(tmp_path, make_job):
             return super().write(data[:room])
 
     said = []
-    log = report.Log(tmp_path / "log", False, said.append)
+    log = printing.Log(tmp_path / "log", False, said.append)
     log.close()
     log.file = Full(tmp_path / "log", "w")
     assert make_job().run(log).outcome.status == "done"
@@ -123,23 +123,23 @@ def test_a_full_disk_ends_the_log_and_not_the_run(tmp_path, make_job):
     text = (tmp_path / "log").read_text()
     assert text.endswith("}\n")
     assert [json.loads(line)["evaluation"] for line in text.splitlines()] == [1]
-    report.Log(None, False, pytest.fail)(evaluated(1))  # no log was asked for
+    printing.Log(None, False, pytest.fail)(evaluated(1))  # no log was asked for
 
 
 def test_pictures_on_the_way(tmp_path, make_job):
-    pictures = report.Pictures(tmp_path / "out.png", 4, lambda path: False, pytest.fail)
+    pictures = printing.Pictures(tmp_path / "out.png", 4, lambda path: False, pytest.fail)
     job = make_job(size=96, scales=2, evaluations=6)
     job.run(pictures)
     names = {"out-00004.png": (34, 48, 3), "out-00008.png": (69, 96, 3), "out-48x34.png": (34, 48, 3)}
     assert {p.name: images.read(p).rgb.shape for p in tmp_path.iterdir()} == names
-    assert {Path(p).name for p in report.names_on_the_way(job, tmp_path / "out.png", 4)} == {*names}
+    assert {Path(p).name for p in printing.names_on_the_way(job, tmp_path / "out.png", 4)} == {*names}
     assert saving.read_metadata(tmp_path / "out-48x34.png")["result"]["evaluations"] == 6
 
 
 def test_a_picture_on_the_way_that_cannot_be_saved_is_a_warning(tmp_path, planned):
     said = []
     (tmp_path / "out-00001.png").write_text("mine")
-    pictures = report.Pictures(tmp_path / "out.png", 1, lambda path: False, said.append)
+    pictures = printing.Pictures(tmp_path / "out.png", 1, lambda path: False, said.append)
     pictures(planned)
     pictures(evaluated(1, to_rgb=lambda: np.zeros((20, 20, 3))))
     assert (tmp_path / "out-00001.png").read_text() == "mine"
