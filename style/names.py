@@ -9,7 +9,13 @@ from .pictures import images, masks, palette, saving
 from .printing import names_on_the_way
 from .specs import shared
 
-WRITTEN = ("log", "checkpoint", "latest", "animation")  # options that name a file which a run writes beside pictures
+WRITTEN = (
+    "log",
+    "checkpoint",
+    "latest",
+    "animation",
+    "report",
+)  # options that name a file a run writes
 NOT_FOUND = 10000  # numbers that are tried for a free name
 
 
