@@ -133,7 +133,7 @@ def optimise(job, args, files, output, replace, state, signals):
 
 
 def check_watched(files, state):
-    """Refuse what --latest, --animation and --report could not write. A run that goes on replaces what it wrote before."""
+    """Refuse what could not be written of what shows a run. One that goes on replaces what it wrote before."""
     try:
         if files.latest is not None:
             check_latest(files.latest, files.overwrite)

@@ -11,7 +11,7 @@ from minivgg.program import first_line
 
 from ..events import Evaluated, Finished, Planned
 from ..options import SettingsError
-from ..pictures import ImageError, images
+from ..pictures import ImageError, images, saving
 from ..provenance import fingerprint, made_from
 from ..units import duration, format_size
 from ..watching import Frames
@@ -185,7 +185,8 @@ class Reports:
     def _place(self, name):
         """Where the report of a picture goes: no two share a place."""
         if name not in self.places:
-            stem, taken = f"{self.path.stem}-" + re.sub(r"[^\w.+]+", "-", name)[:100], [*self.places.values()]
+            short = name.removesuffix(Path(name).suffix) if Path(name).suffix.lower() in saving.FORMATS else name
+            stem, taken = f"{self.path.stem}-" + re.sub(r"[^\w.+]+", "-", short)[:80], [*self.places.values()]
             number, path = 1, self.path.with_name(f"{stem}.html")
             while os.path.normcase(path) in map(os.path.normcase, [*taken, self.path]):
                 number += 1

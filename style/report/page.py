@@ -42,9 +42,9 @@ def page(facts):
         result=record["result"],
         names=names,
         size=f"{size[0]}x{size[1]}",
-        ratio=f"{facts.rgb.shape[1]} / {facts.rgb.shape[0]}",
         picture=url(facts.rgb, LARGE, alpha=facts.alpha),
         content=None if facts.content is None else url(facts.content, LARGE),
+        small=None if facts.content is None else url(facts.content, MEDIUM // 4, STYLE_SIDE),
         styles=[
             (one.get("name"), None if rgb is None else url(rgb, MEDIUM // len(shown), STYLE_SIDE))
             for one, rgb in zip(styles, facts.styles, strict=True)
@@ -75,7 +75,8 @@ def url(rgb, budget, side=LARGEST, alpha=None):
     """
     name = "picture.webp" if features.check("webp") else "picture.jpg"
     data = b""
-    for largest, quality in ATTEMPTS:
+    exact = [(LARGEST, 100)] if name.endswith("webp") and rgb.size <= budget else []  # without loss, where it fits
+    for largest, quality in exact + ATTEMPTS:
         size = reduced(rgb.shape[:2], min(side, largest))
         opacity = None if alpha is None else images.resize(alpha, size)
         data = saving.encode(name, images.resize(rgb, size), alpha=opacity, quality=quality)
@@ -127,10 +128,11 @@ def _parameters(stored):
     """(flag, value, default, whether it is another) of each."""
     other = changed(stored)
     for name in options_of(Settings):
-        value = stored.get(name)
-        said = "–" if value is None else as_text(value)
-        default = default_of(Settings, name)
-        yield flag(name), said, "–" if default is None else as_text(default), name in other
+        yield flag(name), _said(stored.get(name)), _said(default_of(Settings, name)), name in other
+
+
+def _said(value):
+    return "–" if value is None else {True: "yes", False: "no"}[value] if isinstance(value, bool) else as_text(value)
 
 
 def _hashes(facts):
@@ -144,7 +146,7 @@ def _hashes(facts):
 
 
 def _number(value):
-    return "–" if value is None or math.isnan(value) else f"{value:.5g}"
+    return "–" if value is None or math.isnan(value) else f"{value:.6g}"
 
 
 def _percent(share):
