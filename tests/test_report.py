@@ -78,6 +78,18 @@ class Page(HTMLParser):
             return np.asarray(image.convert("RGB"), float)
 
 
+@pytest.fixture(autouse=True)
+def quick(request, monkeypatch):
+    """A page in a tenth of the time: it says what would be drawn. Tests of what is drawn ask for `drawn`."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(page, "_drawings", lambda curve: [f"{len(curve)} evaluations of {list(curve.terms)}"])
+
+
+@pytest.fixture
+def drawn():
+    """The drawings are made."""
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder with photo.png, style.png and narrow.npz."""
@@ -193,7 +205,7 @@ def test_a_page_asks_nothing_of_a_network_and_names_all_that_is_seen(made):
     assert not re.findall(r"#0a0b\w\w", found.source)  # the drawings' colours are the page's, dark or light
 
 
-def test_names_are_text_and_no_markup(tmp_path):
+def test_names_are_text_and_no_markup(tmp_path, drawn):
     odd = """<script>alert('1')</script>"&.png"""
     about = facts(curve_of(3, terms=("style <b>relu1_1</b>", "content x")), name=odd, notes=["<i>note</i>"])
     about.record["content"] = {"name": "a\nb\x1b[31m\udcff<u>.jpg", "sha256": "x"}
@@ -205,12 +217,12 @@ def test_names_are_text_and_no_markup(tmp_path):
     assert found.text("h1") == [odd]
     assert r"before: a\nb\x1b[31m\udcff<u>.jpg" in found.text("figcaption")
     assert "style: {{ 7 * 7 }}</title><script>" in found.text("figcaption")
-    about.curve.terms["content x"][0] = float("inf")  # is drawn, too
-    page.page(about)
 
 
-def test_a_run_of_one_evaluation_and_one_without_terms_are_told(tmp_path):
-    for curve in (curve_of(1), curve_of(5, terms=("style relu1_1",)), Curve()):
+def test_a_run_of_one_evaluation_and_one_without_terms_are_told(tmp_path, drawn):
+    endless = curve_of(2)
+    endless.losses[0] = endless.terms["style relu1_1"][0] = float("inf")
+    for curve in (curve_of(1), curve_of(5, terms=("style relu1_1",)), Curve(), endless):
         about = facts(curve)
         listener.write_page(tmp_path / "a.html", page.page(about), True)
         assert len(Page(tmp_path / "a.html").of("svg")) == (3 if len(curve.terms) > 1 else len(curve) > 0)
@@ -261,7 +273,7 @@ def test_a_page_stays_below_two_megabytes():
 # ------------------------------------------------------------------------------------------------ later
 
 
-def test_made_later_it_has_the_same_curves_and_the_film_of_save_every(copy, made, capsys):
+def test_made_later_it_has_the_same_curves_and_the_film_of_save_every(copy, made, capsys, drawn):
     assert later.main(["out.png", "log.jsonl", "-o", "later.html"]) == 0
     assert capsys.readouterr().out == "wrote    later.html\n"
     found, first = Page("later.html"), Page(made / "run.html")
@@ -281,7 +293,7 @@ def test_what_is_missing_is_said(copy, capsys):
     assert "Made without a log" in out and "No pictures of the way" in out
     assert "The content photo.png is not shown: it is neither beside out.png nor in this folder." in out
     found = Page("out.html")
-    assert not found.of("svg") and not [i for i in found.of("img") if i["alt"].startswith("Before")]
+    assert "0 evaluations of" in found.source and not [i for i in found.of("img") if i["alt"].startswith("Before")]
     assert any("Made without a log" in data for data in found.text("li"))
 
 
@@ -356,7 +368,7 @@ def test_a_log_that_is_cut_off_is_told_as_far_as_it_goes(copy, capsys):
     out = capsys.readouterr().out
     assert "The last line of log.jsonl is cut off and left out." in out
     assert "log.jsonl ends at evaluation 5 of 9." in out
-    assert "in 5 evaluations" in Page("out.html").source
+    assert "5 evaluations of" in Page("out.html").source
 
 
 def without_run(text):
@@ -393,7 +405,7 @@ def test_a_log_without_the_runs_name_is_taken_for_what_it_has(copy):
 
 
 @pytest.mark.slow
-def test_a_huge_log(copy):
+def test_a_huge_log(copy, drawn):
     record = json.loads(Path("log.jsonl").read_text().splitlines()[0])
     picture = saving.read_metadata("out.png")
     picture["result"]["evaluations"], picture["result"]["loss"] = 100_000, 0.0
@@ -591,7 +603,7 @@ def test_a_run_that_goes_on_tells_of_both_parts(folder, monkeypatch, capsys):
         assert main("--report", "run.html", *more) == 130
     assert run.main(["--resume", "state", "--quiet"]) == 0
     found = Page("run.html")
-    assert "in 6 evaluations" in found.source and "the film begins there" in found.source
+    assert "6 evaluations of" in found.source and "the film begins there" in found.source
     assert "There is no log" not in found.source
     last = read_log("log.jsonl")[0]
     assert last.evaluations == [1, 2, 3, 4, 5, 6]

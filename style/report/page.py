@@ -50,7 +50,7 @@ def page(facts):
             for one, rgb in zip(styles, facts.styles, strict=True)
         ],
         film=film,
-        drawings=[Markup(draw(curve)) for draw in (plots.total, plots.by_term, plots.shares) if _drawn(draw, curve)],
+        drawings=_drawings(curve),
         step=plots.step(curve),
         terms=_terms(curve, record["result"]["terms"]),
         stages=_stages(record, curve),
@@ -86,8 +86,10 @@ def url(rgb, budget, side=LARGEST, alpha=None):
     return f"data:image/{kind};base64," + base64.b64encode(data).decode("ascii")
 
 
-def _drawn(draw, curve):
-    return len(curve) > 0 and (draw is plots.total or len(curve.terms) > 1)
+def _drawings(curve):
+    """The loss as SVG: the whole, and by term where there are several."""
+    wished = (plots.total, plots.by_term, plots.shares) if len(curve.terms) > 1 else (plots.total,)
+    return [Markup(draw(curve)) for draw in wished] if len(curve) else []
 
 
 def _terms(curve, values):
