@@ -114,7 +114,7 @@ class Checkpoint:
 def about(options):
     """The options of a command as a state keeps them: {name: value}, files by their whole paths."""
     found = json.loads(json.dumps({k: v for k, v in options.items() if v is not None}, default=os.fspath))
-    for name in ("content", "init", "weights", "output", "log", "overlay", "latest", "animation"):
+    for name in ("content", "init", "weights", "output", "log", "overlay", "latest", "animation", "report"):
         value = found.get(name)
         is_input = name in ("content", "init", "weights")
         if isinstance(value, str) and not value.startswith("sample:") and (not is_input or os.path.isfile(value)):

@@ -6,10 +6,16 @@ from pathlib import Path
 
 from .options import SettingsError, flag
 from .pictures import images, masks, palette, saving
-from .report import names_on_the_way
+from .printing import names_on_the_way
 from .specs import shared
 
-WRITTEN = ("log", "checkpoint", "latest", "animation")  # options that name a file which a run writes beside pictures
+WRITTEN = (
+    "log",
+    "checkpoint",
+    "latest",
+    "animation",
+    "report",
+)  # options that name a file a run writes
 NOT_FOUND = 10000  # numbers that are tried for a free name
 
 

@@ -1,5 +1,6 @@
 """What is stored with a picture: everything that went into it, as plain values."""
 
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -45,12 +46,22 @@ def made_from(job):
 
 def is_record_of(record, job):
     """Whether a picture's metadata (or None) are those of this job: the same inputs and settings, wherever it ran."""
-    own = json.loads(json.dumps(made_from(job), default=str))
-    there = {name: (record or {}).get(name) for name in own}
-    for found in (own, there):
-        if isinstance(found["settings"], dict):
-            found["settings"] = {k: v for k, v in found["settings"].items() if k not in ("memory", "device", "weights")}
-    return own == there
+    return _essence(made_from(job)) == _essence(record or {})
+
+
+def fingerprint(record):
+    """12 hex digits that a run's metadata, or its made_from(), share with the lines of its log: of inputs and settings,
+    wherever it ran."""
+    text = json.dumps(_essence(record), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _essence(record):
+    """What decides how a picture comes out, of metadata or made_from(), as plain JSON values."""
+    found = {name: record.get(name) for name in ("settings", "content", "style", "init", "weights")}
+    if isinstance(found["settings"], dict):
+        found["settings"] = {k: v for k, v in found["settings"].items() if k not in ("memory", "device", "weights")}
+    return json.loads(json.dumps(found, default=str))
 
 
 def is_finished(record):

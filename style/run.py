@@ -22,7 +22,8 @@ from .large.plan import MemoryBudgetError
 from .names import check_on_the_way, check_written, free_name, is_same
 from .options import SettingsError, options_of
 from .pictures import images, masks, saving
-from .report import Console, Log, Pictures, warn
+from .printing import Console, Log, Pictures, warn
+from .report import Report, check_report
 from .settings import Settings, of_preset, settings_from
 from .several import asked_for, mode_of, run_several
 from .specs import expanded, sized, styles_and_options
@@ -119,6 +120,8 @@ def optimise(job, args, files, output, replace, state, signals):
     listeners = [*([console] if console else []), log, pictures]
     listeners += asked_for(files, tell)
     listeners += [] if files.animation is None else [Animation(files.animation, True, tell)]
+    report = None if files.report is None else Report(files.report, True, tell, files.log)
+    listeners += [] if report is None else [report]
     signals.hold()  # from here on they are answered where nothing is lost by it
     try:
         result = job.run(*listeners, checkpoint, state=state)
@@ -126,17 +129,20 @@ def optimise(job, args, files, output, replace, state, signals):
         log.close()
         if console is not None:
             console.close()
-    return finish(result, output, files, replace, checkpoint, signals)
+    return finish(result, output, files, replace, checkpoint, report, signals)
 
 
 def check_watched(files, state):
-    """Refuse what --latest and --animation could not write. A run that goes on replaces what it wrote before."""
+    """Refuse what could not be written of what shows a run. One that goes on replaces what it wrote before."""
     try:
         if files.latest is not None:
             check_latest(files.latest, files.overwrite)
         if files.animation is not None:
             own = state is not None and state.about["options"].get("animation") == files.animation
             check_animation(files.animation, files.overwrite or own)
+        if files.report is not None:
+            own = state is not None and state.about["options"].get("report") == files.report
+            check_report(files.report, replace=files.overwrite or own)
     except images.ImageError as error:
         raise SettingsError(str(error)) from None
 
@@ -161,8 +167,8 @@ def checkpoint_of(job, args, files, output, state, tell):
     return Checkpoint(path, every, about(options | {"output": str(output)}), tell)
 
 
-def finish(result, output, files, replace, checkpoint, signals):
-    """Write the picture and say how it ended; returns the exit code."""
+def finish(result, output, files, replace, checkpoint, report, signals):
+    """Write the picture and its report, and say how it ended; returns the exit code."""
     outcome = result.outcome
     if not math.isfinite(outcome.loss):
         if outcome.status == "interrupted":
@@ -174,6 +180,8 @@ def finish(result, output, files, replace, checkpoint, signals):
         return fail(NAME, error, FAILURE)
     if not files.quiet:
         say(f"wrote    {written}")
+    if report is not None and report.write(written) and not files.quiet:
+        say(f"report   {report.path}")
     if outcome.status == "interrupted":
         go_on = "" if checkpoint.at is None else f"; go on with --resume {checkpoint.path}"
         return fail(NAME, f"{outcome.message}: {written} is the best picture so far{go_on}", signals.code)

@@ -13,7 +13,8 @@ from .limits import Patience, TimeLimit
 from .names import free_name, inputs, is_same
 from .options import SettingsError, flag, options_of
 from .pictures import images, saving
-from .report import Console, warn
+from .printing import Console, warn
+from .report import Reports, check_report, is_report
 from .settings import Settings, settings_from
 from .specs import expanded, sized, styles_and_options
 from .sweeps import Sweep, parse_sweep
@@ -27,8 +28,8 @@ BAD = ("interrupted", "non-finite")
 ANY = {"overwrite", "quiet", "quality", "time", "patience", "latest"}
 MODES = {  # which of the options about files works with each; the rest is of one picture
     "jobs": ANY | {"jobs", "jobs_wait", "jobs_lease", "checkpoint_every"},
-    "sweep": ANY | {"sweep", "sweep_alone", "output", "out_dir", "preset", "print", "dpi"},
-    "contents": ANY | {"contents", "out_dir", "name", "preset", "print", "dpi"},
+    "sweep": ANY | {"sweep", "sweep_alone", "output", "out_dir", "preset", "print", "dpi", "report"},
+    "contents": ANY | {"contents", "out_dir", "name", "preset", "print", "dpi", "report"},
 }
 OWN = ("device", "memory")  # options of a picture that a machine may set for all jobs of a queue
 
@@ -53,6 +54,8 @@ def run_several(mode, args, files, signals):
             check_latest(files.latest, files.overwrite)
     except images.ImageError as error:
         raise SettingsError(str(error), "latest") from None
+    if files.report is not None:  # a batch that is started again goes on with its own sheet
+        check_report(files.report, replace=files.overwrite or (mode == "contents" and is_report(files.report)))
     return {"jobs": _jobs, "sweep": _sweep, "contents": _contents}[mode](args, files, signals)
 
 
@@ -80,7 +83,8 @@ def _contents(args, files, signals):
     _check_read(args, [item.output for item in batch.items], "--out-dir", [item.content for item in batch.items])
     if len(batch.items) < len(contents) and not files.quiet:
         say(f"left out {len(contents) - len(batch.items)} of the pictures: outputs of the others")
-    teller = _Teller(files, len(batch.items))
+    title = f"{len(batch.items)} pictures in the manner of {', '.join(map(label, batch.styles))}"
+    teller = _Teller(files, len(batch.items), title=title, styles=batch.styles)
     signals.hold()
     found = batch.run(teller.listeners, teller.told, teller.save)
     cut = [m.output for m in found if m.status == "interrupted" and math.isfinite(m.loss)]
@@ -128,7 +132,8 @@ def _sweep(args, files, signals):
     singles = {c.number: Path(files.out_dir) / _single(output, c) for c in sweep.cells} if files.out_dir else {}
     _check_read(args, [output, *singles.values()], "-o")
     _check_singles(files, sweep, singles)
-    teller = _Teller(files, len(sweep.cells), singles)
+    title = f"{label(content)}: {' and '.join(flag(name) for name in swept)}"
+    teller = _Teller(files, len(sweep.cells), singles, title=title)
     signals.hold()
     sheet = sweep.run(teller.listeners, teller.told_cell)
     if not any(result is not None for _, result in sheet.results):
@@ -146,12 +151,21 @@ class _Teller:
 
     total    how many there will be, or None where nobody knows
     singles  {cell's number: path} of a sweep's pictures that are saved beside the sheet
+    title, styles  of the sheet that leads to their reports; the batch's style pictures
     """
 
-    def __init__(self, files, total, singles=None):
+    def __init__(self, files, total, singles=None, title="", styles=()):
         self.files, self.total, self.singles, self.planned = files, total, singles or {}, False
+        self.reports = None if files.report is None else Reports(files.report, title, files.overwrite, warn)
+        self.report, self.styles = None, styles
 
     def listeners(self, item):
+        """What hears the run of a batch's item, or of a sweep's cell."""
+        name = item.output.name if hasattr(item, "output") else f"{item.number:02} {item.label}"
+        self.report = None if self.reports is None else self.reports.report(name)
+        return [*self._console(item), *([] if self.report is None else [self.report])]
+
+    def _console(self, item):
         if self.files.quiet:
             return asked_for(self.files, warn)
         of = "" if self.total is None else f" of {self.total}"
@@ -172,10 +186,26 @@ class _Teller:
             fail(NAME, made.message if what in made.message else f"{what}: {made.message}", FAILURE)
         elif made.status == "skipped" and not self.files.quiet:
             say(f"skipped  {made.output}: {made.message}")
+        if self.reports is not None:
+            self._report(made)
+
+    def _report(self, made):
+        """The report of a batch's picture, and the sheet."""
+        name = made.output.name
+        if made.status == "skipped":
+            self.reports.skipped(made.output, name, made.item.content, self.styles)
+        elif math.isfinite(made.loss):
+            self.reports.done(self.report, made.output, name)
+        else:
+            self.reports.failed(name, made.message)
 
     def told_cell(self, cell, result):
-        if cell.number in self.singles and result.outcome.values:
-            self.save(result, self.singles[cell.number], self.files.overwrite)
+        single = self.singles.get(cell.number)
+        if single is not None and result.outcome.values:
+            self.save(result, single, self.files.overwrite)
+        if self.reports is not None and result.outcome.values:
+            name = f"{cell.number:02} {cell.label}"
+            self.reports.done(self.report, single or name, name, saved=single is not None)
 
 
 def _end(found, said, files, signals):

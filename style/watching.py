@@ -37,6 +37,21 @@ class Falling:
         return better
 
 
+class Pace:
+    """When a listener may show the next picture: not within SECONDS, nor in more than SHARE of the time."""
+
+    def __init__(self, clock=time.monotonic):
+        self.clock, self.due = clock, -np.inf
+
+    def __call__(self, work):
+        """Call work() if it is time."""
+        begun = self.clock()
+        if begun >= self.due:
+            work()
+            now = self.clock()
+            self.due = now + max(SECONDS, (now - begun) / SHARE)
+
+
 class Latest:
     """Keeps one file the newest picture of the run, for a viewer that reloads; each replaces the last one whole.
 
@@ -45,21 +60,21 @@ class Latest:
     """
 
     def __init__(self, path, warn, clock=time.monotonic):
-        self.path, self.warn, self.clock = Path(path), warn, clock
-        self.job, self.due, self.better = None, -np.inf, Falling()
+        self.path, self.warn, self.pace = Path(path), warn, Pace(clock)
+        self.job, self.better = None, Falling()
 
     def __call__(self, event):
         if isinstance(event, Planned):
             self.job = event.job
-        elif isinstance(event, Evaluated) and self.better(event) and self.clock() >= self.due:
-            begun = self.clock()
-            rgb = event.to_rgb()
-            self._save(rgb, self.job.alpha(rgb.shape[:2]), on_the_way(self.job, event.evaluation))
-            now = self.clock()
-            self.due = now + max(SECONDS, (now - begun) / SHARE)
+        elif isinstance(event, Evaluated) and self.better(event):
+            self.pace(lambda: self._evaluated(event))
         elif isinstance(event, Finished) and event.result.outcome.values:
             result = event.result
             self._save(result.rgb, result.alpha, result.metadata)
+
+    def _evaluated(self, event):
+        rgb = event.to_rgb()
+        self._save(rgb, self.job.alpha(rgb.shape[:2]), on_the_way(self.job, event.evaluation))
 
     def _save(self, rgb, alpha, metadata):
         try:
@@ -78,45 +93,56 @@ def check_latest(path, overwrite=False):
     saving.check_output(path, overwrite or ours)
 
 
-class Animation:
-    """Writes an animation of the run at its end: the content first, the last picture held.
+class Frames:
+    """Keeps some pictures of the way, evenly spaced, and no step that was only tried.
+
+    side, most  pixels of a frame, at most, and how many: when there are more, every second one goes, and from then on
+                only half as many are taken
+    frames, at  [(h, w, 3) uint8], and the evaluation that each is of
+    """
+
+    def __init__(self, side, most):
+        self.side, self.most = side, most
+        self.size, self.frames, self.at, self.stride, self.count, self.better = None, [], [], 1, 0, Falling()
+
+    def __call__(self, event):
+        if isinstance(event, Planned):
+            size = event.job.size
+            self.size = images.fit(self.side, *size) if max(size) > self.side else size
+        elif isinstance(event, Evaluated) and self.better(event):
+            self.count += 1
+            if self.count % self.stride == 0:
+                self.frames.append(self.frame(event.to_rgb()))
+                self.at.append(event.evaluation)
+            if len(self.frames) > self.most:
+                self.frames, self.at, self.stride = self.frames[1::2], self.at[1::2], 2 * self.stride
+
+    def frame(self, rgb):
+        """A picture as a frame."""
+        return images.to_uint8(images.resize(rgb, self.size))
+
+
+class Animation(Frames):
+    """Writes an animation of the run at its end: the content first, the last picture held; FRAMES of SIDE at most.
 
     path     gif, webp, or png (APNG); check_animation looks at it before the run
     replace  whether a file that is there gives way
     warn     called with a line where it cannot be written: the picture is worth more
-
-    Frames are at most SIDE pixels a side and FRAMES in number: when there are more, every second one goes, and from
-    then on only half as many are taken.
     """
 
     def __init__(self, path, replace, warn):
+        super().__init__(SIDE, FRAMES - 2)
         self.path, self.replace, self.warn = Path(path), replace, warn
-        self.size, self.frames, self.stride, self.count, self.better = None, [], 1, 0, Falling()
 
     def __call__(self, event):
+        super().__call__(event)
         if isinstance(event, Planned):
-            job = event.job
-            self.size = fitted(job.size)
-            self.first = self._frame(job.content.rgb)
-        elif isinstance(event, Evaluated) and self.better(event):
-            self.count += 1
-            if self.count % self.stride == 0:
-                self.frames.append(self._frame(event.to_rgb()))
-            if len(self.frames) > FRAMES - 2:
-                self.frames, self.stride = self.frames[1::2], 2 * self.stride
+            self.first = self.frame(event.job.content.rgb)
         elif isinstance(event, Finished) and event.result.outcome.values:
             try:
-                write_animation(self.path, [self.first, *self.frames, self._frame(event.result.rgb)], self.replace)
+                write_animation(self.path, [self.first, *self.frames, self.frame(event.result.rgb)], self.replace)
             except ImageError as error:
                 self.warn(f"--animation {error}")
-
-    def _frame(self, rgb):
-        return images.to_uint8(images.resize(rgb, self.size))
-
-
-def fitted(size_hw):
-    """(height, width) of a frame."""
-    return images.fit(SIDE, *size_hw) if max(size_hw) > SIDE else size_hw
 
 
 def check_animation(path, overwrite=False):

@@ -21,7 +21,7 @@ from .jobqueue import LEASE, LostError, Queue
 from .names import is_same
 from .options import SettingsError
 from .pictures import saving
-from .report import warn
+from .printing import warn
 from .state import State, StateError
 
 PAUSE = 1.0  # seconds between two looks at a queue that has nothing for us

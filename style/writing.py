@@ -2,7 +2,7 @@
 
 from .names import refuge
 from .pictures import images, saving
-from .report import warn
+from .printing import warn
 
 
 class SavedElsewhereError(images.ImageError):

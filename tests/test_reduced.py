@@ -81,7 +81,7 @@ def test_a_job_plans_with_the_upright_whole_size(tmp_path, make_job, network_fil
     assert job.size == expected
     assert job.content.size == ((451, 300) if orientation == 1 else (300, 451))
     assert job.content.rgb.size < 300 * 451
-    from style.report import plan_lines
+    from style.printing import plan_lines
 
     line = dict(plan_lines(job, tmp_path / "out.png"))["content"]
     assert line == ("a.jpg 451x300 -> 48x32" if orientation == 1 else "a.jpg 300x451 -> 32x48")

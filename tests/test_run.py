@@ -92,7 +92,8 @@ def test_log_has_one_object_a_line(folder):
     assert main("-o", "out.png", "--log", "log.jsonl", "--tv-weight", "2") == 0
     records = [json.loads(line) for line in Path("log.jsonl").read_text().splitlines()]
     assert [r["evaluation"] for r in records] == list(range(1, 7))
-    names = {"evaluation", "iteration", "scale", "size", "loss", "content", "style", "tv", "terms", "exact", "seconds"}
+    names = {"run", "evaluation", "iteration", "scale", "size", "loss", "content", "style", "tv", "terms", "exact"}
+    names |= {"seconds"}
     for r in records:
         assert set(r) == names
         assert r["loss"] == pytest.approx(r["content"] + r["style"] + r["tv"])

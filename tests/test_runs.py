@@ -12,7 +12,7 @@ import pytest
 import style
 import weights
 from minivgg import files, program, threads
-from style import report, run
+from style import printing, run
 from style.events import Evaluated
 from style.limits import Patience, TimeLimit
 from style.pictures import images, saving
@@ -34,7 +34,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def interrupt(monkeypatch):
     """interrupt(n, name="SIGINT", times=1): the next run gets signals at its nth evaluation."""
-    real = report.Log.__call__
+    real = printing.Log.__call__
 
     def at(number, name="SIGINT", times=1):
         def call(self, event):
@@ -43,7 +43,7 @@ def interrupt(monkeypatch):
                 for _ in range(times):
                     signal.raise_signal(getattr(signal, name))
 
-        monkeypatch.setattr(report.Log, "__call__", call)
+        monkeypatch.setattr(printing.Log, "__call__", call)
 
     return at
 

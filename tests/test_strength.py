@@ -5,7 +5,7 @@ import pytest
 
 import style
 from style.large import forecast
-from style.report import shares
+from style.printing import shares
 from style.settings import Settings
 from style.terms import equalised
 

@@ -15,7 +15,7 @@ from .events import Evaluated, Finished, Planned, StageDone
 from .objective import by_kind
 from .options import SettingsError
 from .pictures import images, saving
-from .provenance import on_the_way
+from .provenance import fingerprint, made_from, on_the_way
 from .units import duration, format_size
 
 SHOWN = 8  # terms whose part of the loss is said
@@ -97,17 +97,21 @@ class Console:
 class Log:
     """One JSON object a line for each evaluation. A full disk ends the log, after a whole line, and not the run.
 
+    `run` in a line is provenance.fingerprint: it tells which picture the log is of.
+
     losses  of the evaluations that were done before: a run that is resumed goes on in its own log
     """
 
     def __init__(self, path, overwrite, warn, losses=()):
         self.path, self.warn = path, warn
-        self.file = open_log(path, overwrite, losses)
+        self.file, self.run = open_log(path, overwrite, losses), None
 
     def __call__(self, event):
+        if isinstance(event, Planned) and self.file is not None:
+            self.run = fingerprint(made_from(event.job))
         if not isinstance(event, Evaluated) or self.file is None:
             return
-        record = {"evaluation": event.evaluation, "iteration": event.iteration, "scale": event.scale}
+        record = {"run": self.run, "evaluation": event.evaluation, "iteration": event.iteration, "scale": event.scale}
         record |= {"size": format_size(event.size[::-1]), "loss": event.loss, **by_kind(event.values)}
         record |= {"terms": event.values, "exact": event.exact, "seconds": round(event.seconds, 6)}
         line = memoryview((json.dumps(record) + "\n").encode())
