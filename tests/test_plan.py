@@ -67,7 +67,7 @@ def test_parse_memory(text, nbytes):
 def test_what_a_loss_takes_for_each_channel_is_counted(net):
     """Bins are as many for a small picture as for a large one, whole or in tiles."""
     plain, bins = (make_terms(style={"relu3_1": 1.0}, style_loss={name: 1.0}) for name in ("gram", "histogram"))
-    more = 8 * Histogram.per_channel * net.channels["relu3_1"]
+    more = 8 * Histogram().kept(net.channels["relu3_1"])
     assert whole_peak(net, bins, 64, 80) - whole_peak(net, plain, 64, 80) == more
     tiling = Tiling((), ((32, 48),))
     found, without = (segment_peak(net, terms, 64, 80, tiling, 0) for terms in (bins, plain))

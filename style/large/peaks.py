@@ -149,7 +149,7 @@ def _target_bytes(net, terms, H, W):
         if term.statistic.per_place:
             total += _activation_bytes(net, term.layer, H, W)
         elif term.layer is not None:
-            total += 8 * term.statistic.per_channel * net.channels[term.layer]
+            total += 8 * term.statistic.kept(net.channels[term.layer])
     return total
 
 

@@ -5,6 +5,7 @@ from ..terms import Content, Gram, Term, TotalVariation
 from .discrepancy import Discrepancy
 from .histogram import Histogram
 from .moments import Moments
+from .nearest import Nearest
 from .shifted import ShiftedGram
 from .sliced import Sliced
 from .wasserstein import Wasserstein
@@ -17,6 +18,7 @@ STYLE_LOSSES = {
     "cmd": Discrepancy,
     "histogram": Histogram,
     "sliced": Sliced,
+    "nearest": Nearest,
 }
 
 
