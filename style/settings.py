@@ -170,7 +170,9 @@ class Settings:
         factors = [self.content_weight * v for v in self.content_layers.values()]
         factors += [self.style_weight * v for v in self.style_layers.values()]
         if not any((*factors, self.tv_weight, self.photo_weight, self.laplacian_weight)):
-            raise SettingsError("nothing to optimise: no content, no style and no total variation, or all of weight 0")
+            raise SettingsError(
+                "nothing to optimise: no content, no style, no total variation and no Laplacian, or all of weight 0"
+            )
 
     @property
     def factors(self) -> tuple[float, float]:

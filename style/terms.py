@@ -81,7 +81,7 @@ class Statistic:
     every = 1  # rows of which a part of the picture must begin at a multiple; above 1 for such terms only
     least = 0.0  # the smallest value that the loss can have
     regional = True  # whether it knows weights of places
-    passing = 0  # arrays as large as the activation that `gather` makes on the way
+    passing = 0  # arrays as large as the activation, or as a strip of the picture, that are made on the way
     analytic = True  # whether it takes complex numbers, for the complex-step check
 
     def gather(self, part: Part) -> Sums:
@@ -164,6 +164,7 @@ class TotalVariation(Statistic):
     """
 
     reach, regional = 1, False
+    passing = 12
 
     def __init__(self, beta: float = 2.0):
         self.beta = beta
@@ -217,7 +218,9 @@ class Term:
 
     def __post_init__(self):
         if self.layer is None and self.source is not None and not self.statistic.per_place:
-            raise ValueError(f"{self.name}: a term of the picture itself has no target from another picture but its pixels")
+            raise ValueError(
+                f"{self.name}: a term of the picture itself has no target from another picture but its pixels"
+            )
         if self.region is not None and not self.statistic.regional:
             raise ValueError(f"{self.name}: {self.statistic} knows no regions")
 

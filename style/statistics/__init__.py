@@ -1,4 +1,4 @@
-"""What of a style's features a loss can compare: a row here, a file each for what is not in the core; terms of pixels."""
+"""What of a style's features a loss can compare: a row here, a file each for what is not in the core."""
 
 from ..styles import Group
 from ..terms import Content, Gram, Term, TotalVariation

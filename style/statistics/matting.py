@@ -1,4 +1,4 @@
-"""The matting Laplacian: how far a picture is from an affine change of the content's colours, window by window. MATH.md 8.
+"""The matting Laplacian: how far a picture is from a local affine change of the content's colours. MATH.md 8.
 
 Levin, Lischinski & Weiss (2008); as a loss, for photographs that stay photographs, Luan et al. (2017).
 

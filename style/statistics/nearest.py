@@ -1,4 +1,4 @@
-"""Nearest neighbours: how far each feature is from the style's feature that is most like it (Kolkin et al. 2022). MATH.md 7.
+"""Nearest neighbours: how far each feature is from the style's that is most like it (Kolkin et al. 2022). MATH.md 7.
 
 nearest_forward(F, style) -> Σ D     each place for itself: tiles add up
 nearest_backward(F, style) -> dF
@@ -64,7 +64,6 @@ def neighbours(F, style, m=None, *, matmul=operator.matmul):
           cosine;  D (n,) = 1 - cosine, as half the squared distance of the two, so that it is exact where it is small
     norm  (n,) what f was divided by
     """
-    xp = get_xp(F)
     centre, length, units, last = style.units(F.real.dtype)
     C, K = len(F), len(units)
     for at, block, weights in blocks(F, m, size=C * max(1, BLOCK // K)):
@@ -77,7 +76,7 @@ def neighbours(F, style, m=None, *, matmul=operator.matmul):
 
 
 def nearest_forward(F, style, m=None, *, matmul=operator.matmul):
-    """Σ_p m[p] D[p], D = min_j 1 - cos(F[:, p], s_j), in double precision. F (C, M), style Neighbours, m (M,) or None"""
+    """Σ_p m[p] D[p], D[p] = min_j 1 - cos(F[:, p], s_j), in double precision. F (C, M), m (M,) or None"""
     total = 0
     for _, _, _, D, _, weights in neighbours(F, style, m, matmul=matmul):
         total = total + (D if weights is None else D * weights).sum(dtype=double(D))
