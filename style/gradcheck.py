@@ -87,11 +87,10 @@ def statistic_rows(device):
 
 def _statistic(statistic, style, content, m, feat):
     """(loss, dfeat) of a statistic against a picture of its own."""
-    if statistic.per_place:
-        target = None
-    else:
-        target = statistic.target_of(statistic.gather(Part(style, ALL, matmul=operator.matmul)))
-    part = Part(feat, ALL, m, content, matmul=operator.matmul)
+    target = content
+    if not statistic.per_place:
+        target = statistic.target_of(statistic.for_target.gather(Part(style, ALL, matmul=operator.matmul)))
+    part = Part(feat, ALL, m, target, matmul=operator.matmul)
     loss, dS = statistic.loss(statistic.gather(part), target)
     return loss, statistic.spread(dS, part).astype(feat.dtype, copy=False)
 

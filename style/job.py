@@ -25,7 +25,7 @@ from .events import Evaluated, Listener
 from .large.forecast import EFFECTIVE, product_rate, work_of
 from .large.plan import Plan, make_plan, objective_for
 from .objective import Objective
-from .options import SettingsError
+from .options import SettingsError, flag
 from .pictures import files, images, saving
 from .pictures.filters import Filters
 from .pictures.images import Picture, PictureLike
@@ -116,6 +116,9 @@ class Job:
         s = self.settings
         if content is None and (any(s.content_layers.values()) or s.init in ("content", "blend")):
             raise SettingsError("a texture has no content picture: expected --content-layers none and --init noise")
+        for name in ("photo_weight", "laplacian_weight"):
+            if content is None and getattr(s, name):
+                raise SettingsError(f"{flag(name)}: a texture has no content picture to compare with", name)
         if isinstance(style, list | tuple) and not style:
             raise images.ImageError("no style: expected a picture, or a list of pictures")
         several = style if images.are_pictures(style) else [style]

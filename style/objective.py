@@ -6,7 +6,7 @@ levels less the average colour, in the network's channel order, on the network's
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -141,9 +141,10 @@ def _targets(terms, passes, picture, region=None):
     places = [t for t in terms if t.statistic.per_place]
     targets = {}
     if places:
-        activations = passes.activations(picture, layers(places))
+        names = layers(places)
+        activations = {None: picture, **(passes.activations(picture, names) if names else {})}
         targets = {t: activations[t.layer] for t in places}
-    whole = {t: t if t.region is region else t.confined(region) for t in terms if t not in targets}
+    whole = {t: replace(t, region=region, statistic=t.statistic.for_target) for t in terms if t not in targets}
     if whole:
         sums = passes.sums(picture, list(whole.values()))
         targets |= {t: t.statistic.target_of(sums[w]) for t, w in whole.items()}

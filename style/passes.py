@@ -139,7 +139,8 @@ def add_picture_gradient(gradient, image, dsums):
 def _strips(image, term):
     """(Part, index) of the picture's strips of rows; with each the rows below it that the statistic looks at."""
     N, C, H, W = image.shape
-    step = max(1, STRIP // (N * C * W))
+    every = term.statistic.every
+    step = max(1, STRIP // (N * C * W) // every) * every
     for y in range(0, H, step):
         end = min(y + step + term.statistic.reach, H)
         at = (*ALL[:2], slice(y, end), ALL[3])

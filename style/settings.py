@@ -76,6 +76,8 @@ class Settings:
     content_weight: float = option(1.0, "number", LOSS, "factor of the content loss (default {})", low=0)
     style_weight: float = option(200.0, "number", LOSS, "factor of the style loss (default {}; 50 keeps more of the content, 1000 little)", low=0, shown=True)
     tv_weight: float = option(0.0, "number", LOSS, "factor of total variation (default {})", low=0)
+    photo_weight: float = option(0.0, "number", LOSS, "photographs stay photographs: in each small neighbourhood colours change alike; factor of the matting Laplacian (default {}; 1000 is much)", low=0)
+    laplacian_weight: float = option(0.0, "number", LOSS, "the content's lines stay: factor of the difference of Laplacians (default {}; 20 is much)", low=0)
     content_layers: dict[str, float] = option({"relu4_2": 1.0}, "layers", LOSS, "such as relu4_2 or conv4_2:0.5,relu3_1:1; none", "L")
     style_layers: dict[str, float] = option(dict.fromkeys(STYLE_LAYERS, 1.0), "layers", LOSS, "such as relu1_1:0.5,relu2_1:1; none", "L")
     style_loss: dict[str, float] = option({"gram": 1.0}, "layers", LOSS, f"what of the style's features is compared: {', '.join(STYLE_LOSSES)}, or several with weights, gram,moments:0.5", "S")
@@ -167,8 +169,10 @@ class Settings:
                 raise SettingsError(f"{flag(name)}: works with {words}", name)
         factors = [self.content_weight * v for v in self.content_layers.values()]
         factors += [self.style_weight * v for v in self.style_layers.values()]
-        if not any((*factors, self.tv_weight)):
-            raise SettingsError("nothing to optimise: no content, no style and no total variation, or all of weight 0")
+        if not any((*factors, self.tv_weight, self.photo_weight, self.laplacian_weight)):
+            raise SettingsError(
+                "nothing to optimise: no content, no style, no total variation and no Laplacian, or all of weight 0"
+            )
 
     @property
     def factors(self) -> tuple[float, float]:

@@ -24,15 +24,27 @@ class Part:
     feat     (1, C, h, w)
     at       index of these places in the whole activation, four slices
     m        (h·w,) weights of the places (a region's), or None: all 1
-    target   for a statistic with a target per place, the target's part, (1, C, h, w); else None
+    target   for a statistic with a target per place, the target's part, (1, C, h, w); else the target as it is
     shared   rows at the end that the next part has as well: there for a statistic that looks beyond its own places
+    weights  (H, W) of all places of the whole activation, of which m are this part's, or None
+    size     (H, W) of the whole activation; by default this part is all of it
     matmul   the product of two matrices, on the kernels that compute the network
     """
 
     def __init__(
-        self, feat: Array, at: Any, m: Array | None = None, target: Array | None = None, *, shared: int = 0, matmul: Any
+        self,
+        feat: Array,
+        at: Any,
+        m: Array | None = None,
+        target: Any = None,
+        *,
+        shared: int = 0,
+        weights: Array | None = None,
+        size: tuple[int, int] | None = None,
+        matmul: Any,
     ):
         self.feat, self.at, self.m, self.target, self.shared, self.matmul = feat, at, m, target, shared, matmul
+        self.weights, self.size = weights, feat.shape[2:] if size is None else size
 
     @cached_property
     def F(self) -> Array:
@@ -61,14 +73,15 @@ class Statistic:
     loss(S, target) -> value, dS   of the whole picture's sums; dS a tuple: the derivatives that `spread` needs
     spread(dS, part) -> dfeat      like part.feat
     target_of(S) -> target   what of a style picture's sums a loss compares with: per place, so that sizes may differ
+    for_target               the statistic that gathers those sums: itself, where they are like the picture's own
     """
 
     per_place = False  # whether the target is an activation, one value a place, of which a part gets its own
     reach = 0  # rows below a place that it looks at; above 0 for terms of the picture itself only
+    every = 1  # rows of which a part of the picture must begin at a multiple; above 1 for such terms only
     least = 0.0  # the smallest value that the loss can have
     regional = True  # whether it knows weights of places
-    passing = 0  # arrays as large as the activation that `gather` makes on the way
-    per_channel = 0  # numbers a channel that target, sums and loss take where that is much, in double precision
+    passing = 0  # arrays as large as the activation, or as a strip of the picture, that are made on the way
     analytic = True  # whether it takes complex numbers, for the complex-step check
 
     def gather(self, part: Part) -> Sums:
@@ -82,6 +95,14 @@ class Statistic:
 
     def target_of(self, S: Sums) -> Any:
         raise NotImplementedError
+
+    @property
+    def for_target(self) -> "Statistic":
+        return self
+
+    def kept(self, channels: int) -> int:
+        """Numbers in double precision that target, sums and loss take, where that is much."""
+        return 0
 
     def blend(self, targets: list[tuple[float, Any]]) -> Any:
         """The target of several pictures, from [(weight, target), …] with weights that add up to 1."""
@@ -143,6 +164,7 @@ class TotalVariation(Statistic):
     """
 
     reach, regional = 1, False
+    passing = 12
 
     def __init__(self, beta: float = 2.0):
         self.beta = beta
@@ -195,8 +217,10 @@ class Term:
     region: Region | None = None
 
     def __post_init__(self):
-        if self.layer is None and self.source is not None:
-            raise ValueError(f"{self.name}: a term of the picture itself has no target from another picture")
+        if self.layer is None and self.source is not None and not self.statistic.per_place:
+            raise ValueError(
+                f"{self.name}: a term of the picture itself has no target from another picture but its pixels"
+            )
         if self.region is not None and not self.statistic.regional:
             raise ValueError(f"{self.name}: {self.statistic} knows no regions")
 
@@ -211,7 +235,7 @@ class Term:
 
     def part(self, feat: Array, within: Any, at: Any, *, size: tuple[int, int], shared: int = 0, matmul: Any) -> Part:
         """The Part of `feat` at the index `within`, which lies at `at` in an activation of `size` (h, w) places."""
-        target = m = None
+        target, m, weights = self.target, None, None
         if self.statistic.per_place:
             if self.target.shape[2:] != tuple(size):
                 raise ValueError(
@@ -223,7 +247,7 @@ class Term:
             if weights.shape != tuple(size):
                 raise ValueError(f"{self.name}: the picture gives {size} places, its region has {weights.shape}")
             m = weights[at[2:]].reshape(-1)
-        return Part(feat[within], at, m, target, shared=shared, matmul=matmul)
+        return Part(feat[within], at, m, target, shared=shared, weights=weights, size=size, matmul=matmul)
 
     def compare(self, S: Sums, dtype: Any) -> tuple[Any, Sums]:
         """(factor · loss, factor · dS) of the whole picture's sums; dS in the type of the activations."""

@@ -26,7 +26,7 @@ from style.optimize import minimize
 from style.passes import Whole
 from style.settings import settings_from
 from style.statistics import make_terms
-from style.statistics.histogram import Histogram
+from style.statistics.histogram import BINS
 from style.units import format_memory, parse_memory
 
 GB = 10**9
@@ -64,10 +64,11 @@ def test_parse_memory(text, nbytes):
         parse_memory(text)
 
 
-def test_what_a_loss_takes_for_each_channel_is_counted(net):
-    """Bins are as many for a small picture as for a large one, whole or in tiles."""
-    plain, bins = (make_terms(style={"relu3_1": 1.0}, style_loss={name: 1.0}) for name in ("gram", "histogram"))
-    more = 8 * Histogram.per_channel * net.channels["relu3_1"]
+@pytest.mark.parametrize("loss, numbers", [("histogram", lambda C: 8 * BINS * C), ("nearest", lambda C: 8 * C * C)])
+def test_what_a_loss_takes_for_its_channels_is_counted(net, loss, numbers):
+    """Bins and samples are as many for a small picture as for a large one, whole or in tiles."""
+    plain, bins = (make_terms(style={"relu3_1": 1.0}, style_loss={name: 1.0}) for name in ("gram", loss))
+    more = 8 * numbers(net.channels["relu3_1"])
     assert whole_peak(net, bins, 64, 80) - whole_peak(net, plain, 64, 80) == more
     tiling = Tiling((), ((32, 48),))
     found, without = (segment_peak(net, terms, 64, 80, tiling, 0) for terms in (bins, plain))

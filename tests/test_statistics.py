@@ -28,6 +28,10 @@ def terms_of(name, **more):
     return make_terms(style=LAYERS, style_loss={name: 1.0}, **more)
 
 
+def target_of(statistic, feat):
+    return statistic.target_of(statistic.for_target.gather(Part(feat, ALL, matmul=operator.matmul)))
+
+
 def soft_region(H, W):
     return Region(np.random.default_rng(3).uniform(0, 1, (H, W)))
 
@@ -48,7 +52,8 @@ def test_whole_is_tiled(name, grid, region):
 
 
 @pytest.mark.parametrize("name", STYLE_LOSSES)
-def test_the_loss_at_its_own_target_is_0(name):
+def test_the_loss_at_its_own_target_is_0(name, monkeypatch):
+    monkeypatch.setattr("style.statistics.nearest.PER_CHANNEL", 10**6)  # every place is among the style's samples
     net, (image,) = make_net(), noise(64, 80)
     whole = Objective.of(net, terms_of(name), {"style": image}).evaluate(image)
     other = Objective.of(net, terms_of(name), {"style": image}).evaluate(noise(64, 80, seed=5)[0])
@@ -100,8 +105,8 @@ def test_outside_a_region_nothing_counts(name):
     feat = rng.standard_normal((1, 5, 6, 7))
     other = feat.copy()
     other.reshape(5, 42)[:, 20:] = rng.uniform(100, 200, (5, 22))
-    style = statistic.target_of(statistic.gather(Part(rng.standard_normal((1, 5, 4, 4)), ALL, matmul=operator.matmul)))
-    parts = [Part(f, ALL, m, matmul=operator.matmul) for f in (feat, other)]
+    style = target_of(statistic, rng.standard_normal((1, 5, 4, 4)))
+    parts = [Part(f, ALL, m, style, matmul=operator.matmul) for f in (feat, other)]
     (value, dS), (again, _) = (statistic.loss(statistic.gather(p), style) for p in parts)
     assert again == pytest.approx(value, rel=1e-12)
     assert not statistic.spread(dS, parts[0]).reshape(5, 42)[:, 20:].any()
@@ -111,7 +116,9 @@ def test_outside_a_region_nothing_counts(name):
 def test_sums_of_regions_that_make_up_the_whole_add_up(name):
     rng, statistic = np.random.default_rng(1), STYLE_LOSSES[name]()
     feat, m = rng.standard_normal((1, 4, 5, 6)), rng.uniform(0, 1, 30)
-    first, second, whole = (statistic.gather(Part(feat, ALL, w, matmul=operator.matmul)) for w in (m, 1 - m, None))
+    style = target_of(statistic, rng.standard_normal((1, 4, 4, 4)))
+    parts = (Part(feat, ALL, w, style, matmul=operator.matmul) for w in (m, 1 - m, None))
+    first, second, whole = (statistic.gather(p) for p in parts)
     for a, b in zip(merge(merge(None, first), second), whole, strict=True):
         assert worst(np.asarray(a), np.asarray(b)) < 1e-13
 

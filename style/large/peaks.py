@@ -149,7 +149,7 @@ def _target_bytes(net, terms, H, W):
         if term.statistic.per_place:
             total += _activation_bytes(net, term.layer, H, W)
         elif term.layer is not None:
-            total += 8 * term.statistic.per_channel * net.channels[term.layer]
+            total += 8 * term.statistic.kept(net.channels[term.layer])
     return total
 
 
@@ -161,4 +161,4 @@ def _activation_bytes(net, layer, H, W):
 
 def _strip_bytes(terms, values, size):
     """What the terms of the picture itself, of so many values, take a strip at a time."""
-    return 12 * min(STRIP, values) * size if any(t.layer is None for t in terms) else 0
+    return max((t.statistic.passing for t in terms if t.layer is None), default=0) * min(STRIP, values) * size

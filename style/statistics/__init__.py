@@ -4,7 +4,10 @@ from ..styles import Group
 from ..terms import Content, Gram, Term, TotalVariation
 from .discrepancy import Discrepancy
 from .histogram import Histogram
+from .laplacian import Laplacian
+from .matting import Matting
 from .moments import Moments
+from .nearest import Nearest
 from .shifted import ShiftedGram
 from .sliced import Sliced
 from .wasserstein import Wasserstein
@@ -17,6 +20,7 @@ STYLE_LOSSES = {
     "cmd": Discrepancy,
     "histogram": Histogram,
     "sliced": Sliced,
+    "nearest": Nearest,
 }
 
 
@@ -31,10 +35,14 @@ def terms_of(settings, groups=None):
         groups=groups,
         tv=s.tv_weight,
         tv_beta=s.tv_beta,
+        photo=s.photo_weight,
+        laplacian=s.laplacian_weight,
     )
 
 
-def make_terms(*, content=None, style=None, style_loss=None, groups=None, tv=0.0, tv_beta=2.0):
+def make_terms(
+    *, content=None, style=None, style_loss=None, groups=None, tv=0.0, tv_beta=2.0, photo=0.0, laplacian=0.0
+):
     """A list of terms.Term without targets.
 
     content     {layer: factor}
@@ -42,6 +50,8 @@ def make_terms(*, content=None, style=None, style_loss=None, groups=None, tv=0.0
     style_loss  {name in STYLE_LOSSES: factor}; None: {"gram": 1.0}
     groups      of styles (styles.Group), for each of which there are all style terms; None: one style
     tv          factor of total variation, tv_beta its exponent
+    photo       factor of the content's matting Laplacian
+    laplacian   factor of the difference to the content's Laplacian
     """
     groups = [Group("style", ((0, 1.0),))] if groups is None else groups
     terms = [Term(f"content {n}", Content(), n, a, "content") for n, a in (content or {}).items()]
@@ -54,4 +64,8 @@ def make_terms(*, content=None, style=None, style_loss=None, groups=None, tv=0.0
         ]
     if tv:
         terms.append(Term("tv", TotalVariation(tv_beta), factor=tv))
+    if photo:
+        terms.append(Term("photo", Matting(), factor=photo, source="content"))
+    if laplacian:
+        terms.append(Term("laplacian", Laplacian(), factor=laplacian, source="content"))
     return terms

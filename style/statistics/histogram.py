@@ -145,7 +145,6 @@ class Histogram(Statistic):
     """histogram_loss as a statistic; in a region, of the places with its weights."""
 
     analytic = False  # bins have edges
-    per_channel = 8 * BINS
     least = -1e-3  # rounding, of features up to some ten thousand
 
     def gather(self, part):
@@ -161,6 +160,9 @@ class Histogram(Statistic):
     def target_of(self, S):
         h, _ = S
         return Distribution(h / h.sum(axis=1, keepdims=True))
+
+    def kept(self, channels):
+        return 8 * BINS * channels
 
     def blend(self, targets):
         return Distribution(sum(w * t.shares for w, t in targets))
