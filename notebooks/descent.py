@@ -134,8 +134,8 @@ def _(START, curvatures, plane, rate, steps):
 def _(START, loss, lowest, rate, ways):
     def _():
         reach_a, reach_b = (1.25 * abs(s - m) + 3 for s, m in zip(START, lowest))
-        a = np.linspace(lowest[0] - reach_a, lowest[0] + reach_a, 17)
-        b = np.linspace(lowest[1] - reach_b, lowest[1] + reach_b, 17)
+        a = np.linspace(lowest[0] - reach_a, lowest[0] + reach_a, 13)
+        b = np.linspace(lowest[1] - reach_b, lowest[1] + reach_b, 13)
         values = np.array([[loss(p, q) for p in a] for q in b])
         least = loss(*lowest)
         fig = Figure(figsize=(11, 4.4), layout="constrained")
@@ -145,7 +145,7 @@ def _(START, loss, lowest, rate, ways):
         for (name, (path, found)), colour in zip(ways.items(), ("white", "tab:red")):
             left.plot(*path.T, ".-", color=colour, label=name, lw=1)
             right.semilogy(
-                np.maximum(np.array(found) - least, 1e-8 * (found[0] - least)) / (found[0] - least),
+                np.maximum(np.array(found) - least, 1e-7 * (found[0] - least)) / (found[0] - least),
                 ".-",
                 color={"white": "tab:blue"}.get(colour, colour),
                 label=name,
@@ -170,10 +170,11 @@ def _(START, loss, lowest, rate, ways):
 def _():
     mo.md("""
     A step along the gradient multiplies what is left along a direction of curvature $\\lambda$ by $1 - \\eta\\lambda$:
-    little is gained along the valley while $\\eta$ is small enough for its walls, and from $\\eta = 2 / \\lambda$ on the
-    steps climb (move the rate to 2.1). L-BFGS sees by how much the gradient changed along its last steps, and two pairs
-    $(s, y)$ are all that there is to know of a bowl in two dimensions (style/MATH.md, section 8). Where a second valley shows, it is
-    the style's, which does not mind the sign of a wave.
+    little is gained along the valley while $\\eta$ is small enough for its walls, and from $\\eta = 2 / \\lambda$ on
+    the steps climb (move the rate to 2.1). L-BFGS sees by how much the gradient changed along its last steps, and two
+    pairs $(s, y)$ are all that there is to know of a bowl in two dimensions (style/MATH.md, section 8). It ends where
+    single precision does, at a millionth. Where a second valley shows, it is the style's, which does not mind a wave's
+    sign.
 
     A picture has a million directions and L-BFGS keeps ten or twenty pairs. What is done about the others is in
     spectrum.py: broad waves are given longer steps from the start (style/faster/MATH.md, section 3). Move the fine wave

@@ -26,7 +26,7 @@ def _():
     A picture that is too large for the memory is cut into tiles, and the loss and its gradient must be those of the
     whole (style/large/MATH.md). At a tile's inner edge the convolutions' zero padding stands where neighbours should
     be, and what it spoils grows by one place a convolution, $2^d$ pixels after $d$ poolings. So a tile's core is
-    computed with a halo around it, as wide as what is spoilt: $h = \\sum_c 2^{d(c)}$, section 2.
+    computed with a halo around it, as wide as what is spoilt: $h = \\sum_c 2^{d(c)}$ (style/large/MATH.md, section 2).
     """)
     return
 
@@ -81,7 +81,8 @@ def _():
     Below, a region is cut out of the picture and run through the network by itself: the core (dashed) and a halo of the
     width chosen. The map shows where the layer's activation differs from that of the whole picture. As long as the
     halo is narrower than (5), something in the core is wrong; from there on nothing is, but for rounding. Halos here
-    are multiples of 16, so that pooling windows lie where they lie in the whole picture (section 4).
+    are multiples of 16, so that pooling windows lie where they lie in the whole picture
+    (style/large/MATH.md, section 4).
     """)
     return
 
@@ -136,8 +137,8 @@ def _(NAMES, deviation, layer, width):
                 lw=2,
             )
         )
-        fig.colorbar(im, ax=left, label="log10 of the difference, 0: the largest activation", shrink=0.9)
-        left.set_title(f"{layer.value}, halo {h}: in the core at most {worst:.1e}")
+        fig.colorbar(im, ax=left, label="log10 of the difference", shrink=0.9)
+        left.set_title(f"{layer.value}, halo {h}: at most {worst:.1e} of the largest in the core", fontsize=10)
         left.set_xlabel(f"places of {1 << d} pixels")
         widths = [0, 16, 32, 48]
         right.semilogy(widths, [max(deviation(v)[1], 1e-9) for v in widths], "o-")
@@ -159,7 +160,8 @@ def _():
     mo.md("""
     ## What it costs
 
-    A tile of edge $e$ computes $(e + 2h)^2$ places for $e^2$; (6) of section 5 counts both passes. Cutting the network
+    A tile of edge $e$ computes $(e + 2h)^2$ places for $e^2$; (6) of style/large/MATH.md, section 5, counts both
+    passes. Cutting the network
     at pool3 as well makes two smaller halos of a large one, and the deep part is often one tile.
     """)
     return
@@ -168,7 +170,7 @@ def _():
 @app.cell
 def _():
     share = mo.ui.slider(0.0, 1.0, 0.01, value=0.62, label="share of the multiplications before the cut (VGG-19: 0.62)")
-    share
+    mo.hstack([share], justify="start")
     return (share,)
 
 

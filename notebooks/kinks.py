@@ -5,6 +5,8 @@ import marimo
 app = marimo.App(app_title="The loss along a line")
 
 with app.setup:
+    import itertools
+
     import marimo as mo
     import numpy as np
     from matplotlib.figure import Figure
@@ -60,7 +62,7 @@ def _(layer, net, objective, reach, start, u, x):
         names = net.names[: net.names.index(layer.value) + 1]
         feats, _ = net.forward(image, names, cached=False)
         found = [feats[n].ravel() > 0 for n in names if n.startswith("relu")]
-        for n, after in zip(names, names[1:]):
+        for n, after in itertools.pairwise(names):
             if after.startswith("pool") and net.pooling == "max":
                 H, W = feats[after].shape[2:]
                 quarters = [feats[n][:, :, i : 2 * H : 2, j : 2 * W : 2] for i in (0, 1) for j in (0, 1)]
@@ -68,7 +70,7 @@ def _(layer, net, objective, reach, start, u, x):
         return np.concatenate(found)
 
     def _():
-        t = np.linspace(-1, 1, 61) * 10**reach.value
+        t = np.linspace(-1, 1, 51) * 10**reach.value
         along, crossed, before = [], [], None
         for step in t:
             result, now = objective.evaluate(x + step * u), switches(x + step * u)

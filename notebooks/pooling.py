@@ -24,9 +24,9 @@ def _():
     # What average pooling changes
 
     VGG was trained with max pooling; Gatys, Ecker and Bethge put average pooling in its place, with the filters as they
-    are, and found the pictures more appealing. Forward, the one takes the largest of four numbers, the other their mean;
-    backward, the one gives the gradient to that place alone, the other a quarter to each (minivgg/MATH.md, sections 5
-    and 6).
+    are, and found the pictures more appealing. Forward, the one takes the largest of four numbers, the other their
+    mean; backward, the one gives the gradient to that place alone (minivgg/MATH.md, section 5), the other a quarter to
+    each (minivgg/MATH.md, section 6).
     """)
     return
 
@@ -84,17 +84,17 @@ def _(gradients, layer, x):
         return (edges[1:] + edges[:-1]) / 2, found / found.sum()
 
     def _():
-        fig = Figure(figsize=(11, 3.2), layout="constrained")
-        axes = fig.subplots(1, 3, width_ratios=[1, 1, 1.2])
+        fig = Figure(figsize=(11, 3.6), layout="constrained")
+        axes = fig.subplots(1, 3, width_ratios=[1, 1, 1.1])
         for ax, kind in zip(axes, KINDS):
             strength = np.sqrt((gradients[kind][0] ** 2).sum(axis=0))
             tenth = np.sort(strength.ravel())[::-1][: strength.size // 10]
             part = (tenth**2).sum() / (strength**2).sum()
             im = ax.imshow(strength / strength.max(), cmap="magma")
-            ax.set_title(f"{kind}: a tenth of the pixels has {part:.0%} of the squares", fontsize=9)
+            ax.set_title(f"{kind} pooling: a tenth of the pixels\nhas {part:.0%} of the squares")
             ax.set_axis_off()
             axes[2].semilogy(*by_frequency(gradients[kind]), "o-", ms=3, label=kind)
-        fig.colorbar(im, ax=axes[:2], label="|gradient|, 1: the largest", location="bottom", shrink=0.6)
+        fig.colorbar(im, ax=axes[:2], label="|gradient|, 1: the largest", location="bottom", shrink=0.6, pad=0.02)
         axes[2].set_xlabel("frequency, 1: a wave of two pixels")
         axes[2].set_ylabel("part of the squares")
         axes[2].legend()
@@ -112,7 +112,7 @@ def _():
 
     Move the picture by a few pixels. After $d$ poolings a place is $2^d$ pixels wide; how much does the layer's answer
     change until the shift is a whole place? Compared are the Gram matrices, which know no places: a perfect style would
-    not notice.
+    hardly notice (for each column that leaves, another comes in).
     """)
     return
 
@@ -157,8 +157,8 @@ def _():
     ## The pictures
 
     The same photograph, painting and number of evaluations. The losses of the two are of different networks and are
-    shown each as a part of its own start. Average pooling is the default here, as in the paper (README, "Where we differ
-    from Gatys et al.").
+    shown each as a part of its own start. Average pooling is the default here, as in the paper (README, "Where we
+    differ from Gatys et al.").
     """)
     return
 

@@ -24,10 +24,10 @@ def _():
     # The spectrum, and why it is weighed
 
     L-BFGS knows the curvature of the loss along the few directions that it has walked. For all others it has a first
-    guess, and the plain one takes them to be alike. They are not: fine patterns have much more curvature than broad
-    ones (style/faster/MATH.md, section 3). Here that is measured, in bands of frequencies an octave wide, and the guess
-    that replaces the plain one is laid over it. A frequency of 1 is the highest that a picture has along an axis, a
-    wave of two pixels.
+    guess, and the plain one takes them to be alike. They are not (style/faster/MATH.md, section 3). Here that is
+    measured at the painting itself, where its style loss is 0 and bends upwards in every direction: in bands of
+    frequencies an octave wide, along random patterns, and along the stiffest pattern that a few rounds of power
+    iteration find. A frequency of 1 is the highest that a picture has along an axis, a wave of two pixels.
     """)
     return
 
@@ -45,40 +45,45 @@ def _():
     scene, strokes = samples.scene(96), samples.strokes(96)
     network = weights.load("mini")
     net, space = VGG(network.params, pooling="avg"), style.ColourSpace.of(network)
-    x, painting = space.to_input(scene), space.to_input(strokes)
-    terms = make_terms(content={"relu4_2": 1.0}, style={f"relu{k}_1": 200.0 for k in range(1, 6)})
-    objective = Objective.of(net, terms, {"content": x, "style": painting})
+    x = space.to_input(strokes)
+    objective = Objective.of(net, make_terms(style={f"relu{k}_1": 200.0 for k in range(1, 6)}), {"style": x})
     plain = Spectrum(x, 0.0)  # cosine coefficients, all of weight 1
     H, W = x.shape[2:]
     frequency = np.hypot(np.arange(H)[:, None] / H, np.arange(W)[None] / W)
-    edges = 2.0 ** np.arange(-6, 1.1, 0.5)
-    bands = [(a, b) for a, b in zip(edges, edges[2:]) if ((frequency >= a) & (frequency < b)).any()]
-    middles = np.array([np.sqrt(a * b) for a, b in bands])
-    return bands, frequency, middles, objective, plain, scene, strokes, x
+    starts = 2.0 ** np.arange(-6, 0)
+    bands = [(frequency >= a) & (frequency < 2 * a) for a in starts]
+    middles = np.sqrt(2) * starts
+    return bands, middles, objective, plain, scene, strokes, x
 
 
 @app.cell
-def _(bands, frequency, objective, plain, x):
-    def curvature(inside, rng, step=1.0):
-        """dᵀ ∇²L d of a random picture d of these frequencies, length 1: how the gradient changes along it."""
-        d = plain.apply((rng.standard_normal(x.shape) * inside).astype(np.float32))
-        d /= np.sqrt((d * d).sum())
-        h = step * np.sqrt(x.size).astype(np.float32)  # one grey level, root mean square
-        change = objective.evaluate(x + h * d).gradient - objective.evaluate(x - h * d).gradient
-        return float((change * d).sum() / (2 * h))
+def _(bands, objective, plain, x):
+    def bent(d):
+        """∇²L d, by how the gradient changes over one grey level (root mean square) to either side."""
+        h = np.float32(np.sqrt(x.size))
+        return (objective.evaluate(x + h * d).gradient - objective.evaluate(x - h * d).gradient) / (2 * h)
+
+    def curvatures_of(band, rng):
+        """(mean dᵀ ∇²L d of two random pictures d of a band, length 1; that of the stiffest found from there)"""
+        found = []
+        for z in rng.standard_normal((2, *x.shape)).astype(np.float32) * band:
+            for _ in range(4):  # power iteration: what is stiff in d grows
+                d = plain.apply((z / np.sqrt((z * z).sum())).astype(np.float32))
+                change = bent(d)
+                z = plain.adjoint(change) * band
+                found.append(float((change * d).sum()))
+        return np.mean(found[::4]), max(found)
 
     _rng = np.random.default_rng(0)
-    curvatures = np.array(
-        [np.mean([curvature((frequency >= a) & (frequency < b), _rng) for _ in range(2)]) for a, b in bands]
-    )
-    return (curvatures,)
+    random, stiffest = np.array([curvatures_of(band, _rng) for band in bands]).T
+    return random, stiffest
 
 
 @app.cell
-def _(alpha, bands, curvatures, frequency, middles, plain, scene, strokes, x):
+def _(alpha, bands, middles, plain, random, scene, stiffest, strokes, x):
     def amplitudes(picture):
         z = plain.adjoint((picture - picture.mean(axis=(0, 1))).transpose(2, 0, 1)[None].astype(np.float32))
-        return [np.sqrt((z[..., (frequency >= a) & (frequency < b)] ** 2).mean()) for a, b in bands]
+        return [np.sqrt((z[..., band] ** 2).mean()) for band in bands]
 
     def _():
         fig = Figure(figsize=(11, 3.8), layout="constrained")
@@ -88,19 +93,18 @@ def _(alpha, bands, curvatures, frequency, middles, plain, scene, strokes, x):
         left.loglog(middles, amplitudes(scene)[0] * middles[0] / middles, "k:", label="1 / f")
         left.set_ylabel("amplitude of a coefficient, grey levels")
         left.set_title("what pictures have")
-        right.loglog(middles, curvatures, "o-", label="measured")
-        guess = 1 / np.array(
-            [  # the mean step of a band is the inverse of the curvature that it is made for
-                (Spectrum(x, alpha.value).weights[(frequency >= a) & (frequency < b)] ** 2).mean() for a, b in bands
-            ]
-        )
-        right.loglog(
-            middles, guess * np.exp(np.log(curvatures / guess).mean()), "--", label=f"guess, α = {alpha.value:g}"
-        )
+        right.loglog(middles, stiffest, "o-", label="the stiffest pattern found")
+        right.loglog(middles, random, "o-", label="random patterns")
+        weight = Spectrum(x, alpha.value).weights
+        guess = np.array([(weight[band] ** -2.0).mean() for band in bands])
+        level = np.exp(np.log(stiffest / guess).mean())  # the guess says ratios; γ sets its level
+        right.loglog(middles, guess * level, "k--", label=f"the first guess, α = {alpha.value:g}")
         right.set_ylabel("curvature, loss per grey level²")
-        right.set_title("what the loss asks for")
+        right.set_title("how the loss bends")
         for ax in (left, right):
             ax.set_xlabel("frequency, 1: a wave of two pixels")
+            ax.set_xticks(1 / 2.0 ** np.arange(7), ["1", *(f"1/{1 << k}" for k in range(1, 7))])
+            ax.minorticks_off()
             ax.legend()
         return fig
 
@@ -111,9 +115,11 @@ def _(alpha, bands, curvatures, frequency, middles, plain, scene, strokes, x):
 @app.cell
 def _():
     mo.md("""
-    A step that is short enough for the fine waves is too short for the broad ones, by the ratio of the curvatures. With
-    $H_0 = \\gamma Q^T \\Lambda^2 Q$ each frequency has its own length of step. The best $\\alpha$ was found by runs and not
-    by this curve: a run sees other places than its start, and pairs correct what the guess has wrong.
+    Random patterns bend the loss about alike in all bands but the finest, and there less. But a step must be short
+    enough for the *stiffest* pattern in it, and those are the fine ones: what is short enough for them is needlessly
+    short for what is broad. With $H_0 = \\gamma Q^T \\Lambda^2 Q$ each frequency has its own length of step. The best
+    $\\alpha$ was found by runs and not by this curve: pairs correct what the guess has wrong, and the curve is another
+    at every place.
 
     Below, the same picture and the same number of evaluations, without weights and with them. Broad areas take on the
     painting's colours sooner.
