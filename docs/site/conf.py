@@ -33,10 +33,11 @@ html_math_renderer = "formulas"
 
 myst_heading_anchors = 4
 suppress_warnings = ["myst.header", "ref.python"]  # parts of pages begin at lower headings; two classes are called State
+smartquotes = False  # the text is the file's
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]  # types in signatures: NumPy's and our own short names
 
-autodoc_default_options = {"members": True, "undoc-members": False, "show-inheritance": False}
+autodoc_default_options = {"members": True, "undoc-members": False}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 add_module_names = False

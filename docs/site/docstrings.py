@@ -8,6 +8,7 @@ from pathlib import Path
 
 import sources
 from docutils import nodes
+from myst_parser.mdit_to_docutils.base import default_slugify
 from sphinx import addnodes
 
 SECTION = re.compile(r"((?:[\w./]+/)?MATH\.md)(?:,? (?:section )?(\d+(?:\.\d+)?))?")
@@ -41,7 +42,7 @@ def point(app, doctree):
             module = node.get("module")
             beside(app, node)
         elif module and SECTION.search(node) and not isinstance(node.parent, nodes.reference):
-            replaced(app, node, module)
+            node.parent.replace(node, [*linked(node, module, app.env.docname)])
 
 
 def file_of(module):
@@ -58,31 +59,35 @@ def beside(app, signature):
         signature += nodes.reference("", "[source]", internal=True, refuri=uri, classes=["to-source"])
 
 
-def replaced(app, node, module):
-    """The text with links where it names a MATH.md, or a section of one, beside the module or above it."""
-    parts, end = [], 0
+def linked(node, module, docname):
+    """A text's pieces, with a link where it names a MATH.md, or a section of one, beside the module or above it."""
+    end = 0
     for found in SECTION.finditer(node):
-        uri = uri_of(app, module, *found.groups())
-        if uri:
-            parts += [nodes.Text(node[end : found.start()]), nodes.reference("", found[0], internal=True, refuri=uri)]
+        target, anchor = place_of(module, *found.groups())
+        if target:
+            yield nodes.Text(node[end : found.start()])
+            kind = {"refdomain": "doc", "reftype": "myst", "reftarget": target, "reftargetid": anchor}
+            yield addnodes.pending_xref(
+                "", nodes.inline("", found[0], classes=["xref", "myst"]), refdoc=docname, refexplicit=True, **kind
+            )
             end = found.end()
-    node.parent.replace(node, [*parts, nodes.Text(node[end:])])
+    yield nodes.Text(node[end:])
 
 
-def uri_of(app, module, text, number):
+def place_of(module, text, number):
+    """(page, anchor or None) of a MATH.md and its section; (None, None) if there is no such file."""
     folder = Path(sources.ROOT, file_of(module) or "").parent
     for at in (folder, *folder.parents):
         if (at / text).is_file() and at.is_relative_to(sources.ROOT):
-            anchor = heading((at / text).read_text(encoding="utf-8"), number) if number else ""
-            docname = (at / text).relative_to(sources.ROOT).with_suffix("").as_posix()
-            return app.builder.get_relative_uri(app.env.docname, docname) + anchor
-    return None
+            name = (at / text).relative_to(sources.ROOT).with_suffix("").as_posix()
+            return name, number and heading((at / text).read_text(encoding="utf-8"), number)
+    return None, None
 
 
 def heading(text, number):
-    """The anchor of a numbered section, as a forge makes it; "" if there is none."""
+    """The anchor of a numbered section, as a forge makes it; None if there is none."""
     title = re.search(rf"^#+ ({re.escape(number)}\.? .+)$", text, re.MULTILINE)
-    return "#" + re.sub(r"[^\w\- ]", "", title[1].lower()).replace(" ", "-") if title else ""
+    return title and default_slugify(title[1])
 
 
 def setup(app):

@@ -20,12 +20,6 @@ MATHJAX = {
 }
 
 
-def written(text):
-    """(blocks, inline): the formulas of a Markdown text as they stand there."""
-    blocks = re.findall(r"^```math\n(.*?)\n?^```$", text, re.MULTILINE | re.DOTALL)
-    return blocks, [span[1:-1] for span in INLINE.findall(FENCED.sub("", text))]
-
-
 def as_roles(app, docname, source):
     """$`…`$ becomes MyST's {math}`…`; what stands in a block of code is left alone."""
     if app.env.doc2path(docname).suffix == ".md":

@@ -70,9 +70,12 @@ class Gallery(Lines):
 
 
 def contents(app, docname, source):
-    """The README is the front page, and what the site holds stands behind it."""
+    """The README is the front page, and what the site holds stands behind it: /* is every page that no line names."""
     if docname == app.config.root_doc:
-        source[0] += (sources.ROOT / "docs/site/contents.md").read_text(encoding="utf-8")
+        lines = (sources.ROOT / "docs/site/contents.md").read_text(encoding="utf-8").splitlines()
+        rest = sorted({f"/{name}" for name in app.env.found_docs if re.fullmatch(r"docs/[^/]+", name)} - {*lines})
+        shown = [rest if line == "/*" else [line] for line in lines]
+        source[0] += "\n".join(line for some in shown for line in some)
 
 
 def front(app):
