@@ -1,0 +1,56 @@
+"""The site: the project's Markdown files as they are, with formulas, source pages and the docstrings.
+
+    pip install -e ".[docs]" && sphinx-build -c docs/site -W --keep-going . build/site
+
+The project's folder is what Sphinx reads, so that a link from one file to another leads where it leads in the files.
+"""
+
+import sys
+from pathlib import Path
+
+SITE = Path(__file__).resolve().parent
+sys.path[:0] = [str(SITE), str(SITE.parent.parent)]  # our extensions; the project that is documented
+
+project = "minivgg-style"
+html_title = project
+root_doc = "README"
+include_patterns = [
+    "*.md",
+    "benchmarks/**.md",
+    "docs/*.md",
+    "docs/site/*.rst",
+    "docs/site/api/*.rst",
+    "examples/*.md",
+    "minivgg/**.md",
+    "study/**.md",
+    "style/**.md",
+    "weights/**.md",
+]
+exclude_patterns = [".*", "build", "dist", "**/__pycache__", "*.egg-info"]
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "formulas", "sources", "signposts", "docstrings", "pages"]
+html_math_renderer = "formulas"
+
+myst_heading_anchors = 4
+suppress_warnings = ["myst.header", "ref.python"]  # parts of pages begin at lower headings; two classes are called State
+smartquotes = False  # the text is the file's
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", ".*")]  # types in signatures: NumPy's and our own short names
+
+autodoc_default_options = {"members": True, "undoc-members": False}
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+add_module_names = False
+toc_object_entries = False  # or every page copies every function's entry
+python_maximum_signature_line_length = 100
+
+html_theme = "furo"
+html_static_path = ["static"]
+templates_path = ["templates"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
+html_theme_options = {"top_of_page_buttons": []}
+pygments_style = "default"
+pygments_dark_style = "monokai"

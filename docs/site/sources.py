@@ -1,0 +1,123 @@
+"""Source files as pages with numbered lines; links to files and folders of the project lead there."""
+
+import ast
+import functools
+import re
+from pathlib import Path
+
+from docutils import nodes
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_for_filename
+from sphinx import addnodes
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("minivgg", "style", "weights", "study", "examples", "benchmarks", "tests", "docs")
+KINDS = (".py", ".cu", ".toml")
+
+
+@functools.cache
+def files():
+    """The source files that have a page, by their names from the project's folder."""
+    inside = (path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*")))
+    found = [path for path in (*inside, *sorted(ROOT.glob("*"))) if path.suffix in KINDS]
+    return {path.relative_to(ROOT).as_posix(): path for path in found}
+
+
+@functools.cache
+def folders():
+    """The folders that have a page: {name: names of the source files and folders in it}."""
+    found = {}
+    for name in files():
+        while "/" in name:
+            folder = name.rpartition("/")[0]
+            found.setdefault(folder, set()).add(name)
+            name = folder
+    return found
+
+
+def page_of(name):
+    """The page of a file or folder, or None."""
+    name = name.rstrip("/")
+    return f"source/{name}" if name in files() else f"source/{name}/index" if name in folders() else None
+
+
+@functools.cache
+def symbols(name):
+    """{symbol: line} of a Python file: functions, classes, methods as Class.method, and names that are assigned."""
+    found = {}
+
+    def note(body, before):
+        for node in body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                found[before + node.name] = node.lineno
+                note(node.body, f"{before}{node.name}.")
+            elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                    found.update({before + t.id: node.lineno for t in ast.walk(target) if isinstance(t, ast.Name)})
+
+    if name.endswith(".py"):
+        note(ast.parse(text_of(name)).body, "")
+    return found
+
+
+@functools.cache
+def text_of(name):
+    return files()[name].read_text(encoding="utf-8")
+
+
+def uri(app, docname, name, line=None):
+    """The way from a page to a source page, and to a line there."""
+    return app.builder.get_relative_uri(docname, page_of(name)) + (f"#L-{line}" if line else "")
+
+
+def name_of(app, docname, target):
+    """The name from the project's folder of what a link names from its own file; "" if it lies outside."""
+    path = (app.env.doc2path(docname).parent / target).resolve()
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else ""
+
+
+def link(app, doctree):
+    """Links to source files and folders lead to their pages; [`name`](file.py) to the line where it is defined."""
+    docname = app.env.docname
+    for node in [*doctree.findall(addnodes.download_reference), *doctree.findall(addnodes.pending_xref)]:
+        target, _, line = node["reftarget"].partition("#L")
+        name = name_of(app, docname, target) if node.get("reftype") == "myst" and not node.get("refdomain") else ""
+        if name and page_of(name):
+            line = line or symbols(name).get(node.astext()) if name in files() else None
+            shown = nodes.reference("", "", internal=True, refuri=uri(app, docname, name, line))
+            shown += [child.deepcopy() for child in node.children]
+            shown["source"] = name
+            node.replace_self(shown)
+
+
+def pages(app):
+    """A page for each source file and folder."""
+    for name in files():
+        numbered = HtmlFormatter(linenos="inline", linespans="L", anchorlinenos=True, lineanchors="L", wrapcode=True)
+        body = highlight(text_of(name), get_lexer_for_filename(name), numbered)
+        yield f"source/{name}", context(app, name, re.sub(r'<a id="L-\d+" name="L-\d+"></a>', "", body)), "page.html"
+    for name, inside in folders().items():
+        rows = "".join(f'<li><a href="{entry(name, each)}">{shown(each)}</a></li>' for each in sorted(inside))
+        yield f"source/{name}/index", context(app, f"{name}/", f"<ul>{rows}</ul>"), "page.html"
+
+
+def entry(folder, name):
+    """From a folder's page to the page of what is in it."""
+    return name.removeprefix(f"{folder}/") + (".html" if name in files() else "/index.html")
+
+
+def shown(name):
+    """A file's name and the first line of its docstring."""
+    said = ast.get_docstring(ast.parse(text_of(name))) if name.endswith(".py") else ""
+    return f"<code>{name.rpartition('/')[2]}</code> {nodes.unescape((said or '').split(chr(10))[0])}"
+
+
+def context(app, name, body):
+    return {"title": name, "parents": [], "body": f"<h1>{name}</h1>{body}"}
+
+
+def setup(app):
+    app.connect("doctree-read", link, priority=100)  # before Sphinx collects files to download
+    app.connect("html-collect-pages", pages)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
