@@ -1,6 +1,6 @@
 """The pictures of README and docs: our scene and paintings, and what comes of them.
 
-PYTHONPATH=. python docs/pictures.py [first] [colours] [styles] [many]
+PYTHONPATH=. python docs/pictures.py [first] [colours] [styles] [losses] [many]
 """
 
 import sys
@@ -13,9 +13,12 @@ import style
 from style import samples
 from style.pictures import images, masks
 from style.pictures.filters import Filters
+from style.statistics import STYLE_LOSSES
 
 SIZE, GAP = 480, 8
 SMALL, SHOWN = 300, 210  # colours.jpg: each picture as it is made, and as it is shown
+COMPARED, EQUAL = 240, 80  # losses.jpg: the size, and evaluations of each
+PIXELS = [("photo_weight", 1e4), ("photo_weight", 1e5), ("laplacian_weight", 300.0)]
 BEFORE = [  # options that need a transfer of their own
     {"keep_colors": True},
     {"match_colors": "symmetric"},
@@ -82,6 +85,19 @@ def styles():
     save([cells[k : k + 3] for k in range(0, len(cells), 3)], "styles.jpg", 72)
 
 
+def losses():
+    """As docs/losses.md lists them: each style loss, two together, and the terms of the picture."""
+    scene, strokes = (samples.SAMPLES[name](COMPARED) for name in ("scene", "strokes"))
+
+    def painted(**options):
+        found = style.transfer(scene, strokes, weights="mini", size=COMPARED, evaluations=EQUAL, **options).rgb
+        return images.resize(found, images.fit(SHOWN, *found.shape[:2]))
+
+    cells = [painted(style_loss=name) for name in (*STYLE_LOSSES, "gram,nearest:0.2")]
+    cells += [painted(**{name: weight}) for name, weight in PIXELS]
+    save([cells[k : k + 3] for k in range(0, len(cells), 3)], "losses.jpg", 72)
+
+
 def many():
     """The contact sheet of docs/many.md."""
     scene, strokes = (samples.SAMPLES[name](SHOWN) for name in ("scene", "strokes"))
@@ -91,5 +107,5 @@ def many():
 
 
 if __name__ == "__main__":
-    for make in [globals()[name] for name in sys.argv[1:]] or [first, colours, styles, many]:
+    for make in [globals()[name] for name in sys.argv[1:]] or [first, colours, styles, losses, many]:
         make()

@@ -19,6 +19,8 @@ from . import losses
 from .objective import Objective
 from .passes import ALL
 from .statistics import STYLE_LOSSES, make_terms
+from .statistics.laplacian import Laplacian
+from .statistics.matting import Matting
 from .terms import Content, Part
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -43,6 +45,7 @@ def rows(device, weights=None):
     """Every loss, the whole objective on a small random network and, given a file, on the real one."""
     yield from loss_rows(device)
     yield from statistic_rows(device)
+    yield from pixel_rows(device)
     for kernels in table.kernel_sets(device):
         for pooling, beta in (("max", 2.0), ("avg", 2.5)):
             yield from objective_rows(device, kernels, pooling=pooling, tv_beta=beta)
@@ -83,6 +86,17 @@ def statistic_rows(device):
             forward = functools.partial(_statistic, make(), *(to_device(a, device) for a in (style, content)), weights)
             options = {"gradients": ("dfeat",), "complex_ok": make.analytic}
             yield from table.pair_rows(f"{name} statistic{also}", forward, _scale, (feat,), where, **options)
+
+
+def pixel_rows(device):
+    """The terms of the picture itself that compare it with the content, from the pixels to the loss."""
+    image, content = (to_device(a, device) for a in np.random.default_rng(10).uniform(0, 255, (2, 1, 3, 13, 14)))
+    for name, make in {"photo": Matting, "laplacian": Laplacian}.items():
+        forward = functools.partial(_statistic, make(), None, content, None)
+        options = {"gradients": ("dimage",), "complex_ok": make.analytic}
+        yield from table.pair_rows(
+            f"{name} statistic", forward, _scale, (image,), (device, table.label(device)), **options
+        )
 
 
 def _statistic(statistic, style, content, m, feat):

@@ -190,6 +190,8 @@ def plan_lines(job, output):
     groups = [f"{kind} {' '.join(names)}" for kind, names in kinds.items() if names]
     if [*s.style_loss] != ["gram"]:
         groups.append(f"compared by {' and '.join(s.style_loss)}")
+    pixels = {"total variation": s.tv_weight, "matting Laplacian": s.photo_weight, "Laplacian": s.laplacian_weight}
+    groups += [f"{name} {weight:g}" for name, weight in pixels.items() if weight]
     yield "layers", "; ".join(groups) + f"; {s.pooling} pooling"
     yield "device", describe_device(job.device)
     for stage in job.stages:

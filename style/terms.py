@@ -6,7 +6,7 @@ again. Tiles, regions, several styles and deferred terms need no more than that 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -18,33 +18,19 @@ from .regions import Region
 Sums: TypeAlias = tuple[Any, ...]  # arrays or numbers: what a statistic gathers, and the derivatives by it
 
 
+@dataclass(eq=False)
 class Part:
-    """What a statistic sees of an activation: all of it, a tile's core, or a few rows.
+    """What a statistic sees of an activation: all of it, a tile's core, or a few rows."""
 
-    feat     (1, C, h, w)
-    at       index of these places in the whole activation, four slices
-    m        (h·w,) weights of the places (a region's), or None: all 1
-    target   for a statistic with a target per place, the target's part, (1, C, h, w); else the target as it is
-    shared   rows at the end that the next part has as well: there for a statistic that looks beyond its own places
-    weights  (H, W) of all places of the whole activation, of which m are this part's, or None
-    size     (H, W) of the whole activation; by default this part is all of it
-    matmul   the product of two matrices, on the kernels that compute the network
-    """
-
-    def __init__(
-        self,
-        feat: Array,
-        at: Any,
-        m: Array | None = None,
-        target: Any = None,
-        *,
-        shared: int = 0,
-        weights: Array | None = None,
-        size: tuple[int, int] | None = None,
-        matmul: Any,
-    ):
-        self.feat, self.at, self.m, self.target, self.shared, self.matmul = feat, at, m, target, shared, matmul
-        self.weights, self.size = weights, feat.shape[2:] if size is None else size
+    feat: Array  # (1, C, h, w)
+    at: Any  # index of these places in the whole activation, four slices
+    m: Array | None = None  # (h·w,) weights of the places (a region's), or None: all 1
+    target: Any = None  # of a statistic with a target per place these places' part, (1, C, h, w); else all of it
+    _: KW_ONLY
+    shared: int = 0  # rows at the end that the next part has too, for a statistic that looks beyond its own places
+    size: tuple[int, int] | None = None  # (H, W) of the whole activation; None: this part is all of it
+    weights: Array | None = None  # (H, W) of all its places, of which m has these places'
+    matmul: Any  # the product of two matrices, on the kernels that compute the network
 
     @cached_property
     def F(self) -> Array:

@@ -7,7 +7,8 @@ import pytest
 from cases import make_case, make_net, worst
 from scipy import sparse
 
-from style import passes
+from minivgg.backend import Device
+from style import gradcheck, passes
 from style.large.peaks import whole_peak
 from style.large.tiling import Tiling
 from style.objective import Objective
@@ -162,3 +163,17 @@ def test_what_they_take_is_what_the_plan_counts(name):
     net = make_net(np.float32)
     with_it, without = (whole_peak(net, terms, 120, 150) for terms in ([*STYLE, term], STYLE))
     assert with_it - without == (1 + term.statistic.passing) * strip.nbytes  # and the content's pixels
+
+
+def test_the_table_has_both_and_sees_a_gradient_that_is_off_by_a_thousandth(monkeypatch):
+    rows = list(gradcheck.pixel_rows(Device("cpu")))
+    assert all(r.passed for r in rows)
+    assert {r.name.split()[0] for r in rows} == {*TERMS}
+    for name, module, backward in (
+        ("photo", matting, "matting_backward"),
+        ("laplacian", laplacian, "laplacian_backward"),
+    ):
+        exact = getattr(module, backward)
+        monkeypatch.setattr(module, backward, lambda *args, exact=exact: 1.001 * exact(*args))
+        failed = {r.method for r in gradcheck.pixel_rows(Device("cpu")) if r.name.startswith(name) and not r.passed}
+        assert failed >= {"central difference"}

@@ -67,6 +67,39 @@ def test_every_style_loss_lowers_its_loss(folder, capsys, name):
     assert min(values) < 0.9 * values[0]
 
 
+def test_style_losses_with_weights_and_terms_of_the_picture(folder, capsys):
+    """Each in the log under its own name, by its weight; photo and Laplacian begin at the content, where both are 0."""
+    options = ["--photo-weight", "100", "--laplacian-weight", "20", "--log"]
+    assert main("-o", "out.png", "--style-loss", "gram:1,nearest:0.5", *options, "log.jsonl") == 0
+    out = capsys.readouterr().out
+    assert "compared by gram and nearest; matting Laplacian 100; Laplacian 20; avg pooling" in out
+    first, *later = [json.loads(line) for line in Path("log.jsonl").read_text().splitlines() if "nearest" in line]
+    assert first["photo"] < 1e-3 * max(line["photo"] for line in later)
+    assert first["laplacian"] == 0 < later[-1]["laplacian"]
+    assert main("-o", "half.png", "--style-loss", "nearest:0.25", "--log", "half.jsonl") == 0
+    alone = json.loads(next(line for line in Path("half.jsonl").read_text().splitlines() if "nearest" in line))
+    assert first["nearest"] == pytest.approx(2 * alone["nearest"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--style-loss", "nearst"], "--style-loss 'nearst': use gram"),
+        (["--style-loss", "gram,nearest:-1"], "weight -1 of nearest: expected a number from 0 up"),
+        (["--photo-weight", "-1"], "--photo-weight -1.0: expected 0 or more"),
+        (["--laplacian-weight", "much"], "--laplacian-weight: 'much': expected a number"),
+    ],
+)
+def test_wrong_losses_are_refused_in_a_line(folder, capsys, args, says):
+    try:
+        code = main("-o", "out.png", *args)
+    except SystemExit as end:  # argparse's own
+        code = end.code
+    error = capsys.readouterr().err
+    assert (code, error.count("\n")) == (2, 1)
+    assert says in error
+
+
 def test_quiet_says_nothing(folder, capsys):
     assert main("-o", "out.png", "--quiet") == 0
     captured = capsys.readouterr()

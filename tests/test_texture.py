@@ -47,6 +47,9 @@ def test_a_texture_of_the_library(network_file, pictures):
         style.transfer(None, pictures[1], **options)
     with pytest.raises(style.SettingsError, match="a texture has no content picture"):
         style.transfer(None, pictures[1], content_layers="none", init="content", **options)
+    for name in ("photo_weight", "laplacian_weight"):
+        with pytest.raises(style.SettingsError, match=f"{name}: a texture has no content picture to compare with"):
+            style.transfer(None, pictures[1], content_layers="none", init="noise", **{name: 1.0}, **options)
 
 
 def test_a_texture_is_named_after_its_style(folder):

@@ -16,8 +16,8 @@ from ..terms import Statistic, double
 from .blocks import blocks
 
 PER_CHANNEL = 4  # features of a style that are looked at, a channel: the product with them is then four Gram matrices'
-SPREAD = 0.5  # length of what is appended to a feature, as a multiple of the style's mean distance from its centre
-SCALE = 1000.0  # brings the loss to the size at which the default --style-weight suits it
+SPREAD = 0.1  # length of what is appended to a feature, as a multiple of the style's mean distance from its centre
+SCALE = 3000.0  # brings the loss to the size at which the default --style-weight suits it
 BLOCK = 1 << 20  # similarities in a block
 SEED = 0
 GOLDEN = (5**0.5 - 1) / 2  # its multiples, less whole numbers, divide 0 … 1 evenly at every length
@@ -103,11 +103,11 @@ class Samples(Statistic):
         self._places = None
 
     def gather(self, part):
-        xp, C = get_xp(part.feat), len(part.F)
+        xp, C, size = get_xp(part.feat), len(part.F), part.size or part.feat.shape[2:]
         if self._places is None:  # of the one picture that this looks at
-            self._places = places(part.size, part.weights, PER_CHANNEL * C)
-        rows, columns = (range(*s.indices(n)) for s, n in zip(part.at[2:], part.size, strict=True))
-        y, x = divmod(self._places, part.size[1])
+            self._places = places(size, part.weights, PER_CHANNEL * C)
+        rows, columns = (range(*s.indices(n)) for s, n in zip(part.at[2:], size, strict=True))
+        y, x = divmod(self._places, size[1])
         here = np.flatnonzero((y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop))
         found = xp.zeros((C, len(y)), dtype=part.feat.dtype)
         inside = (y[here] - rows.start) * len(columns) + x[here] - columns.start
