@@ -7,6 +7,7 @@ For use:
     STOP, events                                      what a callback returns to end a run; what listeners hear
     limits, watching                                  listeners that end a run; that show how it comes about
     batch, sweep, work                                many pictures: several contents, values of options, a queue
+    show_in_notebook                                  a callback that shows the run in a notebook
     State                                             a run's state, to go on from later
     ColourSpace                                       between pictures and the input that minivgg.VGG.forward takes
     samples                                           pictures of our own to try it on
@@ -43,6 +44,7 @@ except PackageNotFoundError:  # run from a folder without being installed
 _LATER = {  # loaded when they are asked for: {name: (module, what of it, or None for itself)}
     "batch": (".batches", "batch"),
     "samples": (".samples", None),
+    "show_in_notebook": (".notebook", "show_in_notebook"),
     "sweep": (".sweeps", "sweep"),
     "watching": (".watching", None),
     "work": (".worker", "work"),
@@ -51,6 +53,7 @@ _LATER = {  # loaded when they are asked for: {name: (module, what of it, or Non
 if TYPE_CHECKING:  # to a checker, a module with __getattr__ has every name
     from . import samples, watching
     from .batches import batch
+    from .notebook import show_in_notebook
     from .sweeps import sweep
     from .worker import work
 else:
@@ -80,6 +83,7 @@ __all__ = [
     "presets",
     "samples",
     "settings_from",
+    "show_in_notebook",
     "sweep",
     "transfer",
     "watching",

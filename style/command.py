@@ -40,6 +40,7 @@ class Files:
     latest: str | None = option(None, "path", "files", "one picture that is replaced as the run grows, for a viewer that reloads", "FILE", shown=True)
     animation: str | None = option(None, "path", "files", "an animation of the run: gif, webp or png (APNG)", "FILE")
     report: str | None = option(None, "path", "files", "an HTML file that tells all of the run; of several pictures, a sheet that leads to each one's", "FILE", shown=True)
+    preview: bool = option(False, "switch", "files", "show the picture in the terminal as it grows", needs=("a run that prints: without --quiet", lambda f: not f.quiet), shown=True)
     quiet: bool = option(False, "switch", "files", "print errors only")
 
     contents: tuple | None = option(None, "names", MANY, "several contents (or CONTENT is a folder, or a pattern in quotes); other names are styles", "A")

@@ -56,7 +56,8 @@ def transfer(
                     style also a list of them (style_blend=(0.7, 0.3), mask=[…] say what each is to do)
     preset          a name from presets.toml
     callback        called with an events.Evaluated after each evaluation; one that returns style.STOP ends the run
-                    with the best picture so far, any other result is ignored
+                    with the best picture so far, any other result is ignored; a callback that says which events it
+                    `hears` is called with those: show_in_notebook()
     output          a file to save to as well; checked before the work starts
     options         fields of settings.Settings: size=512, evaluations=200, optimizer="adam", …; those of an earlier
                     picture are its metadata's "settings": transfer(content, style, **result.metadata["settings"])
@@ -70,7 +71,8 @@ def transfer(
         if not isinstance(output, str | os.PathLike):
             raise SettingsError(f"output {output!r}: expected a file's name, or None", "output")
         saving.check_output(output, overwrite=True)
-    heard = [] if callback is None else [lambda event: callback(event) if isinstance(event, Evaluated) else None]
+    hears = getattr(callback, "hears", Evaluated)
+    heard = [] if callback is None else [lambda event: callback(event) if isinstance(event, hears) else None]
     settings = settings_from(preset, **options)
     try:
         job = Job(content, style, settings)

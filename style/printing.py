@@ -15,6 +15,7 @@ from .events import Evaluated, Finished, Planned, StageDone
 from .objective import by_kind
 from .options import SettingsError
 from .pictures import images, saving
+from .preview import Preview
 from .provenance import fingerprint, made_from, on_the_way
 from .units import duration, format_size
 
@@ -26,14 +27,18 @@ TIMED = 3  # evaluations, then, of which the first does not count
 class Console:
     """The plan, a bar or lines while it runs, the loss at the end.
 
-    plan  whether to say it, and how long it will take: of many runs that are alike, the first does
+    plan     whether to say it, and how long it will take: of many runs that are alike, the first does
+    preview  whether the picture is shown as it grows; check_preview has looked at the terminal
     """
 
-    def __init__(self, output, plan=True):
+    def __init__(self, output, plan=True, preview=False):
         self.output, self.plan, self.bar, self.job = output, plan, None, None
+        self.preview = Preview(self._take_bar) if preview else None
         self.first = None  # seconds of the first evaluation; 0 once the time has been said
 
     def __call__(self, event):
+        if self.preview is not None:
+            self.preview(event)
         if isinstance(event, Planned):
             self.job = event.job
             self.total = sum(stage.evaluations for stage in self.job.stages)
@@ -41,7 +46,7 @@ class Console:
                 say(f"{label:<8} {text}")
         elif isinstance(event, Evaluated):
             if event.evaluation == 1 and self.plan:
-                say(f"shares   {shares(event.values)}")
+                self.line(f"shares   {shares(event.values)}")
             self._announce_time(event)
             self._show(event)
         elif isinstance(event, Finished):
@@ -61,9 +66,17 @@ class Console:
             self.bar = None
 
     def warn(self, text):
+        self.line(f"warning: {text}", sys.stderr)
+
+    def line(self, text, stream=None):
+        """Print a line where neither the bar nor the picture is."""
+        self._take_bar()
+        with contextlib.nullcontext() if self.preview is None else self.preview.aside():
+            say(text, stream)
+
+    def _take_bar(self):
         if self.bar is not None:
             self.bar.clear()
-        warn(text)
 
     def _announce_time(self, event):
         """How long it will take, from the first evaluation if it is long, else from the difference to the third."""
@@ -77,7 +90,7 @@ class Console:
         cost = [math.prod(stage.size) * job.plans[stage].time for stage in job.stages]
         total = one * sum(stage.evaluations * c for stage, c in zip(job.stages, cost, strict=True)) / cost[0]
         about = "at most" if any(plan.lag > 1 for plan in job.plans.values()) else "about"
-        say(f"time     {one:.2f} s an evaluation: {about} {duration(total)} for {self.total}")
+        self.line(f"time     {one:.2f} s an evaluation: {about} {duration(total)} for {self.total}")
 
     def _show(self, event):
         text = f"loss {event.loss:.5g}"
@@ -90,6 +103,8 @@ class Console:
                 self.bar = tqdm(total=self.total, unit="eval", dynamic_ncols=True, leave=False)
             self.bar.set_postfix_str(text, refresh=False)
             self.bar.update()
+            if self.preview is not None:  # which may have taken the bar away
+                self.bar.refresh()
         except OSError:  # the terminal has gone
             give_up(sys.stderr)
 

@@ -22,6 +22,7 @@ from .large.plan import MemoryBudgetError
 from .names import check_on_the_way, check_written, free_name, is_same
 from .options import SettingsError, options_of
 from .pictures import images, masks, saving
+from .preview import check_preview
 from .printing import Console, Log, Pictures, warn
 from .report import Report, check_report
 from .settings import Settings, of_preset, settings_from
@@ -112,7 +113,7 @@ def completed(args):
 
 def optimise(job, args, files, output, replace, state, signals):
     """Run the job with the listeners that the options ask for, and write what comes of it; returns the exit code."""
-    console = None if files.quiet else Console(output)
+    console = None if files.quiet else Console(output, preview=files.preview and check_preview(warn))
     tell = warn if console is None else console.warn
     checkpoint = checkpoint_of(job, args, files, output, state, tell)
     log = Log(files.log, files.overwrite, tell, () if state is None else state.arrays["losses"].tolist())

@@ -13,6 +13,7 @@ from .limits import Patience, TimeLimit
 from .names import free_name, inputs, is_same
 from .options import SettingsError, flag, options_of
 from .pictures import images, saving
+from .preview import check_preview
 from .printing import Console, warn
 from .report import Reports, check_report, is_report
 from .settings import Settings, settings_from
@@ -25,7 +26,7 @@ from .writing import write
 
 NAME = "style.run"
 BAD = ("interrupted", "non-finite")
-ANY = {"overwrite", "quiet", "quality", "time", "patience", "latest"}
+ANY = {"overwrite", "quiet", "quality", "time", "patience", "latest", "preview"}
 MODES = {  # which of the options about files works with each; the rest is of one picture
     "jobs": ANY | {"jobs", "jobs_wait", "jobs_lease", "checkpoint_every"},
     "sweep": ANY | {"sweep", "sweep_alone", "output", "out_dir", "preset", "print", "dpi", "report"},
@@ -158,6 +159,7 @@ class _Teller:
         self.files, self.total, self.singles, self.planned = files, total, singles or {}, False
         self.reports = None if files.report is None else Reports(files.report, title, files.overwrite, warn)
         self.report, self.styles = None, styles
+        self.preview = files.preview and check_preview(warn)
 
     def listeners(self, item):
         """What hears the run of a batch's item, or of a sweep's cell."""
@@ -171,7 +173,7 @@ class _Teller:
         of = "" if self.total is None else f" of {self.total}"
         what = item.label if hasattr(item, "label") else label(item.content)
         say(f"picture  {item.number}{of}: {what}")
-        console = Console(getattr(item, "output", None) or Path("sheet"), plan=not self.planned)
+        console = Console(getattr(item, "output", None) or Path("sheet"), not self.planned, self.preview)
         self.planned = True
         return [console, *asked_for(self.files, console.warn)]
 
