@@ -191,6 +191,9 @@ def plan_lines(job, output):
     if [*s.style_loss] != ["gram"]:
         groups.append(f"compared by {' and '.join(s.style_loss)}")
     yield "layers", "; ".join(groups) + f"; {s.pooling} pooling"
+    if job.nearest:
+        pairs = ", ".join(f"{taken} for {asked}" for asked, taken in job.nearest.items())
+        yield "", f"nearest layers of {job.network.name} to those of --preset {s.origin.preset}: {pairs}"
     yield "device", describe_device(job.device)
     for stage in job.stages:
         yield "memory", job.plans[stage].describe()
