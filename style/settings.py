@@ -133,6 +133,8 @@ class Settings:
             value = getattr(self, name)
             try:
                 change(name, parse_layers(name, value) if opt.kind == "layers" else plain(opt.kind, value))
+            except SettingsError:
+                raise
             except ValueError as e:
                 raise SettingsError(f"{flag(name)} {value!r}: {e}", name) from None
         self._check_together()
@@ -211,23 +213,35 @@ def settings_from(preset: str | os.PathLike[str] | None = None, **options: Any) 
             raise SettingsError(f"unknown option {name!r}{suggest(name, known)}")
     found = Recipe({}) if preset is None else recipe(preset, {**names, **{name: name for name in known}})
     values = dict(found.values)
+    if found.own:
+        _check_alone(preset, found)
     if "size" in options:
         values.pop("side", None)
         if "," in str(values.get("scales")):  # a preset's list of sizes ends with its own size
             values.pop("scales")
     origin = None if preset is None else Origin(os.fspath(preset), frozenset(values.keys() - options.keys()))
     try:
-        if found.own:  # a file of the user's, which should be right by itself
-            refuse_idle(Settings(**found.values), found.own)
         settings = Settings(**{**values, **options}, origin=origin)
         if not record:
             refuse_idle(settings, options)
         return settings
     except SettingsError as e:
         if origin is not None and e.option in origin.options:  # what the user did not type
-            said = f"{e.on_command_line} (--preset {origin.preset} sets {values[e.option]})"
-            raise SettingsError(said, e.option) from None
+            raise _said(e, origin.preset, values) from None
         raise
+
+
+def _check_alone(preset, found):
+    """Refuse what is wrong in a file of the user's, whatever stands beside it."""
+    try:
+        refuse_idle(Settings(**found.values), found.own)
+    except SettingsError as e:
+        raise _said(e, os.fspath(preset), found.values) from None
+
+
+def _said(error, preset, values):
+    what = f"sets {values[error.option]}" if error.option in values else "alone"
+    return SettingsError(f"{error.on_command_line} (--preset {preset} {what})", error.option)
 
 
 def refuse_idle(settings: Settings, given: Iterable[str]) -> None:

@@ -73,6 +73,7 @@ class Worker:
             return Made(item, "failed", str(error), error=error)
         except REFUSALS as error:
             words = getattr(error, "on_command_line", None) or first_line(error)
+            words = str(error) if isinstance(error, weights.WeightsError) else words  # with how to get it, at its end
             claim.fail(words)
             return Made(item, "failed", words, error=error)
         except KeyboardInterrupt:
