@@ -37,8 +37,7 @@ from style.large.plan import MemoryBudgetError
 from style.options import KINDS, SettingsError, options_of
 from style.pictures import ImageError, images
 from style.provenance import version
-from style.recipes import presets
-from style.settings import Settings, settings_from
+from style.settings import Settings, presets, settings_from
 
 from .peer import Factors
 from .runs import Judge, Judged, first_at_most, our_run, peer_run

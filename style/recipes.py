@@ -200,6 +200,14 @@ def listing() -> list[str]:
     return [*lines, "A recipe of your own: --preset my.toml, a file with extends and options (docs/presets.md)"]
 
 
+def markdown() -> Iterator[str]:
+    """Rows of docs/presets.md's table."""
+    yield "| preset | source | what it does | what differs from it |"
+    yield "| --- | --- | --- | --- |"
+    for name, values in presets().items():
+        yield f"| `{name}` | {values['source']} | {values['about']} | {values.get('differs', '')} |"
+
+
 # ---------------------------------------------------------------------------------- another network than its own
 
 

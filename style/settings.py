@@ -14,6 +14,7 @@ from .optimize import METHODS
 from .options import SettingsError, check_value, default_of, flag, option, options_of, plain, recorded
 from .pictures.matching import MAPS
 from .recipes import Origin, Recipe, recipe
+from .recipes import presets as presets  # beside settings_from, for those who ask for both
 from .regions import GUIDANCE
 from .statistics import STYLE_LOSSES
 from .units import parse_memory

@@ -10,8 +10,8 @@ import pytest
 
 from style import SettingsError, command, run
 from style.options import KINDS, Parser, check_value, default_of, flag, markdown, option, options_of
-from style.recipes import WORDS, extended, presets
-from style.settings import OPTIMIZER_ALIASES, Settings, settings_from
+from style.recipes import WORDS, extended
+from style.settings import OPTIMIZER_ALIASES, Settings, presets, settings_from
 
 CLASSES = (command.Files, Settings)
 OPTIONS = [(cls, name, opt) for cls in CLASSES for name, opt in options_of(cls).items()]

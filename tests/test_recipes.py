@@ -4,6 +4,8 @@ import itertools
 import json
 import os
 import shutil
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import weights
 from minivgg.table import layer_names, nearest_layer
 from style import SettingsError, presets, run, settings_from
 from style.pictures import saving
-from style.recipes import extended, is_file, parted, placed
+from style.recipes import extended, is_file, markdown, parted, placed
 
 
 @pytest.fixture
@@ -243,6 +245,14 @@ def test_the_list_knows_what_is_there(folder, capsys, network_file):
     assert run.main(["--preset", "list"]) == 0
     out = capsys.readouterr().out
     assert "not there" not in out and out.count("vgg16 (there)") == 2
+
+
+def test_the_page_has_the_table_that_presets_make():
+    """To make it again: PYTHONPATH=. python docs/presets.py"""
+    page = (Path(__file__).resolve().parent.parent / "docs" / "presets.md").read_text(encoding="utf-8")
+    table = page[page.index("| preset |") :]
+    assert table[: table.index("\n\n")].splitlines() == list(markdown())
+    assert tomllib.loads(page.split("```toml\n")[1].split("```")[0])["extends"] == "gatys"
 
 
 # ------------------------------------------------------------------------------------ networks and their layers
