@@ -1,6 +1,6 @@
 """The pictures of README and docs: our scene and paintings, and what comes of them.
 
-PYTHONPATH=. python docs/pictures.py [first] [colours] [styles] [losses] [many]
+PYTHONPATH=. python docs/pictures.py [first] [colours] [styles] [losses] [many] [presets]
 """
 
 import sys
@@ -13,12 +13,14 @@ import style
 from style import samples
 from style.pictures import images, masks
 from style.pictures.filters import Filters
+from style.sheet import contact_sheet
 from style.statistics import STYLE_LOSSES
 
 SIZE, GAP = 480, 8
 SMALL, SHOWN = 300, 210  # colours.jpg: each picture as it is made, and as it is shown
 COMPARED, EQUAL = 240, 80  # losses.jpg: the size, and evaluations of each
 PIXELS = [("photo_weight", 1e4), ("photo_weight", 1e5), ("laplacian_weight", 300.0)]
+TINY, MOST = 160, 250  # presets.jpg: pixels, and evaluations at most
 BEFORE = [  # options that need a transfer of their own
     {"keep_colors": True},
     {"match_colors": "symmetric"},
@@ -106,6 +108,18 @@ def many():
     Image.fromarray(found.rgb).save(Path(__file__).with_name("many.jpg"), quality=80)
 
 
+def presets():
+    """Every preset by itself, as docs/presets.md lists them."""
+    scene, strokes = (samples.SAMPLES[name](TINY) for name in ("scene", "strokes"))
+    cells = []
+    for name in style.presets():
+        evaluations = min(style.settings_from(name, size=TINY).evaluations, MOST)
+        made = style.transfer(scene, strokes, preset=name, weights="mini", size=TINY, evaluations=evaluations)
+        cells.append((name, made.rgb))
+    sheet = contact_sheet(cells, [scene, strokes], scene.shape[:2], 5)
+    Image.fromarray(sheet).save(Path(__file__).with_name("presets.jpg"), quality=80)
+
+
 if __name__ == "__main__":
-    for make in [globals()[name] for name in sys.argv[1:]] or [first, colours, styles, losses, many]:
+    for make in [globals()[name] for name in sys.argv[1:]] or [first, colours, styles, losses, many, presets]:
         make()

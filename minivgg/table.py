@@ -6,6 +6,7 @@ network of the same topology is the same table. Nothing here computes; params ar
 w (F, C, 3, 3) and b (F,), arrays of any device.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -15,6 +16,7 @@ from .program import suggest
 Params: TypeAlias = Mapping[str, tuple[Array, Array]]
 
 ARCHS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions in each of the five blocks
+_PARTS = re.compile(r"((?:conv|relu|pool)[1-9])(?:_([1-9]\d*))?")  # kind and block, index
 WIDTHS = (64, 128, 256, 512, 512)  # channels of each block, as published
 
 
@@ -44,6 +46,21 @@ def check_layer_name(name: str, names: Sequence[str]) -> None:
     """Raise ValueError with a suggestion when `name` is not among `names`."""
     if name not in names:
         raise ValueError(f"layer {name!r} is not in this network ({names[0]} … {names[-1]}){suggest(name, names)}")
+
+
+def nearest_layer(name: str, names: Iterable[str]) -> str | None:
+    """The layer among `names` of the same kind and block whose index is nearest; None where the block has none.
+
+    relu5_3 is relu5_3 where it is there, relu5_2 in a network that ends with relu5_2, never relu4_3 nor conv5_3. Of two
+    that are equally near it is the shallower. A name that is none of the table's is near to nothing.
+    """
+    match = _PARTS.fullmatch(name)
+    if match is None:
+        return None
+    there = [m for m in map(_PARTS.fullmatch, names) if m is not None and m[1] == match[1]]
+    index = int(match[2] or 0)
+    near = min(there, key=lambda m: (abs(int(m[2] or 0) - index), int(m[2] or 0)), default=None)
+    return None if near is None else near[0]
 
 
 def level(name: str | None) -> int:

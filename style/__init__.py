@@ -31,8 +31,9 @@ from .events import STOP
 from .job import Job, transfer
 from .options import SettingsError
 from .pictures.colour import ColourSpace
+from .recipes import presets
 from .result import Result
-from .settings import Settings, presets, settings_from
+from .settings import Settings, settings_from
 from .state import State, StateError
 
 try:

@@ -24,6 +24,7 @@ from .large.plan import MemoryBudgetError
 from .options import SettingsError
 from .pictures import ImageError, images, saving
 from .provenance import is_finished, is_record_of
+from .recipes import attributed
 from .settings import MIN_SIZE, settings_from
 
 PATTERN = "{content}-{style}.png"
@@ -85,9 +86,10 @@ class Batch:
             raise SettingsError(f"--out-dir {out_dir}: a file; expected a folder, or a new name", "out_dir")
         self.styles = list(style) if images.are_pictures(style) else [style]
         self.items = items(contents, self.styles, self.out_dir, name)
+        with attributed(settings):
+            self.engine = Engine(settings)
         for one in self.styles:
             images.as_picture(one, need=lambda H, W: (MIN_SIZE, MIN_SIZE))
-        self.engine = Engine(settings)
 
     def run(self, listeners=lambda item: (), told=lambda made: None, save=save):
         """Make them one after the other; returns [Made], as far as it came.
@@ -133,7 +135,7 @@ def batch(
     out_dir: str | os.PathLike[str] = ".",
     name: str = PATTERN,
     overwrite: bool = False,
-    preset: str | None = None,
+    preset: str | os.PathLike[str] | None = None,
     listeners: Callable[[Item], Sequence[Callable]] | None = None,
     **options: Any,
 ) -> list[Made]:

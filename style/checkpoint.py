@@ -16,6 +16,7 @@ from .events import Evaluated, Finished, Iterated, Planned
 from .options import SettingsError, flag
 from .pictures import images, masks, palette, saving
 from .provenance import records, timestamp
+from .recipes import placed
 from .specs import absolute
 from .state import State, StateError
 from .units import parse_duration
@@ -119,6 +120,8 @@ def about(options):
         is_input = name in ("content", "init", "weights")
         if isinstance(value, str) and not value.startswith("sample:") and (not is_input or os.path.isfile(value)):
             found[name] = os.path.abspath(value)
+    if "preset" in found:
+        found["preset"] = placed(found["preset"], "")
     if found.get("style"):
         found["style"] = [absolute(spec) for spec in found["style"]]
     for name in ("mask", "style_mask"):

@@ -9,7 +9,8 @@ from .jobqueue import LEASE
 from .options import Parser, SettingsError, check_value, flag, option, options_of
 from .pictures import saving
 from .provenance import version
-from .settings import Settings, presets
+from .recipes import LIST, presets
+from .settings import Settings
 from .units import parse_duration, parse_lengths
 
 MANY = "many pictures"  # a heading of --help
@@ -23,7 +24,7 @@ class Files:
     # fmt: off
     output: str | None = option(None, "path", "files", "png, jpg, webp, tif or avif (default CONTENT-STYLE.png, numbered)", "FILE", alias="o")
     overwrite: bool = option(False, "switch", "files", "replace files that exist")
-    preset: str | None = option(None, "text", "files", f"a recipe: {', '.join(presets())}", "NAME", shown=True)
+    preset: str | None = option(None, "text", "files", f"a published recipe (--preset {LIST} explains them), or a file of your own, my.toml", "NAME", shown=True)
     texture: bool = option(False, "switch", "files", "no content picture: all pictures are styles, the result a texture of --size")
     print: str | None = option(None, "text", "files", "in place of --size: the size of a print, 90x60cm, 300mm or 24x36in; the longest side counts", "S")
     dpi: float | None = option(None, "number", "files", "pixels an inch of --print, stored in the picture (default 300)", "N", above=0, high=10000)
@@ -124,8 +125,7 @@ def parsed(argv):
 
 def given(args, cls):
     """{name: value} of the options of a dataclass that were given."""
-    names = [f.name for f in dataclasses.fields(cls)]
-    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return {name: getattr(args, name) for name in options_of(cls) if getattr(args, name) is not None}
 
 
 def measure(args, files):

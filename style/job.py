@@ -29,10 +29,11 @@ from .options import SettingsError, flag
 from .pictures import files, images, saving
 from .pictures.filters import Filters
 from .pictures.images import Picture, PictureLike
+from .recipes import attributed, fitted
 from .result import Result
 from .running import Run
 from .schedule import Stage, first_stage, stages
-from .settings import INITS, MIN_SIZE, Settings, of_preset, settings_from
+from .settings import INITS, MIN_SIZE, Settings, settings_from
 from .state import State
 from .statistics import terms_of
 from .styles import Styles
@@ -44,7 +45,7 @@ def transfer(
     content: PictureLike | None,
     style: PictureLike | Sequence[PictureLike],
     *,
-    preset: str | None = None,
+    preset: str | os.PathLike[str] | None = None,
     callback: Callable[[Evaluated], object] | None = None,
     output: str | os.PathLike[str] | None = None,
     **options: Any,
@@ -54,7 +55,7 @@ def transfer(
     content         None for a texture: its size alone is the style's
     content, style  a path, a Pillow image, an array (H, W), (H, W, 3) or (H, W, 4) uint8 or 0..255, or a Picture;
                     style also a list of them (style_blend=(0.7, 0.3), mask=[…] say what each is to do)
-    preset          a name from presets.toml
+    preset          a name in presets(), or a file of one's own, "my.toml"
     callback        called with an events.Evaluated after each evaluation; one that returns style.STOP ends the run
                     with the best picture so far, any other result is ignored; a callback that says which events it
                     `hears` is called with those: show_in_notebook()
@@ -71,6 +72,7 @@ def transfer(
         if not isinstance(output, str | os.PathLike):
             raise SettingsError(f"output {output!r}: expected a file's name, or None", "output")
         saving.check_output(output, overwrite=True)
+<<<<<<< HEAD
     hears = getattr(callback, "hears", Evaluated)
     heard = [] if callback is None else [lambda event: callback(event) if isinstance(event, hears) else None]
     settings = settings_from(preset, **options)
@@ -78,6 +80,10 @@ def transfer(
         job = Job(content, style, settings)
     except SettingsError as error:
         raise of_preset(error, preset, options) from None
+=======
+    heard = [] if callback is None else [lambda event: callback(event) if isinstance(event, Evaluated) else None]
+    job = Job(content, style, settings_from(preset, **options))
+>>>>>>> presets
     result = job.run(*heard)
     if output is not None:
         result.save(output)
@@ -98,18 +104,19 @@ class Job:
         *,
         engine: Engine | None = None,
     ):
-        self.settings = settings
-        self.engine = engine or Engine(settings)
-        self.engine.check(settings)
-        self.device, self.network = self.engine.device, self.engine.network
-        self.colours = dataclasses.replace(self.engine.colours, margin=settings.margin, depth=settings.depth)
-        self._read(content, style)
-        self.size, self.style_sizes = self.stages[-1].size, self.stages[-1].style_sizes
-        self.terms = terms_of(settings, self.styles.groups)
-        self._check_depth()
-        self.styles.check(self.stages[0], layers([t for t in self.terms if t.source != "content"]))
-        outline = self.engine.outline(self.terms)
-        self.plans: dict[Stage, Plan] = {stage: self._plan(outline, stage) for stage in self.stages}
+        with attributed(settings):
+            self.engine = engine or Engine(settings)
+            self.device, self.network = self.engine.device, self.engine.network
+            self.settings, self.nearest = fitted(settings, self.engine.names)  # and what a preset's layers became
+            self.engine.check(self.settings)
+            self.colours = dataclasses.replace(self.engine.colours, margin=settings.margin, depth=settings.depth)
+            self._read(content, style)
+            self.size, self.style_sizes = self.stages[-1].size, self.stages[-1].style_sizes
+            self.terms = terms_of(self.settings, self.styles.groups)
+            self._check_depth()
+            self.styles.check(self.stages[0], layers([t for t in self.terms if t.source != "content"]))
+            outline = self.engine.outline(self.terms)
+            self.plans: dict[Stage, Plan] = {stage: self._plan(outline, stage) for stage in self.stages}
         self.started = time.time()
         self._balanced: list[Term] | None = None
 

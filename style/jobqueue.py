@@ -24,9 +24,9 @@ from minivgg.files import FileError, atomic_file
 from minivgg.program import first_line
 
 from .options import SettingsError
-from .pictures import masks, palette
+from .recipes import placed
 from .settings import settings_from
-from .specs import absolute, sized, styles_and_options
+from .specs import absolute, sized, styles_and_options, text_of, within
 
 SUFFIXES = (".toml", ".json")
 RUNNING, DONE, FAILED, STATES = "running", "done", "failed", "states"
@@ -34,7 +34,6 @@ LEASE = 60.0  # seconds
 BEATS = 6  # in a lease
 ATTEMPTS = 3  # processes that may vanish with a job before it counts as failed
 FIELDS = ("content", "style", "styles", "output", "preset", "options")
-LARGEST = 2**20  # bytes of a job file
 
 
 class LostError(Exception):
@@ -181,14 +180,17 @@ def order_of(path, name, folder):
         content = "photo.jpg"
         styles = ["a.jpg:0.7", "b.jpg:0.3"]  # or style = "a.jpg"
         output = "out/photo.png"             # without it: NAME.png in done/
-        preset = "fast"
+        preset = "fast"                      # or a file, "my.toml"
         [options]
         size = 512
 
     name    the file's, as in messages
     folder  from which paths in it are seen
     """
-    text = _read(path, name)
+    try:
+        text = text_of(path, "a job file, TOML or JSON")
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from None
     try:
         found = tomllib.loads(text) if name.lower().endswith(".toml") else json.loads(text)
     except ValueError as error:
@@ -209,38 +211,9 @@ def order_of(path, name, folder):
         raise SettingsError(f'{name}: output {output!r}: expected "FILE"')
     options = {key.replace("-", "_"): value for key, value in options.items()}
     content, *styles = [absolute(text, folder) for text in texts]
-    pictures, options = styles_and_options(styles, _within(folder, options))
-    settings = settings_from(found.get("preset"), **options)
+    pictures, options = styles_and_options(styles, within(folder, options))
+    settings = settings_from(placed(found.get("preset"), folder), **options)
     return Order(sized(content, options.get("size")), pictures, folder / output, settings)
-
-
-def _within(folder, options):
-    """Options whose files are seen from a folder."""
-    found = dict(options)
-    for name in ("init", "weights", "keep", "mask", "style_mask", "palette"):
-        value = found.get(name)
-        if not isinstance(value, str | list):
-            continue
-        if name in ("mask", "style_mask"):
-            value = masks.split(value) if isinstance(value, str) else value
-            found[name] = [masks.absolute(m, folder) if isinstance(m, str) else m for m in value]
-        elif isinstance(value, str):
-            how = {"keep": masks.absolute, "palette": palette.absolute}.get(name, absolute)
-            found[name] = how(value, folder)
-    return found
-
-
-def _read(path, name):
-    try:
-        with open(path, "rb") as file:
-            data = file.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise SettingsError(f"{name}: more than {LARGEST} bytes; expected a job file")
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise SettingsError(f"{name}: not text; expected TOML or JSON in UTF-8") from None
-    except OSError as error:
-        raise SettingsError(f"{name}: cannot be read ({first_line(error)})") from None
 
 
 def _names(folder, claimed=False):

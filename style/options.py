@@ -115,7 +115,7 @@ def option(default: Any, kind: str, group: str, text: str, metavar: str | None =
 
 def options_of(cls):
     """{name: Option} of a dataclass of options, in order."""
-    return {f.name: f.metadata["option"] for f in dataclasses.fields(cls)}
+    return {f.name: f.metadata["option"] for f in dataclasses.fields(cls) if "option" in f.metadata}
 
 
 def default_of(cls, name):

@@ -208,6 +208,9 @@ def plan_lines(job, output):
     pixels = {"total variation": s.tv_weight, "matting Laplacian": s.photo_weight, "Laplacian": s.laplacian_weight}
     groups += [f"{name} {weight:g}" for name, weight in pixels.items() if weight]
     yield "layers", "; ".join(groups) + f"; {s.pooling} pooling"
+    if job.nearest:
+        pairs = ", ".join(f"{taken} for {asked}" for asked, taken in job.nearest.items())
+        yield "", f"nearest layers of {job.network.name} to those of --preset {s.origin.preset}: {pairs}"
     yield "device", describe_device(job.device)
     for stage in job.stages:
         yield "memory", job.plans[stage].describe()

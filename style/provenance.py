@@ -17,6 +17,7 @@ def metadata(job, outcome):
         "versions": versions(get_xp(outcome.image)),
         "device": str(job.device),
         **made_from(job),
+        **({"nearest layers": job.nearest} if job.nearest else {}),
         "stages": [_stage_record(job, stage) for stage in job.stages],
         **({"colour": job.filters.record} if job.filters.record else {}),
         "result": {

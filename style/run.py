@@ -12,7 +12,8 @@ from pathlib import Path
 import weights
 from minivgg.backend import BackendError, UnknownDeviceError
 from minivgg.files import FileError, check_folder
-from minivgg.program import FAILURE, USAGE, end, fail, ready, say
+from minivgg.program import FAILURE, OK, USAGE, end, fail, ready, say
+from minivgg.program import tell as answer
 
 from .again import again
 from .checkpoint import EVERY, SCIPYS, Checkpoint, about, check_inputs, is_ours, parse_every, resumed
@@ -24,8 +25,9 @@ from .options import SettingsError, options_of
 from .pictures import images, masks, saving
 from .preview import check_preview
 from .printing import Console, Log, Pictures, warn
+from .recipes import LIST, listing
 from .report import Report, check_report
-from .settings import Settings, of_preset, settings_from
+from .settings import Settings, settings_from
 from .several import asked_for, mode_of, run_several
 from .specs import expanded, sized, styles_and_options
 from .state import StateError
@@ -55,6 +57,10 @@ def main(argv=None):
 
 def run(args, signals):
     """Check, optimise, write."""
+    if args.preset == LIST:
+        for line in listing():
+            answer(line)
+        return OK
     files = Files(**given(args, Files))
     mode = mode_of(args, files)
     if mode is not None:
@@ -77,10 +83,7 @@ def run(args, signals):
     files.check_quality(output)
     check_written(args, output)
     style, settings = styles_and_settings(args, files.preset)
-    try:
-        job = Job(sized(args.content, args.size), style, settings)
-    except SettingsError as error:
-        raise of_preset(error, files.preset, given(args, Settings)) from None
+    job = Job(sized(args.content, args.size), style, settings)
     if state is not None:
         check_inputs(files.checkpoint, state, job)
         job.started = state.about["started"]
@@ -101,6 +104,8 @@ def completed(args):
         beside = {k: v for k, v in vars(args).items() if k != "resume"}
         state, args = resumed(args.resume, beside, free=[n for n in options_of(Files) if n != "preset"])
     elif args.again is not None:
+        if args.preset is not None:
+            raise SettingsError("--preset: works without --again, which has all settings of the picture", "preset")
         args = again(args, warn)
     if args.texture:  # all pictures are styles
         args.style, args.content = [p for p in (args.content, *(args.style or [])) if p is not None], None

@@ -1,21 +1,20 @@
 """Every option of a style transfer, a line each: the command line and the library read this one place."""
 
-import copy
 import dataclasses
 import math
-import tomllib
-from collections.abc import Container, Iterable
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from minivgg.program import suggest
 from minivgg.threads import is_number
 
 from .optimize import METHODS
-from .options import SettingsError, check_value, flag, option, options_of, plain, recorded
+from .options import SettingsError, check_value, default_of, flag, option, options_of, plain, recorded
 from .pictures.matching import MAPS
+from .recipes import Origin, Recipe, recipe
+from .recipes import presets as presets  # beside settings_from, for those who ask for both
 from .regions import GUIDANCE
 from .statistics import STYLE_LOSSES
 from .units import parse_memory
@@ -116,6 +115,8 @@ class Settings:
     precision: str = option("float32", "text", EXPERT, "on a GPU: float32 (default), tf32 or float16", "P", choices=("float32", "tf32", "float16"))
     # fmt: on
 
+    origin: Origin | None = dataclasses.field(default=None, compare=False, repr=False)  # no option: where they are from
+
     def __post_init__(self):
         change = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731  the class is frozen
         if isinstance(self.optimizer, str):
@@ -126,13 +127,15 @@ class Settings:
         for name, value in automatic.items():
             if getattr(self, name) is None:
                 change(name, value)
-        for f in dataclasses.fields(self):
-            default = None if f.default is dataclasses.MISSING else f.default
-            check_value(f.name, f.metadata["option"], getattr(self, f.name), default)
+        for name, opt in options_of(Settings).items():
+            default = default_of(Settings, name)
+            check_value(name, opt, getattr(self, name), None if isinstance(default, dict) else default)
         for name, opt in options_of(Settings).items():
             value = getattr(self, name)
             try:
                 change(name, parse_layers(name, value) if opt.kind == "layers" else plain(opt.kind, value))
+            except SettingsError:
+                raise
             except ValueError as e:
                 raise SettingsError(f"{flag(name)} {value!r}: {e}", name) from None
         self._check_together()
@@ -188,8 +191,10 @@ class Settings:
         return {name: recorded(opt.kind, getattr(self, name)) for name, opt in options_of(Settings).items()}
 
 
-def settings_from(preset: str | None = None, **options: Any) -> Settings:
+def settings_from(preset: str | os.PathLike[str] | None = None, **options: Any) -> Settings:
     """Settings of a preset (or the defaults) with `options` on top; options that are None count as not given.
+
+    preset  a name in presets(), or a file of one's own, FILE.toml or FILE.toml:NAME
 
     All options of a record (Settings.to_dict, a picture's metadata) give the settings that it was made of.
 
@@ -207,37 +212,37 @@ def settings_from(preset: str | None = None, **options: Any) -> Settings:
     for name in options:
         if name not in known:
             raise SettingsError(f"unknown option {name!r}{suggest(name, known)}")
-    values = {}
-    if preset is not None:
-        if not isinstance(preset, str) or preset not in presets():
-            raise SettingsError(
-                f"--preset {preset!r} is not known{suggest(preset, presets())}: {', '.join(presets())}", "preset"
-            )
-        values = dict(presets()[preset])
-        del values["source"]
+    found = Recipe({}) if preset is None else recipe(preset, {**names, **{name: name for name in known}})
+    values = dict(found.values)
+    if found.own:
+        _check_alone(preset, found)
     if "size" in options:
         values.pop("side", None)
         if "," in str(values.get("scales")):  # a preset's list of sizes ends with its own size
             values.pop("scales")
+    origin = None if preset is None else Origin(os.fspath(preset), frozenset(values.keys() - options.keys()))
     try:
-        settings = Settings(**{**values, **options})
+        settings = Settings(**{**values, **options}, origin=origin)
         if not record:
             refuse_idle(settings, options)
         return settings
     except SettingsError as e:
-        if e.option in values.keys() - options.keys():  # what the user did not type
-            said = f"{e.on_command_line} (--preset {preset} sets {values[e.option]})"
-            raise SettingsError(said, e.option) from None
+        if origin is not None and e.option in origin.options:  # what the user did not type
+            raise _said(e, origin.preset, values) from None
         raise
 
 
-def of_preset(error: SettingsError, preset: str | None, given: Container[str]) -> SettingsError:
-    """The error as it is, or with the preset's name where its option was set by the preset and not by the user."""
-    if preset is None or error.option in given or error.option not in presets()[preset]:
-        return error
-    needs = presets()[preset].get("weights")
-    fetch = f"; it is made for {needs}: python -m weights fetch {needs}" if needs else ""
-    return SettingsError(f"--preset {preset} sets {error.on_command_line}{fetch}", error.option)
+def _check_alone(preset, found):
+    """Refuse what is wrong in a file of the user's, whatever stands beside it."""
+    try:
+        refuse_idle(Settings(**found.values), found.own)
+    except SettingsError as e:
+        raise _said(e, os.fspath(preset), found.values) from None
+
+
+def _said(error, preset, values):
+    what = f"sets {values[error.option]}" if error.option in values else "alone"
+    return SettingsError(f"{error.on_command_line} (--preset {preset} {what})", error.option)
 
 
 def refuse_idle(settings: Settings, given: Iterable[str]) -> None:
@@ -246,26 +251,6 @@ def refuse_idle(settings: Settings, given: Iterable[str]) -> None:
         needs = options_of(Settings)[name].needs
         if needs is not None and not needs[1](settings):
             raise SettingsError(f"{flag(name)}: works with {needs[0]}", name)
-
-
-def presets() -> dict[str, dict[str, Any]]:
-    """{name: options} of the presets, a copy."""
-    return copy.deepcopy(_presets())
-
-
-@cache
-def _presets():
-    """{name: options} from presets.toml. `extends` names a preset whose options come first, but for those in `without`."""
-    with open(Path(__file__).with_name("presets.toml"), "rb") as f:
-        found = tomllib.load(f)
-    return {name: _extended(found, name) for name in found}
-
-
-def _extended(found, name):
-    own = dict(found[name])
-    base, without = own.pop("extends", None), own.pop("without", ())
-    inherited = {} if base is None else _extended(found, base)
-    return {k: v for k, v in inherited.items() if k not in without} | own
 
 
 def parse_layers(name: str, spec: Any) -> dict[str, float]:

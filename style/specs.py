@@ -1,12 +1,17 @@
-"""Pictures as a command names them: samples, shares, folders, patterns."""
+"""Pictures as a command names them: samples, shares, folders, patterns; and the files that say what a command would."""
 
 import glob
 import math
 import os
+import stat
 from pathlib import Path
 
-from .options import ORIGINAL, SettingsError
+from minivgg.program import first_line
 
+from .options import ORIGINAL, SettingsError, flag
+from .pictures import masks, palette
+
+LARGEST = 2**20  # bytes of a text file that is read
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic")
 
 
@@ -74,3 +79,45 @@ def styles_and_options(styles, options):
     drawn = sizes if len(sizes) == len(found) else (None,) * len(found)  # the other lengths are refused by name
     pictures = [sized(name, one or size) for (name, _), one in zip(found, drawn, strict=True)]
     return pictures, options
+
+
+def within(folder, options):
+    """Options whose files are seen from a folder, out of a file that stands there. Raises SettingsError."""
+    found = dict(options)
+    for name in ("init", "weights", "keep", "mask", "style_mask", "palette"):
+        value = found.get(name)
+        if name in ("mask", "style_mask") and value is not None:
+            value = masks.split(value) if isinstance(value, str) else value
+            if not isinstance(value, list) or not all(isinstance(m, str) for m in value):
+                raise SettingsError(f"{flag(name)} {value!r}: expected text, or a list of texts", name)
+            found[name] = [masks.absolute(m, folder) for m in value]
+        elif isinstance(value, str):
+            how = {"keep": masks.absolute, "palette": palette.absolute}.get(name, absolute)
+            found[name] = how(value, folder)
+        elif name in ("init", "keep") and value is not None:
+            raise SettingsError(f"{flag(name)} {value!r}: expected text", name)
+    return found
+
+
+def text_of(path, expected):
+    """The text of a file that a person wrote. Raises ValueError, whose line does not name the file.
+
+    expected  what it should have been, in words
+    """
+    try:
+        if os.path.isdir(path):
+            raise ValueError(f"is a folder; expected {expected}")
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a FIFO would be waited for without end
+            raise ValueError(f"not a regular file; expected {expected}")
+        with open(path, "rb") as file:
+            data = file.read(LARGEST + 1)
+    except FileNotFoundError:
+        raise ValueError(f"no such file; expected {expected}") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read ({first_line(error)})") from None
+    if len(data) > LARGEST:
+        raise ValueError(f"more than {LARGEST} bytes; expected {expected}")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"not text; expected {expected}, in UTF-8") from None

@@ -10,6 +10,7 @@ starts from the neighbour's picture, with half the evaluations (benchmarks/READM
 import dataclasses
 import itertools
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -188,7 +189,7 @@ def sweep(
     sweep: Mapping[str, Sequence[Any]],
     *,
     alone: bool = False,
-    preset: str | None = None,
+    preset: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Sheet:
     """Paint at each value of one or two options; returns a Sheet.

@@ -22,6 +22,7 @@ from .names import is_same
 from .options import SettingsError
 from .pictures import saving
 from .printing import warn
+from .recipes import fitted
 from .state import State, StateError
 
 PAUSE = 1.0  # seconds between two looks at a queue that has nothing for us
@@ -72,6 +73,7 @@ class Worker:
             return Made(item, "failed", str(error), error=error)
         except REFUSALS as error:
             words = getattr(error, "on_command_line", None) or first_line(error)
+            words = str(error) if isinstance(error, weights.WeightsError) else words  # with how to get it, at its end
             claim.fail(words)
             return Made(item, "failed", words, error=error)
         except KeyboardInterrupt:
@@ -107,7 +109,7 @@ class Worker:
         settings = dataclasses.replace(order.settings, **self.own)
         if self.engine is not None:
             try:
-                self.engine.check(settings)
+                self.engine.check(fitted(settings, self.engine.names)[0])
             except SettingsError:
                 self.engine = None  # before another one is made
         job = Job(order.content, order.styles, settings, engine=self.engine)

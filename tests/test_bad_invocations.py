@@ -71,7 +71,19 @@ def bad_files():
         yield [f"--output={name}"]
     for name in ("absent/log", "content.png", "x" * 300, "."):
         yield [f"--log={name}"]
-    for preset in ("", "gats", "a\nb", "\udcff"):
+    for preset in (
+        "",
+        "gats",
+        "a\nb",
+        "\udcff",
+        "text.png",
+        "fifo.png",
+        ".",
+        "x" * 300,
+        "absent.toml",
+        "bad.toml",
+        "bad.toml:x\n",
+    ):
         yield [f"--preset={preset}"]
 
 
@@ -88,6 +100,7 @@ def folder(tmp_path_factory):
     (folder / "cut.png").write_bytes((folder / "content.png").read_bytes()[:200])
     (folder / "text.png").write_text("hello")
     (folder / "empty.png").touch()
+    (folder / "bad.toml").write_text('size = "a\\nb"')
     if hasattr(os, "mkfifo"):
         os.mkfifo(folder / "fifo.png")
     weights.save_compact(cases.make_network(), folder / "narrow.npz")

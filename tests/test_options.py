@@ -8,9 +8,9 @@ import re
 import numpy as np
 import pytest
 
-import style
 from style import SettingsError, command, run
 from style.options import KINDS, Parser, check_value, default_of, flag, markdown, option, options_of
+from style.recipes import WORDS, extended
 from style.settings import OPTIMIZER_ALIASES, Settings, presets, settings_from
 
 CLASSES = (command.Files, Settings)
@@ -228,7 +228,7 @@ STORED = (
 def test_stored_settings_have_every_option_and_give_the_same_settings(options):
     settings = settings_from(**options)
     stored = json.loads(json.dumps(settings.to_dict()))
-    assert [*stored] == [f.name for f in dataclasses.fields(Settings)]
+    assert [*stored] == [*options_of(Settings)]
     again = settings_from(**stored)
     assert again == settings
     assert again.to_dict() == settings.to_dict()
@@ -247,14 +247,15 @@ def test_a_preset_extends_another():
     assert fast["source"] != gatys["source"]
     table = {"a": {"size": 1, "seed": 2, "source": "a"}, "b": {"extends": "a", "size": 3, "source": "b"}}
     table["c"] = {"extends": "b", "without": ["seed"], "pooling": "avg", "source": "c"}
-    assert style.settings._extended(table, "b") == {"size": 3, "seed": 2, "source": "b"}
-    assert style.settings._extended(table, "c") == {"size": 3, "pooling": "avg", "source": "c"}
+    assert extended(table, "b") == {"size": 3, "seed": 2, "source": "b"}
+    assert extended(table, "c") == {"size": 3, "pooling": "avg", "source": "c"}
 
 
 def test_every_preset_is_made_of_options():
     for name, values in presets().items():
-        assert values.keys() - {"source"} <= options_of(Settings).keys()
-        assert settings_from(name) == Settings(**{k: v for k, v in values.items() if k != "source"})
+        assert values.keys() - {*WORDS} <= options_of(Settings).keys()
+        assert {"source", "about"} <= values.keys()
+        assert settings_from(name) == Settings(**{k: v for k, v in values.items() if k not in WORDS})
 
 
 # --------------------------------------------------------------------------------------------- the machinery

@@ -1,75 +1,44 @@
-"""Each preset's factors against its project's own formula, written out here, at the size at which it was published."""
+"""Each preset's loss against its project's own formula, written out here, on the same features of the same network.
 
+The network is a VGG of full width with random filters; the pictures are 48 pixels wide, 32 high. Formulas that are sums
+over pixels grow with the picture: `grow` is how many times as large the published one is, to which a preset's factor
+belongs. The others ask for no size.
+"""
+
+import operator
+from functools import cache
+from types import SimpleNamespace
+
+import cases
 import numpy as np
 import pytest
 
 import style
+from minivgg import VGG
+from minivgg.table import conv_names
 from style import presets, settings_from
-from style.losses import content_loss, gram_forward, style_loss, tv_loss
+from style.statistics import terms_of
+from style.statistics.sliced import directions
+from style.terms import Part
 
-CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}
-SIZE = 512
-
-
-def shape_of(layer):
-    block = int(layer[4])
-    return CHANNELS[block], (SIZE >> (block - 1)) ** 2
+K = 255 * 0.226  # torchvision's inputs are so many times smaller: (x/255 - mean)/std, std (0.229 + 0.224 + 0.225)/3
+GATYS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+HEIGHT, WIDTH = 32, 48
 
 
-def ours(preset):
-    """(content, style, tv) of one preset as functions of features and pictures."""
-    s = settings_from(preset)
-
-    def content(layer, F, P):
-        return s.content_weight * s.content_layers[layer] * content_loss(F, P)[0]
-
-    def style(layer, G, A):
-        return s.style_weight * s.style_layers[layer] * style_loss(G, A, shape_of(layer)[1])[0]
-
-    def tv(image):
-        # the preset's factor belongs to a 512×512 picture; the loss itself is a mean, so a small picture will do
-        return s.tv_weight * tv_loss(image, beta=s.tv_beta)[0] * image.size / (3 * SIZE**2)
-
-    return content, style, tv
+# ------------------------------------------------------------------------- the published formulas, on features (C, M)
 
 
-def grams(layer, seed=0):
-    """Two Gram matrices of plausible size at `layer`, built from few columns and scaled to M places."""
-    C, M = shape_of(layer)
-    rng = np.random.default_rng(seed)
-    return [gram_forward(rng.uniform(0, 50, (C, 40))) * M / 40 for _ in range(2)]
+def mse(a, b):
+    return ((a - b) ** 2).mean()
 
 
-def maps(layer, seed=1):
-    C, M = shape_of(layer)
-    rng = np.random.default_rng(seed)
-    return rng.uniform(0, 50, (2, C, M)).astype(np.float32)
+def sse(a, b):
+    return ((a - b) ** 2).sum()
 
 
-STYLE_FORMULAS = {
-    # nn.MSELoss(G/M, A/M), weight 1e3/C²
-    "gatys": lambda G, A, C, M, layer: 1e3 / C**2 * ((G / M - A / M) ** 2).mean(),
-    # nn.MSECriterion on G/(C·M), strength 100
-    "neural-style": lambda G, A, C, M, layer: 100 * ((G / (C * M) - A / (C * M)) ** 2).mean(),
-    # Σ(G-A)² / (4 · 3² · (512·512)²), weight 1
-    "narayanan": lambda G, A, C, M, layer: ((G - A) ** 2).sum() / (4 * 3**2 * (SIZE * SIZE) ** 2),
-    # 40 · 0.2 · Σ(G-A)² / (4 C² (n_H n_W)²)
-    "coursera": lambda G, A, C, M, layer: 40 * 0.2 * ((G - A) ** 2).sum() / (4 * C**2 * M**2),
-    # 1e-2 / 5 · mean (G/M - A/M)²
-    "tf-tutorial": lambda G, A, C, M, layer: 1e-2 / 5 * ((G / M - A / M) ** 2).mean(),
-}
-STYLE_FORMULAS["fast"] = STYLE_FORMULAS["gatys"]  # another way to the same loss
-STYLE_FORMULAS["large"] = lambda *a: 5 * STYLE_FORMULAS["neural-style"](*a)  # -style_weight 500
-CONTENT_FORMULAS = {
-    "gatys": lambda F, P: ((F - P) ** 2).mean(),
-    "neural-style": lambda F, P: 5 * ((F - P) ** 2).mean(),
-    "narayanan": lambda F, P: 0.025 * ((F - P) ** 2).sum(),
-    "coursera": lambda F, P: 10 * ((F - P) ** 2).sum() / (4 * F.size),
-    "tf-tutorial": lambda F, P: 1e4 * ((F - P) ** 2).mean(),
-}
-
-
-CONTENT_FORMULAS["fast"], CONTENT_FORMULAS["large"] = CONTENT_FORMULAS["gatys"], CONTENT_FORMULAS["neural-style"]
+def gram(F):
+    return F @ F.T
 
 
 def differences(image):
@@ -81,54 +50,271 @@ def tv_squared(image):
     return (dx**2).sum() + (dy**2).sum()
 
 
+def tv_absolute(image):
+    dx, dy = differences(image)
+    return abs(dx).sum() + abs(dy).sum()
+
+
 def tv_keras(image):
     dx, dy = differences(image)
     return ((dx[..., :-1, :] ** 2 + dy[..., :-1] ** 2) ** 1.25).sum()
 
 
-def tv_tensorflow(image):
-    dx, dy = differences(image / 255)
-    return abs(dx).sum() + abs(dy).sum()
+def tv_nine_points(image):
+    """crowson's: four differences to the right, below and along both diagonals, edges repeated."""
+    x = np.pad(image, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    right, below = x[..., 1:-1, 2:] - x[..., 1:-1, 1:-1], x[..., 2:, 1:-1] - x[..., 1:-1, 1:-1]
+    diagonals = x[..., 1:, 1:] - x[..., :-1, :-1], x[..., 1:, :-1] - x[..., :-1, 1:]
+    return 2 * ((right**2).mean() / 3 + (below**2).mean() / 3 + sum((d**2).mean() / 12 for d in diagonals))
 
 
-TV_FORMULAS = {
-    "gatys": lambda image: 0.0,
-    "fast": lambda image: 0.0,
-    "large": lambda image: 0.0,
-    "neural-style": lambda image: 0.5e-3 * tv_squared(image),
-    "narayanan": lambda image: 1.0 * tv_keras(image),
-    "coursera": lambda image: 0.0,
-    "tf-tutorial": lambda image: 30 * tv_tensorflow(image),
+def gatys(f):
+    """nn.MSELoss of features, and of G/M with 1000/C²."""
+    loss = mse(f.x["relu4_2"], f.content["relu4_2"])
+    for n in GATYS:
+        (C, M), S = f.x[n].shape, f.style[n]
+        loss += 1e3 / C**2 * mse(gram(f.x[n]) / M, gram(S) / S.shape[1])
+    return loss
+
+
+def neural_style(f, style_weight=100):
+    """nn.MSECriterion of features, 5, and of G/(C·M)."""
+    loss = 5 * mse(f.x["relu4_2"], f.content["relu4_2"])
+    for n in GATYS:
+        loss += style_weight * mse(gram(f.x[n]) / f.x[n].size, gram(f.style[n]) / f.style[n].size)
+    return loss
+
+
+def anishathalye(f):
+    """2·l2_loss is a sum of squares; each over its tensor's size; TV over the differences' number at 512×512."""
+    dx, dy = differences(f.image)
+    tv = 100 * (dx**2).sum() / f.image.size + 100 * (dy**2).sum() / f.image.size
+    return neural_style(f, 500 * 0.2) + tv * 512 / 511
+
+
+def neural_style_tf(f):
+    """K·Σ(x - p)² with K = 1/(2 √N √M) before the ReLU; 1/(4 N² M²)·Σ(G - A)²; tf.image.total_variation."""
+    x, p = f.x["conv4_2"], f.content["conv4_2"]
+    N, M = x.shape[0], x.shape[1] * f.grow(512)
+    loss = 5 * f.grow(512) * sse(x, p) / (2 * N**0.5 * M**0.5)
+    for n in GATYS:
+        C, M = f.x[n].shape
+        A = gram(f.style[n]) * M / f.style[n].shape[1]  # there both pictures have one size
+        loss += 1e4 * 0.2 / 5 * sse(gram(f.x[n]), A) / (4 * C**2 * M**2)
+    return loss + 1e-3 * f.grow(512) * tv_absolute(f.image)
+
+
+def of_keras(f, size, content, content_layer, style, layers, tv):
+    """Keras' first example and those after it: Σ(c - p)², Σ(G - A)²/(4·3²·(rows·columns)²), Σ(a + b)^1.25."""
+    loss = content * f.grow(size) * sse(f.x[content_layer], f.content[content_layer])
+    for n in layers:
+        A = gram(f.style[n]) * f.x[n].shape[1] / f.style[n].shape[1]
+        loss += style * sse(gram(f.x[n]), A) / (4 * 3**2 * (HEIGHT * WIDTH) ** 2)
+    return loss + tv * f.grow(size) * tv_keras(f.image)
+
+
+def gordicaleksa(f):
+    """nn.MSELoss(reduction='mean'), nn.MSELoss(reduction='sum') of G/(C·M) over five layers, absolute differences."""
+    loss = 1e5 * mse(f.x["relu4_2"], f.content["relu4_2"])
+    for n in GATYS:
+        loss += 3e4 / 5 * sse(gram(f.x[n]) / f.x[n].size, gram(f.style[n]) / f.style[n].size)
+    return loss + f.grow(400) * tv_absolute(f.image)
+
+
+def pystiche(f):
+    """On torchvision's features: mean squares; those of G/M have 10³, a mean over layers."""
+    x, content, style = ({n: F / K for n, F in features.items()} for features in (f.x, f.content, f.style))
+    loss = mse(x["relu4_2"], content["relu4_2"])
+    pairs = [(gram(x[n]) / x[n].shape[1], gram(style[n]) / style[n].shape[1]) for n in GATYS]
+    return K**2 * (loss + 1e3 * np.mean([mse(G, A) for G, A in pairs]))
+
+
+def pytorch_tutorial(f):
+    """On torchvision's features, "conv_4" and "conv_1" to "conv_5" before their ReLUs; mse_loss of G/(a·b·c·d)."""
+    x, content, style = ({n: F / K for n, F in features.items()} for features in (f.x, f.content, f.style))
+    loss = mse(x["conv2_2"], content["conv2_2"])
+    for n in ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1"):
+        loss += 1e6 * mse(gram(x[n]) / x[n].size, gram(style[n]) / style[n].size)
+    return K**2 * loss
+
+
+def coursera(f):
+    """10·Σ/(4·n_H·n_W·n_C) and 40·0.2·Σ(G - A)²/(4 n_C² (n_H n_W)²)."""
+    loss = 10 * sse(f.x["relu4_2"], f.content["relu4_2"]) / (4 * f.x["relu4_2"].size)
+    for n in GATYS:
+        C, M = f.x[n].shape
+        A = gram(f.style[n]) * M / f.style[n].shape[1]
+        loss += 40 * 0.2 * sse(gram(f.x[n]), A) / (4 * C**2 * M**2)
+    return loss
+
+
+def tf_tutorial(f):
+    """Means of squares, of G/M too; 10⁴ and 10⁻²/5; 30·tf.image.total_variation on 0..1."""
+    loss = 1e4 * mse(f.x["relu5_2"], f.content["relu5_2"])
+    for n in GATYS:
+        loss += 1e-2 / 5 * mse(gram(f.x[n]) / f.x[n].shape[1], gram(f.style[n]) / f.style[n].shape[1])
+    return loss + 30 * f.grow(512) * tv_absolute(f.image / 255)
+
+
+def spst(f, floor=1e-4):
+    """gatys' loss, and 10⁴·MSE of means and of √(diag G/M - μ²); our floor under that root is said to differ."""
+    loss = gatys(f)
+    for n in GATYS:
+        (mu, sd), (mu_s, sd_s) = (
+            (F.mean(axis=1), np.sqrt((F**2).mean(axis=1) - F.mean(axis=1) ** 2 + floor)) for F in (f.x[n], f.style[n])
+        )
+        loss += 1e4 * (mse(mu, mu_s) + mse(sd, sd_s))
+    return loss
+
+
+FORMULAS = {
+    "gatys": gatys,
+    "gatys-2017": gatys,
+    "neural-style": lambda f: neural_style(f) + 0.5e-3 * f.grow(512) * tv_squared(f.image),
+    "neural-style-pt": lambda f: neural_style(f) + 1e-3 * f.grow(512) * tv_absolute(f.image),
+    "anishathalye": anishathalye,
+    "neural-style-tf": neural_style_tf,
+    "narayanan": lambda f: of_keras(
+        f, 512, 0.025, "relu2_2", 1.0, ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"), 1.0
+    ),
+    "titu1994": lambda f: of_keras(f, 400, 0.025, "relu5_2", 1 / 5, GATYS, 8.5e-5),
+    "keras": lambda f: of_keras(f, 400, 2.5e-8, "relu5_2", 1e-6 / 5, GATYS, 1e-6),
+    "gordicaleksa": gordicaleksa,
+    "pystiche": pystiche,
+    "pytorch-tutorial": pytorch_tutorial,
+    "coursera": coursera,
+    "tf-tutorial": tf_tutorial,
+    "spst": spst,
+    "fast": gatys,  # another way to the same loss
+    "large": lambda f: neural_style(f, 500),  # -style_weight 500
 }
+OWN_TESTS = {"crowson", "heitz"}  # whose losses ask for more places than channels, or come to bins
+
+
+# ------------------------------------------------------------------------------------- the same network for both
+
+
+@cache
+def filters(widths):
+    """Of VGG-19, random; those of VGG-16 are among them. Made here, in single precision: 20 million are soon there."""
+    rng, channels, found = np.random.default_rng(0), 3, {}
+    for name in conv_names("vgg19"):
+        F = widths[int(name[4]) - 1]
+        w = rng.standard_normal((F, channels, 3, 3), dtype=np.float32) * np.float32((2 / (9 * channels)) ** 0.5)
+        found[name], channels = (w, np.full(F, 5, np.float32)), F
+    return found
+
+
+@cache
+def activations(arch, pooling, which, widths=cases.VGG_WIDTHS, side=HEIGHT):
+    """{layer: activation (1, C, h, w) in double precision} of a picture, and the picture itself."""
+    net = VGG({n: filters(widths)[n] for n in conv_names(arch)}, pooling=pooling, kernels="textbook")
+    size = (side, side * 3 // 2) if which != "style" else (side * 3 // 2, side)
+    picture = cases.noise(*size, dtype=np.float32, seed=("content", "style", "x").index(which))[0]
+    found, _ = net.forward(picture, [n for n in net.names if n[:4] in ("conv", "relu")])
+    return {n: a.astype(np.float64) for n, a in found.items()}, picture.astype(np.float64)
+
+
+def features(preset, **more):
+    """What the formulas take: features (C, M) of content, style and x; x's pixels; how many times a size is larger."""
+    s = settings_from(preset)
+    arch = "vgg16" if s.weights == "vgg16" else "vgg19"
+    found = {which: activations(arch, s.pooling, which, **more)[0] for which in ("content", "style", "x")}
+    flat = {which: {n: a[0].reshape(a.shape[1], -1) for n, a in maps.items()} for which, maps in found.items()}
+    image = activations(arch, s.pooling, "x", **more)[1]
+    grow = lambda size: size**2 / image[0, 0].size  # noqa: E731
+    return SimpleNamespace(**flat, image=image, grow=grow, maps=found)
+
+
+def sums(term, activation, target=None):
+    at = tuple(slice(0, n) for n in activation.shape)
+    return term.statistic.gather(Part(activation, at, None, target, matmul=operator.matmul))
+
+
+def ours(preset, f):
+    """{term: value} of the preset's terms, targets and all, as the program computes them of these activations."""
+    found = {}
+    for term in terms_of(settings_from(preset)):
+        if term.layer is None:
+            target, S = None, sums(term, f.image)
+        elif term.statistic.per_place:
+            target, S = None, sums(term, f.maps["x"][term.layer], f.maps["content"][term.layer])
+        else:
+            target = term.statistic.target_of(sums(term, f.maps["style"][term.layer]))
+            S = sums(term, f.maps["x"][term.layer])
+        found[term.name] = term.factor * term.statistic.loss(S, target)[0]
+    return found
 
 
 def test_every_preset_is_tested():
-    assert set(presets()) == set(STYLE_FORMULAS) == set(CONTENT_FORMULAS) == set(TV_FORMULAS)
+    assert set(presets()) == {*FORMULAS} | OWN_TESTS
 
 
-@pytest.mark.parametrize("preset", list(STYLE_FORMULAS))
-def test_style_factor(preset):
-    for layer in settings_from(preset).style_layers:
-        G, A = grams(layer)
-        C, M = shape_of(layer)
-        assert ours(preset)[1](layer, G, A) == pytest.approx(STYLE_FORMULAS[preset](G, A, C, M, layer), rel=1e-6)
+@pytest.mark.parametrize("preset", list(FORMULAS))
+def test_the_loss_is_the_published_formula_s(preset):
+    f = features(preset)
+    values = ours(preset, f)
+    assert len(values) >= 6 and all(v > 0 for v in values.values())
+    assert sum(values.values()) == pytest.approx(FORMULAS[preset](f), rel=1e-6)
 
 
-@pytest.mark.parametrize("preset", list(CONTENT_FORMULAS))
-def test_content_factor(preset):
-    for layer in settings_from(preset).content_layers:
-        F, P = (m.astype(np.float64) for m in maps(layer))
-        assert ours(preset)[0](layer, F, P) == pytest.approx(CONTENT_FORMULAS[preset](F, P), rel=1e-6)
+def test_a_formula_that_is_off_by_a_thousandth_is_found():
+    f = features("neural-style")
+    assert sum(ours("neural-style", f).values()) != pytest.approx(FORMULAS["neural-style"](f) * 1.001, rel=1e-4)
 
 
-@pytest.mark.parametrize("preset", list(TV_FORMULAS))
-def test_tv_factor(preset):
-    image = np.random.default_rng(2).uniform(0, 255, (1, 3, 40, 56))
-    assert ours(preset)[2](image) == pytest.approx(TV_FORMULAS[preset](image), rel=1e-6)
+def test_spst_s_deviations_without_our_floor():
+    f = features("spst")
+    assert sum(ours("spst", f).values()) == pytest.approx(spst(f, floor=0.0), rel=1e-3)
+
+
+def root(a):
+    values, U = np.linalg.eigh(a)
+    return (U * np.sqrt(np.maximum(values, 0))) @ U.T
+
+
+def wasserstein(F, S, eps, eps_s):
+    """crowson's StyleLossW2: mean (μ - μ_S)² + mean diag(Σ_S + Σ - 2 (Σ_S^½ Σ Σ_S^½)^½), eps on both diagonals."""
+    eye = np.eye(len(F))
+    a, b = np.cov(S, bias=True) + eps_s * eye, np.cov(F, bias=True) + eps * eye
+    return mse(F.mean(axis=1), S.mean(axis=1)) + np.diagonal(a + b - 2 * root(root(a) @ b @ root(a))).mean()
+
+
+@pytest.mark.parametrize("theirs, tolerance", [(False, 1e-6), (True, 1e-2)], ids=["our ridge", "their eps"])
+def test_crowson_s_content_and_style(theirs, tolerance):
+    """On torchvision's features, K times smaller. The ridge that both put on covariances is of another size in ours."""
+    f, s = features("crowson", widths=cases.WIDTHS, side=128), settings_from("crowson")
+    values = ours("crowson", f)
+    loss = 0.015 * mse(f.x["relu4_2"] / K, f.content["relu4_2"] / K)
+    for n, weight in zip(GATYS, (256, 64, 16, 4, 1), strict=True):
+        F, S = f.x[n] / K, f.style[n] / K
+        eps = 1e-4 if theirs else 1e-4 * np.cov(S, bias=True).trace() / len(S)
+        loss += weight / 341 * wasserstein(F, S, eps, eps)
+    del values["tv"]
+    assert [*s.style_loss] == ["w2"] and sum(values.values()) == pytest.approx(K**2 * loss, rel=tolerance)
+
+
+def test_crowson_s_total_variation_is_ours_where_a_picture_is_smooth():
+    s, (y, x) = settings_from("crowson"), np.mgrid[:400, :400]
+    image = (100 * np.sin(2 * np.pi * (x + 2 * y) / 200))[None, None].repeat(3, axis=1)
+    n = image.size
+    assert s.tv_weight * tv_squared(image) / n == pytest.approx(K**2 * 2.0 * tv_nine_points(image / 255), rel=1e-2)
+
+
+def test_heitz_s_style_is_that_of_sorted_projections():
+    """Mean over directions and places of squared differences of what is sorted; ours in bins, 2 % wide."""
+    f, expected = features("heitz", widths=cases.WIDTHS), 0.0
+    for n in settings_from("heitz").style_layers:
+        V = directions(len(f.x[n]))
+        expected += mse(np.sort(V @ f.x[n], axis=1), np.sort(V @ f.style[n], axis=1))
+    assert sum(ours("heitz", f).values()) == pytest.approx(expected, rel=2e-2)
+
+
+# --------------------------------------------------------------------------------------- what they say beside it
 
 
 def test_what_the_recipes_say_beside_the_factors():
-    gatys, coursera, tf = (settings_from(p) for p in ("gatys", "coursera", "tf-tutorial"))
+    gatys, coursera, tf, crowson = (settings_from(p) for p in ("gatys", "coursera", "tf-tutorial", "crowson"))
     assert (gatys.size, gatys.side, gatys.init, gatys.evaluations, gatys.optimizer) == (
         512,
         "shortest",
@@ -138,15 +324,8 @@ def test_what_the_recipes_say_beside_the_factors():
     )
     assert (coursera.optimizer, coursera.init, coursera.noise_ratio, coursera.pooling) == ("adam", "blend", 0.6, "avg")
     # a step of 0.02 and eps of 0.1 on pixels 0..1, in grey levels
-    assert tf.learning_rate == pytest.approx(0.02 * 255)
+    assert tf.learning_rate == crowson.learning_rate == pytest.approx(0.02 * 255)
     assert tf.adam_eps == pytest.approx(0.1 / 255)
-
-
-def test_a_network_that_a_preset_does_not_fit_names_the_preset(pictures, network_file):
-    with pytest.raises(style.SettingsError) as caught:
-        style.transfer(*pictures, preset="narayanan", weights="mini", size=32)
-    said = caught.value.on_command_line
-    assert said.startswith("--preset narayanan sets --style-layers") and "python -m weights fetch vgg16" in said
-    with pytest.raises(style.SettingsError) as caught:
-        style.transfer(*pictures, preset="narayanan", weights="mini", size=32, style_layers="relu5_4")
-    assert "preset" not in str(caught.value)
+    assert settings_from("anishathalye").noise_level == pytest.approx(0.256 * 3**0.5, rel=1e-5)
+    assert [*settings_from("heitz").content_layers] == []
+    assert style.schedule.stages(crowson, (300, 400), (300, 400))[0].size == (96, 128)

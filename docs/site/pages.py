@@ -5,7 +5,6 @@ import pkgutil
 import re
 
 import sources
-from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
