@@ -72,18 +72,9 @@ def transfer(
         if not isinstance(output, str | os.PathLike):
             raise SettingsError(f"output {output!r}: expected a file's name, or None", "output")
         saving.check_output(output, overwrite=True)
-<<<<<<< HEAD
     hears = getattr(callback, "hears", Evaluated)
     heard = [] if callback is None else [lambda event: callback(event) if isinstance(event, hears) else None]
-    settings = settings_from(preset, **options)
-    try:
-        job = Job(content, style, settings)
-    except SettingsError as error:
-        raise of_preset(error, preset, options) from None
-=======
-    heard = [] if callback is None else [lambda event: callback(event) if isinstance(event, Evaluated) else None]
     job = Job(content, style, settings_from(preset, **options))
->>>>>>> presets
     result = job.run(*heard)
     if output is not None:
         result.save(output)

@@ -29,8 +29,17 @@ from .settings import Settings, settings_from
 from .sheet import contact_sheet, sheet_size
 
 MOST = 100  # cells
-FACTORS = ("strength", "content_weight", "style_weight", "tv_weight", "photo_weight", "laplacian_weight")
-FACTORS += ("content_layers", "style_layers", "style_blend")
+FACTORS = (
+    "strength",
+    "content_weight",
+    "style_weight",
+    "tv_weight",
+    "photo_weight",
+    "laplacian_weight",
+    "content_layers",
+    "style_layers",
+    "style_blend",
+)
 TRUTH = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
 CORNER = 1024  # pixels that are kept of the photograph and the styles, for the sheet
 RECORD = 5000  # bytes of metadata, about, for each cell

@@ -117,7 +117,7 @@ def step(curve: Curve) -> int:
     return max(1, round(len(curve) / POINTS))
 
 
-def _svg(figure, name: str, title: str, description: str) -> str:
+def _svg(figure: "Figure", name: str, title: str, description: str) -> str:
     """The figure as an element of a page: its own names of parts, the page's colours, a title and a description."""
     buffer = io.StringIO()
     figure.savefig(
