@@ -32,7 +32,10 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "formulas", "sources", "signp
 html_math_renderer = "formulas"
 
 myst_heading_anchors = 4
-suppress_warnings = ["myst.header", "ref.python"]  # parts of pages begin at lower headings; two classes are called State
+suppress_warnings = [
+    "myst.header",
+    "ref.python",
+]  # parts of pages begin at lower headings; two classes are called State
 smartquotes = False  # the text is the file's
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]  # types in signatures: NumPy's and our own short names
