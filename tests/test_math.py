@@ -10,26 +10,21 @@ import importlib
 import importlib.util
 import inspect
 import re
-from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
+from texts import ROOT, read, sections, slug
 
 from minivgg import layers
 
-ROOT = Path(__file__).resolve().parent.parent
 MATH = sorted(p for folder in ("minivgg", "style") for p in (ROOT / folder).rglob("MATH.md"))
-README = ROOT / "README.md"
+README, EQUATIONS = ROOT / "README.md", ROOT / "docs" / "equations.md"
 # MathJax and KaTeX know them, GitHub refuses formulas that have them
 FORBIDDEN = ("operatorname", "mbox", "phantom", "newcommand", "def", "href")
 
 
 def label(path):
     return path.relative_to(ROOT).as_posix()
-
-
-def read(path):
-    return path.read_text(encoding="utf-8")
 
 
 # --- formulas --------------------------------------------------------------------------------------------------------
@@ -103,7 +98,7 @@ def latex_problems(formula):
             yield f"\\{macro}, which GitHub refuses"
 
 
-@pytest.mark.parametrize("path", [*MATH, README], ids=label)
+@pytest.mark.parametrize("path", [*MATH, README, EQUATIONS], ids=label)
 def test_a_forge_shows_every_formula_as_it_was_written(path):
     assert not formula_problems(read(path))
 
@@ -164,17 +159,6 @@ def test_the_checker_leaves_code_and_escaped_braces_alone():
 
 
 # --- signposts -------------------------------------------------------------------------------------------------------
-
-
-def sections(path):
-    """{number: (title, body)} of a text's numbered headings."""
-    found = re.split(r"^#{2,3} (\d+(?:\.\d+)?)\.? (.+)$", read(path), flags=re.MULTILINE)[1:]
-    return dict(zip(found[::3], zip(found[1::3], found[2::3])))
-
-
-def slug(heading):
-    """GitHub's anchor of a heading."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 SECTIONS = [(path, number) for path in MATH for number in sections(path)]

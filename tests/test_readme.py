@@ -53,6 +53,20 @@ def test_reading_map_counts_lines():
         assert abs(lines - int(stated)) <= 10, f"{' and '.join(names)}: {lines} lines, the README says {stated}"
 
 
+def test_reading_map_counts_minutes():
+    """Ten lines of code or a hundred words of a MATH.md a minute, to the next five; their sum in hours."""
+    core = README[README.index("**The core**") : README.index("**What makes it fast and large**")]
+    rows = re.findall(r"^\| (\[.*\)) \|.*\| (\d+) \| \d* ?\|$", core, re.MULTILINE)
+    assert len(rows) == core.count("\n| [")
+    for files, stated in rows:
+        texts = [(name, (ROOT / name).read_text(encoding="utf-8")) for name in re.findall(r"\]\(([^)]+)\)", files)]
+        minutes = sum(
+            len(text.split()) / 100 if name.endswith(".md") else len(text.splitlines()) / 10 for name, text in texts
+        )
+        assert abs(minutes - int(stated)) <= 4, f"{files}: {minutes:.0f} minutes, the README says {stated}"
+    assert "some four hours" in core and 3.5 < sum(int(stated) for _, stated in rows) / 60 < 4.5
+
+
 def test_the_map_has_two_parts():
     core, rest = (README.index(heading) for heading in ("**The core**", "**What makes it fast and large**"))
     assert core < README.index("style/terms.py") < rest < README.index("style/faster/lbfgs.py")

@@ -61,6 +61,13 @@ def formula_problems(name, text, page):
         yield from (f"{name}: {what} {a!r} is {b!r} on the page" for a, b in zip(there, here) if a != b)
 
 
+def signpost_problems(name, page):
+    """What the line `code: … · check: …` under a heading names and does not lead to."""
+    for line in re.findall(r"<p>code: .*?</p>", page, re.DOTALL):
+        left = re.findall(r"<code.*?</code>", re.sub(r"<a .*?</a>", "", line, flags=re.DOTALL), re.DOTALL)
+        yield from (f"{name}: {re.sub('<.*?>', '', code)} leads to no line" for code in left)
+
+
 def link_problems(site):
     """Links of any page that lead nowhere, and what a page would load from elsewhere."""
 
@@ -99,7 +106,9 @@ def problems(site, root=ROOT):
     for name, text in texts(root).items():
         page = site / Path(name).with_suffix(".html")
         if page.is_file():
-            yield from formula_problems(name, text, page.read_text(encoding="utf-8"))
+            built = page.read_text(encoding="utf-8")
+            yield from formula_problems(name, text, built)
+            yield from signpost_problems(name, built)
         else:
             yield f"{name}: not on the site"
     yield from link_problems(site)

@@ -1,6 +1,6 @@
 """Formulas: written $`…`$ and ```math as a forge takes them, shown by MathJax from files of the site's own.
 
-A page has each formula as it is in the file, between \\( \\) or \\[ \\]; MathJax makes them legible in the reader's browser.
+A page has each formula as it is in the file, between \\( \\) or \\[ \\]; MathJax sets them in the reader's browser.
 """
 
 import html

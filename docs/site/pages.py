@@ -47,14 +47,11 @@ class Road(Lines):
                 source = e.module.replace(".", "/") + ".py"
                 line = sources.symbols(source)[e.attribute or e.name]
                 code = sources.uri(self.env.app, self.env.docname, source, line)
-                yield f"   - ``python -m study {e.name}``: `the function <{code}>`__, :doc:`{e.text} <{self.page(e.text)}>` {e.section}"
+                section = f":doc:`{e.text} </{e.text.removesuffix('.md')}>` {e.section}"
+                yield f"   - ``python -m study {e.name}``: `the function <{code}>`__, {section}"
             if not step.exercises:
                 yield "   - ``python -m study picture``"
             yield ""
-
-    @staticmethod
-    def page(text):
-        return "/" + text.removesuffix(".md")
 
 
 class Gallery(Lines):

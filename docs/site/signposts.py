@@ -9,8 +9,6 @@ import re
 import sources
 from docutils import nodes
 
-CHECKER = ("minivgg/gradcheck/rows.py", "style/gradcheck.py")  # where the table's rows are made
-
 
 def place_of(app, node):
     """The source files that a node stands for as a place; () if it is none."""
@@ -19,30 +17,11 @@ def place_of(app, node):
     text = node.astext()
     program = re.fullmatch(r"python -m (\S+).*", text)
     if program and program[1] == "minivgg.gradcheck":
-        return CHECKER
+        return sources.CHECKER
     module = (program[1] if program else text).replace(".", "/")
     tails = ["/__main__.py", ".py"] if program else [".py", "/__init__.py"] if re.match(r"[a-z]+\.", text) else []
     beside = sources.name_of(app, app.env.docname, text) if "/" in text or text.endswith(".py") else ""
     return tuple(name for name in [text, beside, *(module + tail for tail in tails)] if name in sources.files())[:1]
-
-
-def find(text, places):
-    """(file, line) of what a name stands for: a symbol, a heading of a TOML table, a row of the checker's table."""
-    for name in places:
-        line = sources.symbols(name).get(text)
-        if not line and name.endswith(".toml"):
-            line = line_with(name, re.escape(f"[{text}]"))
-        if not line and places == CHECKER:
-            line = line_with(name, "[\"']" + re.escape(text.removesuffix("…").strip()))
-        if line:
-            return name, line
-    return None
-
-
-def line_with(name, pattern):
-    """The number of the first line that has a pattern, or None."""
-    lines = sources.text_of(name).splitlines()
-    return next((k for k, line in enumerate(lines, 1) if re.search(pattern, line)), None)
 
 
 def point(app, doctree):
@@ -57,7 +36,7 @@ def point(app, doctree):
                 lead(app, waiting, places)
                 waiting = []
                 if isinstance(node, nodes.literal):
-                    program = "minivgg/gradcheck/__main__.py" if found == CHECKER else found[0]
+                    program = "minivgg/gradcheck/__main__.py" if found == sources.CHECKER else found[0]
                     wrap(app, node, program, None)
             elif isinstance(node, nodes.literal):
                 waiting.append(node)
@@ -66,7 +45,8 @@ def point(app, doctree):
 
 def lead(app, literals, places):
     for literal in literals:
-        found = find(literal.astext(), places)
+        lines = ((name, sources.line_of(name, literal.astext())) for name in places)
+        found = next((place for place in lines if place[1]), None)
         if found:
             wrap(app, literal, *found)
 

@@ -14,6 +14,7 @@ from sphinx import addnodes
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("minivgg", "style", "weights", "study", "examples", "benchmarks", "tests", "docs")
 KINDS = (".py", ".cu", ".toml")
+CHECKER = ("minivgg/gradcheck/rows.py", "style/gradcheck.py")  # where the rows of the checker's table are made
 
 
 @functools.cache
@@ -61,13 +62,26 @@ def symbols(name):
     return found
 
 
+def line_of(name, text):
+    """The line of what a text names in a file: a symbol, a heading of a TOML table, a row of the checker's table."""
+    pattern = None
+    if name.endswith(".toml"):
+        pattern = re.escape(f"[{text}]")
+    elif name in CHECKER:
+        pattern = r"[\"'}] ?" + re.escape(text.removesuffix("…").strip())
+    lines = text_of(name).splitlines() if pattern else []
+    return symbols(name).get(text) or next((k for k, line in enumerate(lines, 1) if re.search(pattern, line)), None)
+
+
 @functools.cache
 def text_of(name):
     return files()[name].read_text(encoding="utf-8")
 
 
 def uri(app, docname, name, line=None):
-    """The way from a page to a source page, and to a line there."""
+    """The way from a page to a source page, and to a line there; the page is made anew when that file changes."""
+    if name in files():
+        app.env.note_dependency(files()[name], docname=docname)
     return app.builder.get_relative_uri(docname, page_of(name)) + (f"#L-{line}" if line else "")
 
 
@@ -84,7 +98,7 @@ def link(app, doctree):
         target, _, line = node["reftarget"].partition("#L")
         name = name_of(app, docname, target) if node.get("reftype") == "myst" and not node.get("refdomain") else ""
         if name and page_of(name):
-            line = line or symbols(name).get(node.astext()) if name in files() else None
+            line = line or line_of(name, node.astext()) if name in files() else None
             shown = nodes.reference("", "", internal=True, refuri=uri(app, docname, name, line))
             shown += [child.deepcopy() for child in node.children]
             shown["source"] = name
