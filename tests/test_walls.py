@@ -15,6 +15,8 @@ WALLS = [
     (r"weights(?!\.distill)(\..*)?", r"(style|minivgg)(\..*)?", r"minivgg(\.(start|table|files|program))"),
     (CORE, r"minivgg\.(fast_cpu|fast_gpu|kernels)(\..*)?", r"$"),
     (r"(?!minivgg\.backend$).*", r"cupyx?(\..*)?", r"$"),
+    (r"(?!style\.report\.(page|plots)$).*", r"(jinja2|markupsafe|matplotlib)(\..*)?", r"$"),  # extras
+    (r"(?!style\.preview$).*", r"(rich|textual_image)(\..*)?", r"$"),
     (r"study(\..*)?", r"weights(\..*)?", r"$"),
     (r"(?!study).*", r"study(\..*)?", r"$"),
 ]
@@ -91,6 +93,8 @@ def test_the_walls_stand():
         ("style.losses", "from minivgg import fast_cpu", "style.losses imports minivgg.fast_cpu"),
         ("style.faster.pairs", "from minivgg.kernels import Kernels", "style.faster.pairs imports minivgg.kernels"),
         ("style.run", "import cupy", "style.run imports cupy"),
+        ("style.report.listener", "from jinja2 import Environment", "style.report.listener imports jinja2"),
+        ("style.printing", "def f():\n    import rich.console", "style.printing imports rich.console"),
         ("study.child", "from weights import store", "study.child imports weights.store"),
         ("minivgg.gradcheck", "import study.checks", "minivgg.gradcheck imports study.checks"),
         ("minivgg.vgg", "import importlib\nimportlib.import_module('cupyx.scipy')", "minivgg.vgg imports cupyx.scipy"),
