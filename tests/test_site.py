@@ -4,6 +4,8 @@ The build needs the extra `docs`; the checker does not.
 """
 
 import importlib.util
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,12 +26,16 @@ def load(name):
 check = load("check")
 
 
-@pytest.mark.slow
-def test_the_site_has_every_formula_and_no_dead_link(tmp_path):
-    """Built as CI does, from this tree: Sphinx' own warnings (headings, references, pictures) are errors."""
+def need_sphinx():
     for module in ("sphinx", "myst_parser", "furo", "sphinx-mathjax-offline"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed (the extra docs)")
+
+
+@pytest.mark.slow
+def test_the_site_has_every_formula_and_no_dead_link(tmp_path):
+    """Built as CI does, from this tree: Sphinx' own warnings (headings, references, pictures) are errors."""
+    need_sphinx()
     site = tmp_path / "site"
     options = ["-c", str(SITE), "-d", str(tmp_path / "read"), "-W", "--keep-going", "-q"]
     built = subprocess.run(
@@ -40,6 +46,31 @@ def test_the_site_has_every_formula_and_no_dead_link(tmp_path):
     pages = [(site / name).with_suffix(".html").read_text(encoding="utf-8") for name in check.texts()]
     assert sum(len(found) for page in pages for found in check.shown(page)) > 900
     assert (site / "docs" / "equations.html").is_file() and (site / "source/minivgg/layers.py.html").is_file()
+
+
+@pytest.mark.slow
+def test_docstrings_are_shown_as_they_are(monkeypatch):
+    """Letter by letter, columns included, for every function and class of the mathematics."""
+    need_sphinx()
+    from docutils.core import publish_doctree
+
+    monkeypatch.syspath_prepend(str(SITE))
+    docstrings = load("docstrings")
+    seen = 0
+    for name in ("minivgg.layers", "minivgg.vgg", "minivgg.gradcheck", "style.losses", "style.terms", "style.optimize"):
+        module = importlib.import_module(name)
+        for found in (module, *vars(module).values()):
+            text = inspect.getdoc(found)
+            if found is not module and (getattr(found, "__module__", "") != name or not text):
+                continue
+            lines = text.splitlines()
+            docstrings.as_text(None, "function", name, found, {}, lines)
+            shown = publish_doctree("\n".join(lines), settings_overrides={"halt_level": 2}).astext()
+            assert shown.replace("`", "").split() == text.replace("`", "").split(), (name, found)
+            columns = [line.strip() for line in text.splitlines() if re.search(r"\S {2,}\S", line)]
+            assert all(line in shown for line in columns), (name, found)
+            seen += 1
+    assert seen > 60
 
 
 TEXT = "# T\n\ncode: `f` in [f.py](f.py) · check: `g`\n\nSo $`a_b < c`$.\n\n```math\na \\\\ b \\tag{1}\n```\n"

@@ -19,6 +19,7 @@ include_patterns = [
     "benchmarks/**.md",
     "docs/*.md",
     "docs/site/*.rst",
+    "docs/site/road.md",
     "docs/site/api/*.rst",
     "examples/*.md",
     "minivgg/**.md",
@@ -36,16 +37,16 @@ suppress_warnings = [
     "myst.header",
     "ref.python",
 ]  # parts of pages begin at lower headings; two classes are called State
+highlight_language = "none"  # of what names none: tables in docstrings
 smartquotes = False  # the text is the file's
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]  # types in signatures: NumPy's and our own short names
 
 autodoc_default_options = {"members": True, "undoc-members": False}
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
+autodoc_typehints = "none"  # a docstring says what each thing is; "Any" for an array says less
 add_module_names = False
 toc_object_entries = False  # or every page copies every function's entry
-python_maximum_signature_line_length = 100
 
 html_theme = "furo"
 html_static_path = ["static"]
@@ -54,6 +55,7 @@ html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
+html_show_copyright = False
 html_theme_options = {"top_of_page_buttons": []}
 pygments_style = "default"
 pygments_dark_style = "monokai"

@@ -3,7 +3,10 @@
 They are plain text and no markup, but for code between backticks and signposts such as "MATH.md 3".
 """
 
+import contextlib
+import importlib
 import re
+from operator import attrgetter
 from pathlib import Path
 
 import sources
@@ -22,14 +25,16 @@ def as_text(app, what, name, obj, options, lines):
 
 def shown(lines):
     """A block of lines: a sentence as a paragraph, anything that is laid out in columns as it is."""
-    sentence = not any(re.search(r"\S {2,}\S|^ |^[-*] ", line) for line in lines)
-    return [" ".join(quoted(line) for line in lines)] if sentence else ["::", "", *(f"   {line}" for line in lines)]
+    if any(re.search(r"\S {2,}\S|^ |^[-*] ", line) for line in lines):
+        return ["::", "", *(f"   {line}" for line in lines)]
+    text = " ".join(quoted(line) for line in lines)
+    return ["\\" + text if text[0].isalnum() else text]  # no number of a list, no marker of anything
 
 
 def quoted(line):
-    """A line of plain text, with nothing in it that reStructuredText would take for markup; `x` in code type."""
+    """A line of plain text with nothing in it that reStructuredText would take for markup; `x` in code type."""
     parts = re.split(r"`([^`]+)`", line)
-    parts[::2] = [re.sub(r"([\\*_|`<>:.+\-\[\]])", r"\\\1", part) for part in parts[::2]]
+    parts[::2] = [re.sub(r"([\\*_|`<>:])", r"\\\1", part) for part in parts[::2]]
     parts[1::2] = [f"\\ ``{part}``\\ " for part in parts[1::2]]
     return "".join(parts)
 
@@ -40,7 +45,8 @@ def point(app, doctree):
     for node in list(doctree.findall(lambda n: isinstance(n, (addnodes.desc_signature, nodes.Text)))):
         if isinstance(node, addnodes.desc_signature):
             module = node.get("module")
-            beside(app, node)
+            if module:
+                beside(app, node)
         elif module and SECTION.search(node) and not isinstance(node.parent, nodes.reference):
             node.parent.replace(node, [*linked(node, module, app.env.docname)])
 
@@ -52,10 +58,15 @@ def file_of(module):
 
 
 def beside(app, signature):
-    name = file_of(signature.get("module"))
-    line = name and sources.symbols(name).get(signature["fullname"])
+    """A way from a signature to the line where it is defined, wherever its package offers it."""
+    module, name = signature["module"], signature["fullname"]
+    with contextlib.suppress(AttributeError):  # a field has no line of its own
+        found = attrgetter(name)(importlib.import_module(module))
+        module, name = found.__module__, found.__qualname__
+    file = file_of(module)
+    line = file and sources.symbols(file).get(name)
     if line:
-        uri = sources.uri(app, app.env.docname, name, line)
+        uri = sources.uri(app, app.env.docname, file, line)
         signature += nodes.reference("", "[source]", internal=True, refuri=uri, classes=["to-source"])
 
 

@@ -4,15 +4,17 @@ import importlib
 import pkgutil
 import re
 
+import docstrings
 import sources
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
+UP = "../.."  # from this folder to the project's
 PICTURE = re.compile(r"!\[([^\]]+)\]\(([^)]+)\)")
 
 
 class Lines(SphinxDirective):
-    """A directive that stands for lines of reStructuredText."""
+    """A directive that stands for lines in the markup of its page."""
 
     optional_arguments = 1
 
@@ -39,18 +41,17 @@ class Road(Lines):
     """The steps of `python -m study`, with each exercise's function and section."""
 
     def lines(self):
+        from study.road import PICTURE as picture
         from study.road import STEPS
 
         for number, step in enumerate(STEPS, 1):
-            yield from (f"{number}. {step.title}:", "")
+            yield from (f"{number}. {step.title[0].upper()}{step.title[1:]}", "")
             for e in step.exercises:
-                source = e.module.replace(".", "/") + ".py"
-                line = sources.symbols(source)[e.attribute or e.name]
-                code = sources.uri(self.env.app, self.env.docname, source, line)
-                section = f":doc:`{e.text} </{e.text.removesuffix('.md')}>` {e.section}"
-                yield f"   - ``python -m study {e.name}``: `the function <{code}>`__, {section}"
+                code = f"[`{e.attribute or e.name}`]({UP}/{e.module.replace('.', '/')}.py)"
+                anchor = docstrings.heading((sources.ROOT / e.text).read_text(encoding="utf-8"), e.section)
+                yield f"    - `python -m study {e.name}`: {code}, [{e.text} {e.section}]({UP}/{e.text}#{anchor})"
             if not step.exercises:
-                yield "   - ``python -m study picture``"
+                yield f"    - `python -m study {picture}`"
             yield ""
 
 

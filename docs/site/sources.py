@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import html
 import re
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def pages(app):
         body = highlight(text_of(name), get_lexer_for_filename(name), numbered)
         yield f"source/{name}", context(app, name, re.sub(r'<a id="L-\d+" name="L-\d+"></a>', "", body)), "page.html"
     for name, inside in folders().items():
-        rows = "".join(f'<li><a href="{entry(name, each)}">{shown(each)}</a></li>' for each in sorted(inside))
+        rows = "".join(f'<li><a href="{entry(name, each)}">{shown(each)}</li>' for each in sorted(inside))
         yield f"source/{name}/index", context(app, f"{name}/", f"<ul>{rows}</ul>"), "page.html"
 
 
@@ -123,8 +124,9 @@ def entry(folder, name):
 
 def shown(name):
     """A file's name and the first line of its docstring."""
-    said = ast.get_docstring(ast.parse(text_of(name))) if name.endswith(".py") else ""
-    return f"<code>{name.rpartition('/')[2]}</code> {nodes.unescape((said or '').split(chr(10))[0])}"
+    said = (ast.get_docstring(ast.parse(text_of(name))) or "") if name.endswith(".py") else ""
+    first = re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(said.split("\n")[0]))
+    return f"<code>{name.rpartition('/')[2]}</code></a> {first}"
 
 
 def context(app, name, body):
