@@ -1,9 +1,13 @@
 """The pictures of README and docs: our scene and paintings, and what comes of them.
 
-PYTHONPATH=. python docs/pictures.py [first] [colours] [styles] [losses] [many] [presets]
+PYTHONPATH=. python docs/pictures.py [first] [colours] [styles] [losses] [many] [presets] [report]
+
+The report is photographed by Chromium.
 """
 
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +17,7 @@ import style
 from style import samples
 from style.pictures import images, masks
 from style.pictures.filters import Filters
+from style.report import Report
 from style.sheet import contact_sheet
 from style.statistics import STYLE_LOSSES
 
@@ -120,6 +125,23 @@ def presets():
     Image.fromarray(sheet).save(Path(__file__).with_name("presets.jpg"), quality=80)
 
 
+def report():
+    """The head of a report, as docs/report.md has it."""
+    with tempfile.TemporaryDirectory() as folder:
+        page, shot = Path(folder) / "run.html", Path(folder) / "shot.png"
+        job = style.Job("sample:scene:480", "sample:strokes:480", style.settings_from(weights="mini", size=SIZE))
+        heard = Report(page, False, sys.exit)
+        result = job.run(heard)
+        result.save(Path(folder) / "scene-strokes.png")
+        heard.write(Path(folder) / "scene-strokes.png")
+        window = "--window-size=900,1560"
+        command = ["chromium", "--headless", "--no-sandbox", "--hide-scrollbars", window, f"--screenshot={shot}"]
+        subprocess.run([*command, page.as_uri()], check=True, stderr=subprocess.DEVNULL)
+        with Image.open(shot) as image:
+            small = image.convert("RGB").resize((600, 1040), Image.Resampling.LANCZOS)
+    small.save(Path(__file__).with_name("report.jpg"), quality=72)
+
+
 if __name__ == "__main__":
-    for make in [globals()[name] for name in sys.argv[1:]] or [first, colours, styles, losses, many, presets]:
+    for make in [globals()[name] for name in sys.argv[1:]] or [first, colours, styles, losses, many, presets, report]:
         make()

@@ -106,10 +106,10 @@ def test_the_log_has_a_line_for_each_evaluation(tmp_path, make_job):
 
 def test_a_full_disk_ends_the_log_and_not_the_run(tmp_path, make_job):
     class Full(io.FileIO):
-        """A disk that takes 400 bytes, the last ones in the middle of a line."""
+        """A disk that takes 500 bytes, the last ones in the middle of a line."""
 
         def write(self, data):
-            room = 400 - self.tell()
+            room = 500 - self.tell()
             if room <= 0:
                 raise OSError(28, "No space left on device")
             return super().write(data[:room])

@@ -71,7 +71,7 @@ class Report:
     def __init__(self, path, replace, warn, log=None):
         self.path, self.replace, self.warn, self.log = Path(path), replace, warn, log
         self.frames, self.curve, self.notes = Frames(SIDE, MOST), Curve(), []
-        self.job = self.result = None
+        self.job = self.result = self.first = None
 
     def __call__(self, event):
         self.frames(event)
@@ -81,6 +81,8 @@ class Report:
         elif isinstance(event, Evaluated):
             more = {"scale": event.scale, "size": format_size(event.size[::-1]), "seconds": event.seconds}
             self.curve.add(event.evaluation, event.loss, event.values, exact=event.exact, **more)
+            if self.first is None:
+                self.first = event.evaluation, self.frames.frame(event.to_rgb())
         elif isinstance(event, Finished):
             self.result = event.result
 
@@ -103,7 +105,8 @@ class Report:
         shown = reduced(result.rgb.shape[:2], LARGEST)
         alpha = None if result.alpha is None else images.resize(result.alpha, shown)
         small = [images.resize(p.rgb, reduced(p.rgb.shape[:2], LARGEST)) for p in job.styles.pictures]
-        frames = [(f"evaluation {n}", frame) for n, frame in zip(self.frames.at, self.frames.frames, strict=True)]
+        film = dict([self.first, *zip(self.frames.at, self.frames.frames, strict=True)])
+        frames = [(f"evaluation {n}", frame) for n, frame in film.items()]
         facts = Facts(Path(picture).name, result.metadata, images.resize(result.rgb, shown), alpha, self.curve)
         facts.content = None if is_texture(result.metadata) else job.content.resized(shown)
         facts.styles, facts.frames, facts.notes = small, frames, self.notes
