@@ -8,7 +8,7 @@ from cases import make_case, make_net, worst
 from scipy import sparse
 
 from minivgg.backend import Device
-from style import gradcheck, passes
+from style import gradcheck, passes, transfer
 from style.large.peaks import whole_peak
 from style.large.tiling import Tiling
 from style.objective import Objective
@@ -177,3 +177,12 @@ def test_the_table_has_both_and_sees_a_gradient_that_is_off_by_a_thousandth(monk
         monkeypatch.setattr(module, backward, lambda *args, exact=exact: 1.001 * exact(*args))
         failed = {r.method for r in gradcheck.pixel_rows(Device("cpu")) if r.name.startswith(name) and not r.passed}
         assert failed >= {"central difference"}
+
+
+def test_a_loss_without_a_network_s_layer(tmp_path, monkeypatch):
+    """The content's own pixels are the least of both, whatever the start."""
+    monkeypatch.chdir(tmp_path)
+    alone = {"content_layers": "none", "style_layers": "none", "photo_weight": 1.0, "laplacian_weight": 1.0}
+    found = transfer("sample:scene:64", "sample:strokes:64", weights="mini", init="style", evaluations=5, **alone)
+    assert found.losses[-1] < 0.5 * found.losses[0]
+    assert {name.split()[0] for name in found.metadata["result"]["terms"]} == {"photo", "laplacian"}

@@ -54,6 +54,8 @@ def evaluation_peak(net, terms, H, W, *, scratch=True, deferred=()):
 def whole_peak(net, terms, H, W, lag=1):
     """Bytes that Objective.evaluate takes at its worst moment, with the content targets; Deferred's with lag."""
     size = net.dtype.itemsize
+    if not layers(terms):
+        return 9 * 3 * H * W * size + _strip_bytes(terms, 3 * H * W, size)
     deferred = deferred_terms(terms, net.names) if lag > 1 else []
     peak = _target_bytes(net, terms, H, W) + evaluation_peak(net, terms, H, W, deferred=deferred)
     peak += sum(2 * _activation_bytes(net, base, H, W) for _, base in deferred)  # slopes and origins

@@ -177,7 +177,7 @@ class _Job:
             return None
         names = layers(self.terms)
         if not names:
-            peak = values * size * 9
+            peak = whole_peak(self.net, self.terms, H, W)
             return self._made(H, W, None, base + max(peak, update), 1.0) if peak <= room else None
         # the targets are there before the optimiser is
         targets = style_peak(self.net, self.terms, self.style_size, Tiling((), ((H, W),))) - values * kept
