@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import cases
 import numpy as np
 import pytest
+from scipy.signal import correlate2d
 
 import style
 from minivgg import VGG
@@ -167,6 +168,27 @@ def spst(f, floor=1e-4):
     return loss
 
 
+def deep_photo(f):
+    """neural-style's, and 10⁴·Σ_c v_cᵀ L v_c, v pixels over 256: least squares of a·I + b in each window."""
+    guide, v = (x[0].reshape(3, *x.shape[2:]) for x in (f.content_image, f.image))
+    windows = lambda a: np.lib.stride_tricks.sliding_window_view(a, (3, 3), axis=(1, 2)).reshape(3, -1, 9)  # noqa: E731
+    x = np.concatenate([windows(guide / 255), np.ones((1, windows(guide).shape[1], 9))]).transpose(1, 2, 0)  # I, 1
+    ridge = np.diag([1e-7, 1e-7, 1e-7, 0])
+    total = 0.0
+    for y in windows(v / 256)[..., None]:
+        a = np.linalg.solve(x.transpose(0, 2, 1) @ x + ridge, x.transpose(0, 2, 1) @ y)
+        total += ((y - x @ a) ** 2).sum() + 1e-7 * (a[:, :3] ** 2).sum()
+    return FORMULAS["neural-style"](f) + 1e4 * f.grow(512) * total
+
+
+def lapstyle(f):
+    """neural-style's, and 100·nn.MSECriterion of SpatialConvolution(3, 1) over SpatialAveragePooling(4, 4)."""
+    p, c = (x[0].reshape(3, HEIGHT // 4, 4, WIDTH // 4, 4).mean(axis=(2, 4)) for x in (f.image, f.content_image))
+    kernel = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])
+    out = [sum(correlate2d(channel, kernel, mode="valid") for channel in x) for x in (p, c)]
+    return FORMULAS["neural-style"](f) + 100 * mse(*out)
+
+
 FORMULAS = {
     "gatys": gatys,
     "gatys-2017": gatys,
@@ -185,10 +207,12 @@ FORMULAS = {
     "coursera": coursera,
     "tf-tutorial": tf_tutorial,
     "spst": spst,
+    "deep-photo": deep_photo,
+    "lapstyle": lapstyle,
     "fast": gatys,  # another way to the same loss
     "large": lambda f: neural_style(f, 500),  # -style_weight 500
 }
-OWN_TESTS = {"crowson", "heitz"}  # whose losses ask for more places than channels, or come to bins
+OWN_TESTS = {"crowson", "heitz", "nnst-like"}  # to which there is more to say
 
 
 # ------------------------------------------------------------------------------------- the same network for both
@@ -221,9 +245,9 @@ def features(preset, **more):
     arch = "vgg16" if s.weights == "vgg16" else "vgg19"
     found = {which: activations(arch, s.pooling, which, **more)[0] for which in ("content", "style", "x")}
     flat = {which: {n: a[0].reshape(a.shape[1], -1) for n, a in maps.items()} for which, maps in found.items()}
-    image = activations(arch, s.pooling, "x", **more)[1]
+    image, content = (activations(arch, s.pooling, which, **more)[1] for which in ("x", "content"))
     grow = lambda size: size**2 / image[0, 0].size  # noqa: E731
-    return SimpleNamespace(**flat, image=image, grow=grow, maps=found)
+    return SimpleNamespace(**flat, image=image, content_image=content, grow=grow, maps=found)
 
 
 def sums(term, activation, target=None):
@@ -231,17 +255,25 @@ def sums(term, activation, target=None):
     return term.statistic.gather(Part(activation, at, None, target, matmul=operator.matmul))
 
 
+def target_of(term, f):
+    style = f.maps["style"][term.layer]
+    part = Part(
+        style, tuple(slice(0, n) for n in style.shape), None, None, matmul=operator.matmul, size=style.shape[2:]
+    )
+    return term.statistic.target_of(term.statistic.for_target.gather(part))
+
+
 def ours(preset, f):
     """{term: value} of the preset's terms, targets and all, as the program computes them of these activations."""
     found = {}
     for term in terms_of(settings_from(preset)):
         if term.layer is None:
-            target, S = None, sums(term, f.image)
+            target, S = None, sums(term, f.image, f.content_image)
         elif term.statistic.per_place:
             target, S = None, sums(term, f.maps["x"][term.layer], f.maps["content"][term.layer])
         else:
-            target = term.statistic.target_of(sums(term, f.maps["style"][term.layer]))
-            S = sums(term, f.maps["x"][term.layer])
+            target = target_of(term, f)
+            S = sums(term, f.maps["x"][term.layer], target)
         found[term.name] = term.factor * term.statistic.loss(S, target)[0]
     return found
 
@@ -308,6 +340,21 @@ def test_heitz_s_style_is_that_of_sorted_projections():
         V = directions(len(f.x[n]))
         expected += mse(np.sort(V @ f.x[n], axis=1), np.sort(V @ f.style[n], axis=1))
     assert sum(ours("heitz", f).values()) == pytest.approx(expected, rel=2e-2)
+
+
+def test_nnst_like_is_the_mean_distance_to_the_nearest_of_the_style_s_features():
+    """NNST's last pass: Σ over layers of mean_i min_j 1 - cos, centred; with one number more (statistics/MATH.md 7)."""
+    f, expected = features("nnst-like", side=16), 0.0
+    for term in terms_of(settings_from("nnst-like"))[1:]:
+        found = target_of(term, f)
+        centre = found.features.mean(axis=1, keepdims=True)
+        S, F = found.features - centre, f.x[term.layer] - centre
+        S, F = (np.concatenate([a, np.full((1, a.shape[1]), found.length)]) for a in (S, F))
+        cosine = (F / np.linalg.norm(F, axis=0)).T @ (S / np.linalg.norm(S, axis=0))
+        expected += (1 - cosine).min(axis=1).mean()
+    values = ours("nnst-like", f)
+    assert values.pop("content relu4_2") == pytest.approx(mse(f.x["relu4_2"], f.content["relu4_2"]), rel=1e-6)
+    assert sum(values.values()) == pytest.approx(1000 * 1000 * expected, rel=1e-6)
 
 
 # --------------------------------------------------------------------------------------- what they say beside it
