@@ -137,7 +137,7 @@ def _(START, loss, lowest, rate, ways):
         a = np.linspace(lowest[0] - reach_a, lowest[0] + reach_a, 13)
         b = np.linspace(lowest[1] - reach_b, lowest[1] + reach_b, 13)
         values = np.array([[loss(p, q) for p in a] for q in b])
-        least = loss(*lowest)
+        least = min(loss(*lowest), values.min())
         fig = Figure(figsize=(11, 4.4), layout="constrained")
         left, right = fig.subplots(1, 2, width_ratios=[1.3, 1])
         drawn = left.contourf(a, b, np.log10(values - least + 1e-3 * (values.max() - least)), 20, cmap="viridis")
