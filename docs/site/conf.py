@@ -22,6 +22,7 @@ include_patterns = [
     "docs/site/api/*.rst",
     "examples/*.md",
     "minivgg/**.md",
+    "notebooks/*.md",
     "study/**.md",
     "style/**.md",
     "weights/**.md",
