@@ -32,7 +32,7 @@ def _():
 
 @app.cell
 def _():
-    waves = mo.ui.slider(1, 20, 1, value=12, label="fine wave: half-waves across the picture")
+    waves = mo.ui.slider(3, 20, 1, value=12, label="fine wave: half-waves across the picture")
     rate = mo.ui.slider(0.1, 2.1, 0.1, value=0.9, label="rate of gradient descent, times 1 / largest curvature")
     steps = mo.ui.slider(5, 60, 5, value=25, label="evaluations")
     mo.vstack([waves, rate, steps])
@@ -95,7 +95,7 @@ def _(lowest, plane):
     curvatures = np.linalg.eigvalsh(H)
     mo.md(f"""
     At the lowest point of this plane the curvature along the broad wave is {H[0, 0]:.3g}, along the fine one
-    {H[1, 1]:.3g}: the bowl is a valley, {np.sqrt(curvatures[1] / curvatures[0]):.1f} times as long as it is wide.
+    {H[1, 1]:.3g}: the bowl is a valley, {np.sqrt(curvatures[1] / abs(curvatures[0])):.1f} times as long as it is wide.
     """)
     return (curvatures,)
 
@@ -137,7 +137,7 @@ def _(START, loss, lowest, rate, ways):
         a = np.linspace(lowest[0] - reach_a, lowest[0] + reach_a, 13)
         b = np.linspace(lowest[1] - reach_b, lowest[1] + reach_b, 13)
         values = np.array([[loss(p, q) for p in a] for q in b])
-        least = loss(*lowest)
+        least = min(loss(*lowest), values.min())
         fig = Figure(figsize=(11, 4.4), layout="constrained")
         left, right = fig.subplots(1, 2, width_ratios=[1.3, 1])
         drawn = left.contourf(a, b, np.log10(values - least + 1e-3 * (values.max() - least)), 20, cmap="viridis")
@@ -178,7 +178,7 @@ def _():
 
     A picture has a million directions and L-BFGS keeps ten or twenty pairs. What is done about the others is in
     spectrum.py: broad waves are given longer steps from the start (style/faster/MATH.md, section 3). Move the fine wave
-    to 1 or 2 half-waves: then there is little to gain.
+    to 3 half-waves: then there is less to gain.
     """)
     return
 

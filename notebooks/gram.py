@@ -136,7 +136,7 @@ def _(F, G, layer, pictures):
             ax.set_axis_off()
         im = axes[2].imshow(off, cmap="viridis")
         axes[2].set_title("|ΔG|, as a part of G's largest")
-        fig.colorbar(im, ax=axes[2])
+        fig.colorbar(im, ax=axes[2], label="part of the largest")
         return fig
 
     _()

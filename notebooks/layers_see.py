@@ -139,7 +139,7 @@ def _():
     mo.md("""
     The gradient is largest in the middle of the square: from there, more ways lead to the number. So the layers see
     less than the formula allows. Below, the side of the formula's square, and of the square around the place that
-    holds nine tenths of the gradient (the mean over twelve places).
+    holds nine tenths of the gradient (the mean over four places).
     """)
     return
 
@@ -148,8 +148,8 @@ def _():
 def effective(net, x, layer, share=0.9):
     """Side in pixels of the centred square that holds `share` of the gradient, the mean over places."""
     sides = []
-    for down in (0.3, 0.5, 0.7):
-        for across in (0.3, 0.45, 0.55, 0.7):
+    for down in (0.4, 0.6):
+        for across in (0.35, 0.65):
             gradient, row, column, _ = seen_by(net, x, layer, down, across)
             if not gradient.any():  # nothing answers there
                 continue

@@ -28,7 +28,7 @@ def _():
 
 @app.cell
 def _():
-    evaluations = mo.ui.slider(10, 200, 10, value=40, label="evaluations")
+    evaluations = mo.ui.slider(10, 200, 10, value=30, label="evaluations")
     size = mo.ui.slider(48, 128, 16, value=64, label="width, pixels")
     pooling = mo.ui.dropdown(["avg", "max"], value="avg", label="pooling")
     mo.hstack([evaluations, size, pooling], justify="start")

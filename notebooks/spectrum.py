@@ -134,7 +134,7 @@ def _(alpha, evaluations, scene, strokes):
             scene, strokes, size=96, evaluations=evaluations.value, optimizer="l-bfgs", precondition=a, weights="mini"
         )
 
-    runs = {0.0: _run(0.0), alpha.value: _run(alpha.value)}
+    runs = [(a, _run(a)) for a in (0.0, alpha.value)]
     return (runs,)
 
 
@@ -145,12 +145,12 @@ def _(runs, scene):
         axes = fig.subplots(1, 4, width_ratios=[1, 1, 1, 1.4])
         axes[0].imshow(scene / 255)
         axes[0].set_title("the content")
-        for ax, (a, result) in zip(axes[1:], runs.items()):
+        for ax, (a, result) in zip(axes[1:], runs):
             ax.imshow(result.image)
             ax.set_title(f"α = {a:g}: loss {result.losses[-1]:.3g}")
         for ax in axes[:3]:
             ax.set_axis_off()
-        for a, result in runs.items():
+        for a, result in runs:
             axes[3].semilogy(np.minimum.accumulate(result.losses), label=f"α = {a:g}")
         axes[3].set_xlabel("evaluation")
         axes[3].set_ylabel("lowest loss so far")

@@ -66,7 +66,8 @@ def expanded(names):
             )
     for alone in ("list", PICTURE):
         if alone in found and len(found) > 1:
-            raise UsageError(f"{alone}: stands alone")
+            step = f" (step {len(STEPS)})" if alone == PICTURE else ""
+            raise UsageError(f"{alone}{step}: a command of its own, without other names; give it after the others")
     return list(found)
 
 
@@ -77,7 +78,7 @@ def listed():
         for e in step.exercises:
             there = "  (is here)" if Path(f"{e.name}.py").exists() else ""
             tell(f"      {e.name:20} {e.text}, {e.section}{there}")
-    tell(f"      {PICTURE}")
+    tell(f"      {PICTURE:20} of what you wrote in steps 2 to 8; ours for the rest")
     tell(
         "python -m study NAME writes NAME.py; again: judges it. --hint and --solution help. A number does a whole step."
     )

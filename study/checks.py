@@ -13,6 +13,8 @@ from minivgg import gradcheck
 from minivgg.program import first_line
 
 BOUND = 1e-12  # of the definition and of golden numbers with all their digits, float64
+TO_BE_WRITTEN = "still to be written"  # what is said of a body that is as it was handed out
+CALLED = "called with "  # how a note begins that says what a function was called with
 
 
 class Wrong(Exception):
@@ -30,27 +32,34 @@ class Check:
 
 def judged(exercise, function, path=""):
     """The checks of a function, in turn; ends at the first that cannot be made. `path`: the learner's file."""
-    method = "answers"
+    method, failed = "answers", False
     try:
         for check in exercise.judge(function if exercise.attribute else Kept(function)):
-            method = check.method
+            method, failed = check.method, failed or not check.passed
             yield check
     except Wrong as wrong:
         yield Check(f"after {method}" if method != "answers" else method, False, str(wrong))
     except BaseException as error:  # SystemExit as well: it is a learner's code
-        yield Check("runs", False, words_of(error, path))
+        if not failed or lines_of(error, path):  # else it is the judge that stumbled over what failed before
+            yield Check("runs", False, words_of(error, path))
+
+
+def lines_of(error, path):
+    """The lines of the learner's file that an exception came through."""
+    return [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
 
 
 def words_of(error, path):
-    """What an exception of a learner's code says, with the line of his file."""
+    """What an exception of a learner's code says, with the line of his file, and what it was called with."""
     if isinstance(error, NotImplementedError):
-        return "still to be written"
-    places = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+        return TO_BE_WRITTEN
+    places = lines_of(error, path)
     where = f"line {places[-1]}: " if places else "" if path == "" else "with what it returned: "
     if isinstance(error, SystemExit):
         return f"{where}ends the program (sys.exit)"
     name, said = type(error).__name__, first_line(error)
-    return f"{where}raises {name}" + (f": {said}" if said != name else "")
+    call = "".join(f"; {note}" for note in getattr(error, "__notes__", ()) if note.startswith(CALLED))
+    return f"{where}raises {name}" + (f": {said}" if said != name else "") + call
 
 
 class Kept:
@@ -61,7 +70,13 @@ class Kept:
 
     def __call__(self, *args, **options):
         before = [_copies(a) for a in args]
-        result = self.function(*args, **options)
+        try:
+            result = self.function(*args, **options)
+        except Exception as error:
+            words = [f"{name} {sizes}" for name, a in zip(self._names(len(args)), args) if (sizes := _sizes(a))]
+            words += [f"{name}={value!r}" for name, value in options.items() if isinstance(value, int | float)]
+            error.add_note(CALLED + ", ".join(words))
+            raise
         for name, a, b in zip(self._names(len(args)), args, before):
             if not _same(a, b):
                 raise Wrong(f"changes its input {name}")
@@ -70,6 +85,11 @@ class Kept:
     def _names(self, count):
         names = list(inspect.signature(self.function).parameters)
         return [*names, *map(str, range(len(names), count))]
+
+
+def _sizes(value):
+    """The shape of an array, a number as it is; "" for anything else."""
+    return f"{value.shape}" if isinstance(value, np.ndarray) else f"{value}" if isinstance(value, int | float) else ""
 
 
 def _copies(value):
@@ -107,7 +127,9 @@ def difference(name, found, expected, bound):
         return f"{name} is {_kind(found)}, expected {'an array' if expected.ndim else 'a number'}"
     found = np.asarray(found)
     if found.shape != expected.shape:
-        return f"{name} has the shape {found.shape}, expected {expected.shape}"
+        if found.ndim and expected.ndim:
+            return f"{name} has the shape {found.shape}, expected {expected.shape}"
+        return f"{name} is {_shaped(found)}, expected {_shaped(expected)}"
     if found.dtype.kind not in ("iufc" if expected.dtype.kind == "c" else "iuf"):
         return f"{name} has the type {found.dtype}, expected numbers"
     with np.errstate(invalid="ignore"):
@@ -117,11 +139,23 @@ def difference(name, found, expected, bound):
         return ""
     index = tuple(int(k) for k in np.argwhere(wrong)[0])
     worst = gradcheck.Deviation(name, index, found[index].item(), expected[index].item(), 0.0)
-    return f"{worst}" + (f"; {wrong.sum()} of {wrong.size} entries are wrong" if expected.ndim else "")
+    count = f"; {wrong.sum()} of {wrong.size} entries are wrong" if expected.ndim else ""
+    return f"{worst}{count}" + (f"; {rough}" if (rough := _rougher(name, found, expected)) else "")
+
+
+def _rougher(name, found, expected):
+    """In words, a type that cannot hold the values that are expected; "" if it can."""
+    if expected.dtype.kind not in "fc" or np.can_cast(expected.dtype, found.dtype):
+        return ""
+    return f"{name} has the type {found.dtype}, expected {expected.dtype}"
+
+
+def _shaped(array):
+    return f"an array of the shape {array.shape}" if array.ndim else "a number"
 
 
 def _kind(value):
-    return "None" if value is None else f"a {type(value).__name__}"
+    return "None" if value is None else "an array" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
 
 
 def slopes(method, f, x, dout=1.0, **options):
@@ -161,7 +195,8 @@ def keeps_float32(**arrays):
     """Check that NAME=array, computed from float32 arrays, is float32, as a picture is: half the time and memory."""
     for name, array in arrays.items():
         if getattr(array, "dtype", None) != np.float32:
-            return Check("float32 stays", False, f"{name} has the type {getattr(array, 'dtype', _kind(array))}")
+            found = f"has the type {array.dtype}" if hasattr(array, "dtype") else f"is {_kind(array)}"
+            return Check("float32 stays", False, f"{name} {found}, expected float32, as the input has")
     return Check("float32 stays", True)
 
 

@@ -33,8 +33,8 @@ def body(function):
 
 
 def blank(exercise):
-    """The text of an exercise's file, its body to be written."""
-    return _file(exercise, f'    raise NotImplementedError("{exercise.name}: to be written")')
+    """The text of an exercise's file, its body to be written. Our own helpers are no names for use from outside."""
+    return _file(exercise, f'    raise NotImplementedError("{exercise.name}: to be written")', private=False)
 
 
 def solution(exercise):
@@ -42,7 +42,7 @@ def solution(exercise):
     return _file(exercise, body(exercise.function))
 
 
-def _file(exercise, lines):
+def _file(exercise, lines, *, private=True):
     function = exercise.function
     source = exercise.module.replace(".", "/")
     step = f"step {number_of(exercise)} of {len(STEPS)}"
@@ -52,27 +52,50 @@ def _file(exercise, lines):
     python -m study {exercise.name} --hint      the next lines of {exercise.text}, section {exercise.section}
     python -m study {exercise.name} --solution  the body that runs, of {source}.py
 """'''
-    notes = [f"# {line}".rstrip() for line in (*cache_note(exercise), *self_note(exercise))]
-    return "\n".join([start, "", *imports(exercise), "", *notes, *[""] * (1 + bool(notes)), head(function), lines, ""])
+    said = (*cache_note(exercise), *self_note(exercise), *value_notes(exercise))
+    notes = [f"# {line}".rstrip() for line in said]
+    return "\n".join(
+        [
+            start,
+            "",
+            *imports(exercise, private=private),
+            "",
+            *notes,
+            *[""] * (1 + bool(notes)),
+            head(function),
+            lines,
+            "",
+        ]
+    )
 
 
-def imports(exercise):
-    """Import lines for NumPy and for what the function's own lines use."""
+def used(exercise):
+    """{name: value} of what the function's own lines take from its module."""
     function = exercise.function
     _, node = parsed(function)
     node.decorator_list = []
     names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} - set(function.__code__.co_varnames)
-    whole, some = {"import numpy as np"}, {}
-    for name in sorted(names & set(function.__globals__)):
-        value = function.__globals__[name]
+    return {name: function.__globals__[name] for name in sorted(names & set(function.__globals__))}
+
+
+def imports(exercise, *, private=True):
+    """Import lines for NumPy and for what the function's own lines use."""
+    whole, some = set(), {}
+    for name, value in used(exercise).items():
         if isinstance(value, types.ModuleType):
-            whole.add(f"import {value.__name__}" + (f" as {name}" if name != value.__name__ else ""))
+            whole |= {f"import {value.__name__}" + (f" as {name}" if name != value.__name__ else "")}
+        elif name.startswith("_") and not private:
+            continue
         else:  # a constant does not say where it comes from, another name for a type says it of the type
             home = getattr(value, "__module__", None) or exercise.module
             known = getattr(sys.modules.get(home), name, None) is value
             some.setdefault(home if known else exercise.module, []).append(name)
+    whole.discard("import numpy as np")
     lines = [*sorted(whole), *(f"from {home} import {', '.join(names)}" for home, names in sorted(some.items()))]
-    return [*lines[:-1], f"{lines[-1]}  # what our body uses; yours need not"]
+    return [
+        "import numpy as np",
+        *(["", "# what our signature and body use; your body need not", *lines] if lines else []),
+    ]
 
 
 def cache_note(exercise):
@@ -92,13 +115,41 @@ def self_note(exercise):
         yield from textwrap.dedent(inspect.getsource(owner.__init__)).splitlines()
 
 
+def value_notes(exercise):
+    """What stands behind names of ours: numbers, and what an object that is handed in has."""
+    for name, value in used(exercise).items():
+        if name == "get_xp":
+            yield "get_xp(a) is the module of an array: numpy here, cupy on a GPU"
+        elif isinstance(value, int | float | tuple) and name.isupper():
+            shown = ", ".join(f"{v:.4g}" for v in value) if isinstance(value, tuple) else f"{value:g}"
+            yield f"{name} = {shown}"
+        elif isinstance(value, type) and value.__module__ == exercise.module:
+            has = [*inspect.signature(value).parameters, *(k for k, v in vars(value).items() if hasattr(v, "attrname"))]
+            docs = {k: inspect.getdoc(vars(value)[k]).rstrip(".") for k in has if k in vars(value)}
+            yield f"a {name} has {', '.join(k + (f' ({docs[k]})' if k in docs else '') for k in has)}"
+
+
 def hints(exercise):
-    """The paragraphs and formulas of its section in turn, from its own first one to where another exercise's begin."""
+    """The paragraphs of its section in turn, each with the formulas that follow it.
+
+    From its own first paragraph to where another exercise's begin.
+    """
     text = (HERE / exercise.text).read_text(encoding="utf-8")
     section = re.search(rf"^#+ {exercise.section}\. .*?$\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)[1]
-    found = [p.strip() for p in re.split(r"\n\n+", section) if p.strip()][1:]  # without code and check
+    found = _with_formulas(section)[1:]  # without code and check
     first = next(k for k, p in enumerate(found) if p.startswith(exercise.since))
     place = attrgetter("text", "section")
     others = tuple({e.since for e in EXERCISES.values() if place(e) == place(exercise)} - {"", exercise.since})
     last = next((k for k, p in enumerate(found) if k > first and others and p.startswith(others)), len(found))
     return found[first:last]
+
+
+def _with_formulas(section):
+    """A section's paragraphs; a formula belongs to the one before it."""
+    found = []
+    for part in (p.strip() for p in re.split(r"\n\n+", section)):
+        if found and part.startswith("```math"):
+            found[-1] += f"\n\n{part}"
+        elif part:
+            found.append(part)
+    return found

@@ -151,6 +151,11 @@ ANOTHER = {
     return np.mean((F - P) ** 2), 2 / F.size * (F - P) if gradient else None""",
     "gram_forward": """
     return np.einsum("im,jm->ij", F, F)""",
+    "matrices": """
+    points = np.array(POINTS)
+    V = [np.vstack([points[:, None] ** np.arange(k), np.eye(k)[-1:]]) for k in (3, 4, 6)]
+    c = np.r_[1, points[1:], 1][:, None]
+    return tuple(a.astype(dtype) for a in (V[0] / c, np.linalg.inv(V[2]).T * c, V[1].T))""",
     "halo": """
     place = 0
     for name in reversed(table):
@@ -196,8 +201,46 @@ def test_other_things_than_the_array_are_named(returned, words):
     assert words in check.words
 
 
+# (exercise, body, what is said first): mistakes whose first words were once of no use
+SAID = {
+    "a rougher type": (
+        "conv2d",
+        "return _right(x.astype(np.float32), w, b, stride=stride, pad=pad).astype(np.float32)",
+        "out has the type float32, expected float64",
+    ),
+    "another cache": ("relu_forward", "return np.maximum(x, 0), x > 0", "relu_backward finds another cache than it "),
+    "shapes": ("gram_backward", "return F @ dG", "; called with dG (4, 4), F (4, 15)"),
+    "the order": ("content_loss", "return F - P, 0.0", "loss is an array of the shape (4, 15), expected a number"),
+    "a number": ("content_loss", "return np.mean((F - P) ** 2), 0.0", "dF is a number, expected an array of the shape"),
+}
+
+
+@pytest.mark.parametrize("what", SAID)
+def test_what_is_said_of_a_mistake_helps(what):
+    name, body, words = SAID[what]
+    exercise = EXERCISES[name]
+    text = source.solution(exercise).replace(source.body(exercise.function), f"    {body}")
+    space = {"_right": exercise.function}
+    exec(compile(text, f"{name}.py", "exec"), space)
+    assert words in failures(exercise, space[exercise.function.__name__])[0].words
+
+
+def test_adams_arrays_are_compared_in_the_order_in_which_they_are_computed():
+    exercise = EXERCISES["adam"]
+    text = source.solution(exercise)
+    for right, wrong, said in (("self.t += 1", "pass", "t is 3"), ("g * g - v", "g - v", "v[0, 0] is")):
+        assert text.count(right) == 1
+        found = failures(exercise, function_of(exercise, text.replace(right, wrong)))
+        assert found[0].words.startswith(said)
+
+
+def test_the_judge_does_not_stumble_over_what_it_has_found_wrong():
+    found = failures(EXERCISES["gram_forward"], lambda F, **_: F.T @ F)
+    assert [check.method for check in found] == ["definition"]
+
+
 def test_other_than_the_parts_are_named():
-    for returned, words in ((np.ones(3), "a ndarray"), ((1, 2), "2 values"), (None, "None")):
+    for returned, words in ((np.ones(3), "an array"), ((1, 2), "2 values"), (None, "None")):
         (check,) = failures(EXERCISES["conv2d_backward"], lambda dout, cache, r=returned, **_: r)
         assert f"returns {words}, expected the 3 values dx, dw, db" in check.words
 
@@ -205,7 +248,7 @@ def test_other_than_the_parts_are_named():
 def test_another_type_than_the_inputs_is_named():
     exercise = EXERCISES["relu_backward"]
     found = failures(exercise, lambda dout, cache: exercise.function(dout, cache).astype(np.float64))
-    assert {check.words for check in found} == {"dx has the type float64"}
+    assert {check.words for check in found} == {"dx has the type float64, expected float32, as the input has"}
 
 
 def test_inputs_that_change_are_named():
@@ -224,7 +267,8 @@ def test_inputs_that_change_are_named():
 def test_every_exercise_has_hints_of_its_own_section(name):
     exercise = EXERCISES[name]
     found = source.hints(exercise)
-    assert len(found) > 1 and found[0].startswith(exercise.since)
+    assert found and found[0].startswith(exercise.since)
+    assert not any(hint.startswith("```") for hint in found)  # a formula comes with the words that lead to it
     assert any("$`" in hint or "```math" in hint for hint in found)
     text = (ROOT / exercise.text).read_text(encoding="utf-8")
     assert all(hint in text for hint in found)
@@ -361,7 +405,8 @@ def test_hints_come_one_at_a_time(folder, capsys):
     [
         (["conv2d_backwards"], "did you mean conv2d_backward?"),
         (["13"], "no exercise or step"),
-        (["list", "relu_forward"], "list: stands alone"),
+        (["list", "relu_forward"], "list: a command of its own"),
+        (["11", "12"], "picture (step 12): a command of its own"),
         (["4", "--hint"], "--hint: wants the name of one exercise"),
         (["halo", "--hint", "--solution"], "one of them"),
         (["picture", "--solution"], "--solution: wants"),
@@ -411,6 +456,7 @@ def test_a_picture_by_ones_own_code(folder, capfd):
 def test_no_picture_by_wrong_code(folder, capsys):
     text = source.solution(EXERCISES["gram_backward"]).replace("dG + dG.T", "2 * dG")
     (folder / "gram_backward.py").write_text(text)
+    (folder / "content_loss.py").write_text(source.blank(EXERCISES["content_loss"]))  # ours is taken for it
     code, _, errors = said(capsys, "picture")
     assert code == 1 and errors[0].startswith("study: gram_backward.py: central difference: dF[0, 0] is ")
     assert not (folder / "picture.png").exists()

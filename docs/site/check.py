@@ -21,7 +21,7 @@ SHOWN = re.compile(r'<(div|span) class="math">(.*?)</\1>', re.DOTALL)
 
 def texts(root=ROOT):
     """The Markdown files that the site shows, by name."""
-    inside = (root / name for name in ("minivgg", "style", "weights", "study", "benchmarks", "examples"))
+    inside = (root / name for name in ("minivgg", "style", "weights", "study", "notebooks", "benchmarks", "examples"))
     found = [*root.glob("*.md"), *root.glob("docs/*.md"), *(path for at in inside for path in at.rglob("*.md"))]
     return {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in sorted(found)}
 

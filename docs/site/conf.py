@@ -23,6 +23,7 @@ include_patterns = [
     "docs/site/api/*.rst",
     "examples/*.md",
     "minivgg/**.md",
+    "notebooks/*.md",
     "study/**.md",
     "style/**.md",
     "weights/**.md",

@@ -13,7 +13,7 @@ from pygments.lexers import get_lexer_for_filename
 from sphinx import addnodes
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("minivgg", "style", "weights", "study", "examples", "benchmarks", "tests", "docs")
+FOLDERS = ("minivgg", "style", "weights", "study", "notebooks", "examples", "benchmarks", "tests", "docs")
 KINDS = (".py", ".cu", ".toml")
 CHECKER = ("minivgg/gradcheck/rows.py", "style/gradcheck.py")  # where the rows of the checker's table are made
 

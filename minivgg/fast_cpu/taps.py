@@ -24,7 +24,8 @@ UNPACKED_TILES = 64  # measured with 512 channels: from 100 tiles on, packing pa
 def matrices(dtype):
     """The transforms of F(4, 3) for POINTS and infinity: G (6, 3), BT (6, 6), AT (4, 6).
 
-    y = AT @ ((G @ g) * (BT @ d)) is the correlation y[i] = Σ_j g[j] d[i+j] of 3 with 6 numbers.
+    y = AT @ ((G @ g) * (BT @ d)) is the correlation y[i] = Σ_j g[j] d[i+j] of 3 with 6 numbers. The rows of G are
+    (1, 0, 0), then (1/p, 1, p) for each other point, then (0, 0, 1): so G @ g[::-1] is (G @ g)[::-1] (MATH.md 3).
     """
     p = np.array(POINTS)
     A = np.vstack([p[:, None] ** np.arange(M), np.eye(M)[-1:]])

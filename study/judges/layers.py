@@ -5,8 +5,9 @@ import functools
 import numpy as np
 
 from minivgg import gradcheck, layers, naive
+from minivgg.program import first_line
 
-from ..checks import adjoint, compare, gradients, keeps_float32, parts, refuses, slopes
+from ..checks import Check, adjoint, compare, gradients, keeps_float32, parts, refuses, slopes
 
 # (N, C, H, W), (F, KH, KW), stride, pad: odd sizes, strides that leave a rest
 CASES = (
@@ -110,7 +111,7 @@ def conv2d_forward(f):
     out, _ = parts(f(x, w, b, stride=2, pad=1), "out", "cache")
     yield compare("CS231n's values", CS231N_DIGITS, out=(out, CS231N_CONV))
     z = x + 1j * x[::-1]
-    yield compare("complex numbers", out=(f(z, w, b)[0], naive.conv2d(z, w, b)))
+    yield compare("complex numbers, for complex steps", out=(f(z, w, b)[0], naive.conv2d(z, w, b)))
     yield keeps_float32(out=f(*(a.astype(np.float32) for a in (x, w, b)))[0])
     yield refuses("other channels", f, x[:, :2], w, b)
     yield refuses("a kernel that is too large", f, x[:, :, :2], w, b)
@@ -120,12 +121,14 @@ def _cache(backward, cache, ours, *names):
     """The learner's cache serves the matching backward."""
     out, own = ours
     dout = np.random.default_rng(3).standard_normal(out.shape)
+    method = "cache, by backward"
     try:
         found = backward(dout, cache)
     except Exception as error:
-        found = (f"{error}",) * len(names)
+        said = f"{type(error).__name__}: {first_line(error)}"
+        return Check(method, False, f"{backward.__name__} finds another cache than it needs, and raises {said}")
     found, expected = (a if isinstance(a, tuple) else (a,) for a in (found, backward(dout, own)))
-    return compare("cache, by backward", **dict(zip(names, zip(found, expected))))
+    return compare(method, **dict(zip(names, zip(found, expected))))
 
 
 def conv2d_backward(f):
