@@ -38,9 +38,11 @@ def link_problem(code, text, target, anchor):
     if not path.is_file():
         return f"{target} is not there"
     if path.name == "MATH.md":
-        title = sections(path).get(text, [None])[0]
+        folder, _, number = text.rpartition(" ")
+        title = sections(path).get(number, [None])[0]
         headings = [line.lstrip("# ") for line in read(path).splitlines() if line[:1] == "#"]
-        if title is None or anchor not in map(slug, headings) or not anchor.startswith(text.replace(".", "") + "-"):
+        right = folder == path.parent.name and anchor in map(slug, headings)
+        if title is None or not right or not anchor.startswith(number.replace(".", "") + "-"):
             return f"{target} has no section {text} under #{anchor}"
     elif not code:
         return f"{text} names nothing in {target}"
@@ -61,7 +63,7 @@ def row_problems(row):
     problems += [found for links in cells for link in links if (found := link_problem(*link))]
     if not problems:
         _, number, target, _ = cells[1][0]
-        body = sections((PAGE.parent / target).resolve())[number][1]
+        body = sections((PAGE.parent / target).resolve())[number.split()[-1]][1]
         tags = re.findall(r"\((\d+)\)", LINK.sub("", row[1]))
         problems += [f"({tag}) is not in {target} {number}" for tag in tags if f"\\tag{{{tag}}}" not in body]
     return problems
@@ -79,7 +81,7 @@ def test_the_papers_equations_are_all_there():
 
 GOOD = [
     "x",
-    "[2](../style/MATH.md#2-content) (1)",
+    "[style 2](../style/MATH.md#2-content) (1)",
     "[`content_loss`](../style/losses.py)",
     "rows [`gram`](../style/gradcheck.py)",
 ]
@@ -88,9 +90,10 @@ GOOD = [
 @pytest.mark.parametrize(
     ("cell", "wrong", "found"),
     [
-        (1, "[2](../style/MATH.md#2-contents) (1)", "no section"),
-        (1, "[3](../style/MATH.md#2-content) (1)", "no section"),
-        (1, "[2](../style/MATH.md#2-content) (3)", "is not in"),
+        (1, "[style 2](../style/MATH.md#2-contents) (1)", "no section"),
+        (1, "[style 3](../style/MATH.md#2-content) (1)", "no section"),
+        (1, "[style 2](../style/MATH.md#2-content) (3)", "is not in"),
+        (1, "[minivgg 2](../style/MATH.md#2-content) (1)", "no section"),
         (1, "section 2", "no link"),
         (2, "[`contents_loss`](../style/losses.py)", "is not in"),
         (2, "[`content_loss`](../style/loss.py)", "not there"),
