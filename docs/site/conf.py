@@ -43,7 +43,7 @@ smartquotes = False  # the text is the file's
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]  # types in signatures: NumPy's and our own short names
 
-autodoc_default_options = {"members": True, "undoc-members": False}
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # a docstring says what each thing is; "Any" for an array says less
 add_module_names = False
