@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("minivgg", "style", "weights", "study", "notebooks", "examples", "benchmarks")
 TAG = re.compile(r"<[a-z][^<>]*>", re.IGNORECASE)
 ATTRIBUTE = re.compile(r'\s(href|src|id)="([^"]*)"')
 SHOWN = re.compile(r'<(div|span) class="math">(.*?)</\1>', re.DOTALL)

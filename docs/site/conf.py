@@ -11,23 +11,13 @@ from pathlib import Path
 SITE = Path(__file__).resolve().parent
 sys.path[:0] = [str(SITE), str(SITE.parent.parent)]  # our extensions; the project that is documented
 
+import sources  # noqa: E402
+
 project = "minivgg-style"
 html_title = project
 root_doc = "README"
-include_patterns = [
-    "*.md",
-    "benchmarks/**.md",
-    "docs/*.md",
-    "docs/site/*.rst",
-    "docs/site/road.md",
-    "docs/site/api/*.rst",
-    "examples/*.md",
-    "minivgg/**.md",
-    "notebooks/*.md",
-    "study/**.md",
-    "style/**.md",
-    "weights/**.md",
-]
+texts = [f"{folder}/**.md" for folder in sources.FOLDERS if folder != "docs"]
+include_patterns = ["*.md", "docs/*.md", "docs/site/road.md", "docs/site/**.rst", *texts]
 exclude_patterns = [".*", "build", "dist", "**/__pycache__", "*.egg-info"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "formulas", "sources", "signposts", "docstrings", "pages"]
