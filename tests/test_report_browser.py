@@ -1,4 +1,4 @@
-"""The report in a browser: from a file, on a desk and on a phone, light and dark, by keyboard, and without JavaScript."""
+"""The report in a browser: from a file, wide and narrow, light and dark, by keyboard, and without JavaScript."""
 
 import contextlib
 import shutil
@@ -90,10 +90,8 @@ def test_the_slider_moves_by_keyboard(browser, folder):
 
 def test_without_javascript_the_pictures_stand_side_by_side(browser, folder):
     with opened(browser, folder / "run.html", java_script_enabled=False) as (page, _, _):
-        boxes = [page.locator(f".compare figure >> nth={k}").bounding_box() for k in (0, 1)]
-        apart = (
-            boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"] or boxes[0]["y"] + boxes[0]["height"] <= boxes[1]["y"]
-        )
+        a, b = (page.locator(f".compare figure >> nth={k}").bounding_box() for k in (0, 1))
+        apart = a["x"] + a["width"] <= b["x"] or a["y"] + a["height"] <= b["y"]
         assert apart and not page.locator(".compare input").is_visible()
 
 
