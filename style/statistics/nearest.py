@@ -17,7 +17,7 @@ from .blocks import blocks
 
 PER_CHANNEL = 4  # features of a style that are looked at, a channel: the product with them is then four Gram matrices'
 SPREAD = 0.1  # length of what is appended to a feature, as a multiple of the style's mean distance from its centre
-SCALE = 3000.0  # brings the loss to the size at which the default --style-weight suits it
+SCALE = 2000.0  # brings the loss to the size at which the default --style-weight suits it
 BLOCK = 1 << 19  # similarities in a block
 SEED = 0
 GOLDEN = (5**0.5 - 1) / 2  # its multiples, less whole numbers, divide 0 … 1 evenly at every length
