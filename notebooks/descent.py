@@ -32,9 +32,11 @@ def _():
 
 @app.cell
 def _():
-    waves = mo.ui.slider(3, 20, 1, value=12, label="fine wave: half-waves across the picture")
-    rate = mo.ui.slider(0.1, 2.1, 0.1, value=0.9, label="rate of gradient descent, times 1 / largest curvature")
-    steps = mo.ui.slider(5, 60, 5, value=25, label="evaluations")
+    waves = mo.ui.slider(3, 20, 1, value=12, label="fine wave: half-waves across the picture", show_value=True)
+    rate = mo.ui.slider(
+        0.1, 2.1, 0.1, value=0.9, label="rate of gradient descent, times 1 / largest curvature", show_value=True
+    )
+    steps = mo.ui.slider(5, 60, 5, value=25, label="evaluations", show_value=True)
     mo.vstack([waves, rate, steps])
     return rate, steps, waves
 

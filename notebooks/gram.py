@@ -30,7 +30,7 @@ def _():
 @app.cell
 def _():
     layer = mo.ui.dropdown([f"relu{k}_1" for k in range(1, 6)], value="relu3_1", label="layer")
-    size = mo.ui.slider(48, 256, 16, value=96, label="width, pixels")
+    size = mo.ui.slider(48, 256, 16, value=96, label="width, pixels", show_value=True)
     mo.hstack([layer, size], justify="start")
     return layer, size
 

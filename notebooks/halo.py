@@ -92,7 +92,7 @@ def _(net):
     layer = mo.ui.dropdown(
         [n for n in net.names if n.startswith("relu") and int(n[4]) < 5], value="relu3_2", label="layer"
     )
-    width = mo.ui.slider(0, 48, 16, value=16, label="halo, pixels")
+    width = mo.ui.slider(0, 48, 16, value=16, label="halo, pixels", show_value=True)
     mo.hstack([layer, width], justify="start")
     return layer, width
 
@@ -169,7 +169,9 @@ def _():
 
 @app.cell
 def _():
-    share = mo.ui.slider(0.0, 1.0, 0.01, value=0.62, label="share of the multiplications before the cut (VGG-19: 0.62)")
+    share = mo.ui.slider(
+        0.0, 1.0, 0.01, value=0.62, label="share of the multiplications before the cut (VGG-19: 0.62)", show_value=True
+    )
     mo.hstack([share], justify="start")
     return (share,)
 

@@ -34,7 +34,9 @@ def _():
 
 @app.cell
 def _():
-    reach = mo.ui.slider(-4.0, 1.0, 0.5, value=-2.0, label="reach: t from -10^k to 10^k grey levels, k")
+    reach = mo.ui.slider(
+        -4.0, 1.0, 0.5, value=-2.0, label="reach: t from -10^k to 10^k grey levels, k", show_value=True
+    )
     pooling = mo.ui.dropdown(["max", "avg"], value="max", label="pooling")
     layer = mo.ui.dropdown(["relu1_1", "relu2_1", "relu3_1", "relu4_1"], value="relu3_1", label="style at")
     mo.hstack([reach, pooling, layer], justify="start")

@@ -83,8 +83,8 @@ def _():
 @app.cell
 def _(relus):
     layer = mo.ui.dropdown(relus, value="relu3_1", label="layer")
-    across = mo.ui.slider(0.05, 0.95, 0.05, value=0.6, label="across (share of the width)")
-    down = mo.ui.slider(0.05, 0.95, 0.05, value=0.5, label="down (share of the height)")
+    across = mo.ui.slider(0.05, 0.95, 0.05, value=0.6, label="across (share of the width)", show_value=True)
+    down = mo.ui.slider(0.05, 0.95, 0.05, value=0.5, label="down (share of the height)", show_value=True)
     mo.hstack([layer, across, down], justify="start")
     return across, down, layer
 

@@ -34,8 +34,8 @@ def _():
 @app.cell
 def _():
     layer = mo.ui.dropdown([f"relu{k}_1" for k in range(2, 6)], value="relu4_1", label="layer")
-    style_weight = mo.ui.slider(20, 2000, 20, value=200, label="style weight")
-    evaluations = mo.ui.slider(10, 100, 10, value=30, label="evaluations")
+    style_weight = mo.ui.slider(20, 2000, 20, value=200, label="style weight", show_value=True)
+    evaluations = mo.ui.slider(10, 100, 10, value=30, label="evaluations", show_value=True)
     mo.hstack([layer, style_weight, evaluations], justify="start")
     return evaluations, layer, style_weight
 

@@ -28,8 +28,8 @@ def _():
 
 @app.cell
 def _():
-    evaluations = mo.ui.slider(10, 200, 10, value=30, label="evaluations")
-    size = mo.ui.slider(48, 128, 16, value=64, label="width, pixels")
+    evaluations = mo.ui.slider(10, 200, 10, value=30, label="evaluations", show_value=True)
+    size = mo.ui.slider(48, 128, 16, value=64, label="width, pixels", show_value=True)
     pooling = mo.ui.dropdown(["avg", "max"], value="avg", label="pooling")
     mo.hstack([evaluations, size, pooling], justify="start")
     return evaluations, pooling, size

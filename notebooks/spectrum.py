@@ -34,8 +34,8 @@ def _():
 
 @app.cell
 def _():
-    alpha = mo.ui.slider(0.0, 1.0, 0.05, value=0.45, label="exponent α (--precondition)")
-    evaluations = mo.ui.slider(5, 80, 5, value=20, label="evaluations of the two runs")
+    alpha = mo.ui.slider(0.0, 1.0, 0.05, value=0.45, label="exponent α (--precondition)", show_value=True)
+    evaluations = mo.ui.slider(5, 80, 5, value=20, label="evaluations of the two runs", show_value=True)
     mo.hstack([alpha, evaluations], justify="start")
     return alpha, evaluations
 

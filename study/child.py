@@ -5,8 +5,10 @@ that nothing that the code prints or returns to the system can pass for a verdic
 """
 
 import contextlib
+import faulthandler
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,7 @@ from .road import EXERCISES, number_of
 from .source import HERE
 
 SECONDS = 30  # for each exercise; the judges need a fraction of one
+NOTED = 0.2  # seconds between two notes of where the code is
 END = "end"  # the last row of a child that came through
 # Ctrl-C ends the program, which ends this process
 START = (
@@ -34,11 +37,24 @@ def run(module, *args, seconds):
         try:
             code = subprocess.run(command, timeout=seconds, stdin=subprocess.DEVNULL).returncode
         except subprocess.TimeoutExpired:
-            why = f"was still running after {seconds:g} s, and was stopped"
+            why = f"was still running after {seconds:g} s{_at(_places(path))}, and was stopped"
         rows = list(_rows(path)) if path.exists() else []
     if rows and rows[-1] == END:
         return rows[:-1], ""
     return rows, why or f"ended the process (exit code {code})"
+
+
+def _places(path):
+    """Where the child notes, several times a second, what it is at: a loop without an end is stopped from outside."""
+    return Path(f"{path}.places")
+
+
+def _at(places):
+    """ ", in line 3" of a learner's file by the last note that is whole; "" if it was in none."""
+    text = places.read_text(encoding="utf-8", errors="replace") if places.exists() else ""
+    last = text.rpartition("Timeout (")[2]
+    found = re.search(r'File "\w+\.py", line (\d+)', last)  # by its name alone, which ours are not
+    return f", in line {found[1]}" if found else ""
 
 
 def _rows(path):
@@ -65,6 +81,7 @@ def judge(names):
 def main(args):
     """In the child: the checks of each file, written as they come."""
     path, *names = args
+    faulthandler.dump_traceback_later(NOTED, repeat=True, file=_places(path).open("w"))
     for name in names:
         _write(path, [name])
         function, check = load(EXERCISES[name])

@@ -1,4 +1,4 @@
-"""Links of the project's Markdown: the file, the heading and the name that they promise are there; the glossary."""
+"""Links and pictures of the project's Markdown: file, heading and name that they promise are there; the glossary."""
 
 import ast
 import functools
@@ -7,14 +7,14 @@ import re
 import pytest
 from texts import ROOT, read, slug
 
-SKIPPED = ("build", "dist", "node_modules")
-LINK = re.compile(r"(?<!!)\[(`?)([^\]`]+)`?\]\(([^)\s]+)\)")
+FOLDERS = ("benchmarks", "docs", "examples", "minivgg", "notebooks", "study", "style", "weights")
+LINK = re.compile(r"\[(`?)([^\]`]+)`?\]\(([^)\s]+)\)")
 GLOSSARY = ROOT / "docs" / "glossary.md"
 
 
 def texts():
-    found = (p.relative_to(ROOT) for p in ROOT.rglob("*.md"))
-    return sorted(p for p in found if not any(part.startswith(".") or part in SKIPPED for part in p.parts))
+    found = [*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))]
+    return sorted(path.relative_to(ROOT) for path in found)
 
 
 @functools.cache

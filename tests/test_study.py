@@ -380,7 +380,22 @@ def test_a_loop_without_an_end_is_stopped(folder, capsys, monkeypatch):
     monkeypatch.setattr(child, "SECONDS", 1)
     (folder / "gram_forward.py").write_text("def gram_forward(F, **options):\n    while True:\n        pass\n")
     code, lines, _ = said(capsys, "gram_forward")
-    assert code == 1 and "gram_forward.py: the code was still running after 1 s, and was stopped" in lines[0]
+    assert code == 1 and re.search(
+        r"gram_forward.py: the code was still running after 1 s(, in line [23])?, and was stopped", lines[0]
+    )
+
+
+def test_the_line_of_a_loop_is_read_off_the_last_note(tmp_path):
+    places = tmp_path / "places"
+    assert child._at(places) == ""
+    note = 'Timeout (0:00:00.2)!\nThread 0x1 (most recent call first):\n{}  File "/ours/child.py", line 9 in main\n'
+    places.write_text(note.format('  File "halo.py", line 7 in halo\n') + note.format(""))
+    assert child._at(places) == ""  # by then, it was in our code
+    inner = (
+        '  File "/numpy/core.py", line 1 in dot\n  File "halo.py", line 8 in inner\n  File "halo.py", line 3 in halo\n'
+    )
+    places.write_text(note.format("") + note.format(inner))
+    assert child._at(places) == ", in line 8"
 
 
 def test_a_folder_in_the_place_of_the_file(folder, capsys):
