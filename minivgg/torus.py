@@ -12,6 +12,7 @@ from typing import Any
 
 from .backend import Array, get_xp
 from .footprint import Footprint, count
+from .given import Given
 from .kernels import Kernels
 
 Range = tuple[int, int]  # from, to, of an axis that goes round: 0 ≤ place < size is not asked of either
@@ -113,17 +114,17 @@ class CircularPairs:
         cache, frame, (N, C, H, W), out_shape = cache
         own = {} if workspace is None else {"workspace": workspace}
         if add is not None:
-            dout = dout + add.whole()
+            more["add"] = _Framed(add, out_shape)
         framed = self._kernels.empty(dout, out_shape, workspace)
         framed[...] = 0
         framed[:, :, 1:-1, 1:-1] = dout
         dwindow, *params = backward(framed, cache, **more, **own)
-        del framed, dout
-        dx = self._copied(dwindow[:, :, frame : frame + H, frame : frame + W], workspace)
+        dx = dwindow[:, :, frame : frame + H, frame : frame + W]
         for place, seen in _pieces(dx.shape, (-frame, H + frame), (-frame, W + frame)):
-            if (seen[2].start, seen[3].start) != (frame, frame):  # the frame: what lies within is there already
+            if (seen[2].start, seen[3].start) != (frame, frame):  # of the frame: what lies within is dx itself
                 dx[place] += dwindow[seen]
-        return dx, *params
+        # the picture's goes to the optimiser, in one piece; those between layers may be views
+        return self._copied(dx, workspace) if C == 3 else dx, *params
 
     def _framed(self, x, frame, workspace):
         rows, cols = ((-frame, n + frame) for n in x.shape[2:])
@@ -133,6 +134,26 @@ class CircularPairs:
     def _copied(self, x, workspace):
         out = self._kernels.empty(x, x.shape, workspace)
         out[...] = x
+        return out
+
+
+class _Framed(Given):
+    """A gradient with a frame of zeros, one place wide."""
+
+    def __init__(self, inner, shape):
+        self.inner, self.shape = inner, shape
+
+    def whole(self):
+        inner = self.inner.whole()
+        out = get_xp(inner).zeros_like(inner, shape=self.shape)
+        out[:, :, 1:-1, 1:-1] = inner
+        return out
+
+    def rows(self, n, y0, y1):
+        top, bottom = max(y0, 1), min(y1, self.shape[2] - 1)
+        inner = self.inner.rows(n, top - 1, bottom - 1)
+        out = get_xp(inner).zeros((y1 - y0, self.shape[3], self.shape[1]), dtype=inner.dtype)
+        out[top - y0 : bottom - y0, 1:-1] = inner
         return out
 
 
@@ -147,7 +168,7 @@ class CircularFootprint(Footprint):
     """What `circular` makes of a set of kernels takes: the same on arrays with their frames, and these arrays."""
 
     def __init__(self, base: Footprint):
-        self.base, self.tiled = base, base.tiled
+        self.base, self.tiled, self.adds_rows = base, base.tiled, base.adds_rows
 
     def heap(self):
         return self.base.heap()
@@ -156,8 +177,8 @@ class CircularFootprint(Footprint):
         return self.base.scratch([(_with_frame(a, 2), _with_frame(b, 2)) for a, b in shapes], size)
 
     def passing(self, step, before, after, size, *, backward):
-        framed = self._framed(step, before, after)
-        return self.base.passing(step, *framed, size, backward=backward) + self._frames(step, *framed, size)
+        framed = _framed(step, before, after)
+        return self.base.passing(step, *framed, size, backward=backward) + _frames(framed, (before, after), size)
 
     def cache(self, step, after, asked):
         """As the kernels' own of what nobody holds, and, in bytes of the widest type, what a view has around it."""
@@ -165,8 +186,8 @@ class CircularFootprint(Footprint):
         return self.base.cache(step, framed, False) + (8 * (count(framed) - count(after)) if step.conv else 0)
 
     def transforms(self, step, before, after, size):
-        framed = self._framed(step, before, after)
-        return self.base.transforms(step, *framed, size) + self._frames(step, *framed, size)
+        framed = _framed(step, before, after)
+        return self.base.transforms(step, *framed, size) + _frames(framed, (before, after), size)
 
     def kept_transforms(self, convs, pixels, size):
         return self.base.kept_transforms([(_with_frame(a, 1), b) for a, b in convs], pixels, size)
@@ -174,15 +195,20 @@ class CircularFootprint(Footprint):
     def filters(self, F, C, size):
         return self.base.filters(F, C, size)
 
-    @staticmethod
-    def _framed(step, before, after):
-        if not step.conv:
-            return before, after
-        return _with_frame(before, 2 if step.kind == "conv_relu_pool" else 1), _with_frame(after, 1)
 
-    @staticmethod
-    def _frames(step, before, after, size):
-        return size * (count(before) + count(after)) if step.conv else 0
+def _framed(step, before, after):
+    """(before, after) with their frames."""
+    if not step.conv:
+        return before, after
+    return _with_frame(before, 2 if step.kind == "conv_relu_pool" else 1), _with_frame(after, 1)
+
+
+def _frames(framed, plain, size):
+    """A framed input, or an output beside its copy, or a framed gradient of it; and the frames of those that stay."""
+    if framed == plain:
+        return 0
+    before, after = map(count, framed)
+    return size * (max(before, after) + before + after - sum(map(count, plain)))
 
 
 def _with_frame(shape, frame):

@@ -268,7 +268,7 @@ class Job:
         return {
             "adam": {**bounds, "learning_rate": s.learning_rate, "betas": s.adam_betas, "eps": s.adam_eps},
             "l-bfgs-b": {**bounds, **quasi},
-            "l-bfgs": {**bounds, **quasi, "precondition": self.precondition},
+            "l-bfgs": {**bounds, **quasi, "precondition": self.precondition, "wraps": s.wrap},
             "two-loop": quasi,
         }[s.optimizer]
 
