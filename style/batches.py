@@ -84,7 +84,7 @@ class Batch:
         self.settings, self.overwrite, self.out_dir = settings, overwrite, Path(out_dir)
         if self.out_dir.exists() and not self.out_dir.is_dir():
             raise SettingsError(f"--out-dir {out_dir}: a file; expected a folder, or a new name", "out_dir")
-        self.styles = [] if style is None else list(style) if images.are_pictures(style) else [style]
+        self.styles = images.several(style)
         self.items = items(contents, self.styles, self.out_dir, name)
         with attributed(settings):
             self.engine = Engine(settings)

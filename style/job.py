@@ -25,7 +25,7 @@ from .events import Evaluated, Listener
 from .large.forecast import EFFECTIVE, product_rate, work_of
 from .large.plan import Plan, make_plan, objective_for
 from .objective import Objective
-from .options import SettingsError, flag
+from .options import SettingsError
 from .pictures import files, images, saving
 from .pictures.filters import Filters
 from .pictures.images import Picture, PictureLike

@@ -152,8 +152,7 @@ def given_styles(settings, content, style):
     for name in ("photo_weight", "laplacian_weight"):
         if content is None and getattr(s, name):
             raise SettingsError(f"{flag(name)}: a texture has no content picture to compare with", name)
-    nothing = style is None or (isinstance(style, list | tuple) and not style)
-    found = [] if nothing else style if images.are_pictures(style) else [style]
+    found = images.several(style)
     if found:
         return found
     if content is None or any(s.style_layers.values()):

@@ -154,6 +154,13 @@ def are_pictures(source):
     return isinstance(source, list | tuple) and any(map(_is_picture, source))
 
 
+def several(source):
+    """[picture, …] of one, of a list of them, or of None."""
+    if source is None or (isinstance(source, list | tuple) and not source):
+        return []
+    return list(source) if are_pictures(source) else [source]
+
+
 def _is_picture(item):
     """Whether an item of a list is a picture of its own, not a row of one."""
     return isinstance(item, (str, os.PathLike, Image.Image, Picture)) or getattr(item, "ndim", 0) == 3
