@@ -84,8 +84,7 @@ class Engine:
             self.net = None  # a shallower one goes first
             params = {n: tuple(to_device(a, self.device) for a in pair) for n, pair in self._needed(terms).items()}
             s = self.settings
-            options = {"pooling": s.pooling, "padding": s.padding, "kernels": s.kernels, "precision": s.precision}
-            self.net = VGG(params, **options)
+            self.net = VGG(params, pooling=s.pooling, padding=s.padding, kernels=s.kernels, precision=s.precision)
             self.network.params = {}
         return self.net
 

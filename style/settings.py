@@ -110,7 +110,7 @@ class Settings:
     tolerance: float = option(0.0, "number", EXPERT, "L-BFGS: relative decrease of the loss to stop at (default {}: never)", "T", low=0, high=1, needs=QUASI_NEWTON)
     precondition: float | None = option(None, "number", EXPERT, "l-bfgs: how much longer steps along coarse structure are than along fine, as an exponent; 0: alike (default 0.45 with l-bfgs on a processor)", "A", low=0, high=2)
     lag: int | None = option(None, "whole", EXPERT, "terms of low curvature: at most this many evaluations between two exact ones; 1: all exact (default 40 with l-bfgs)", "N", low=1, high=1000)
-    margin: int | None = option(None, "whole", EXPERT, "pixels mirrored around the picture while it is optimised: its borders come out clean (default 8; none with --wrap)", "N", low=0, high=1024)
+    margin: int = option(None, "whole", EXPERT, "pixels mirrored around the picture while it is optimised: its borders come out clean (default 8; none with --wrap)", "N", low=0, high=1024)
     adam_betas: tuple = option((0.9, 0.999), "pair", EXPERT, "Adam: decay of the two moments (default {})", "B1,B2", needs=ADAM)
     adam_eps: float = option(1e-8, "number", EXPERT, "Adam: added to the root of the second moment (default {})", above=0, needs=ADAM)
     kernels: str = option("fast", "text", EXPERT, "fast (default) or textbook: the lines of layers.py and losses.py themselves", "K", choices=("fast", "textbook"))

@@ -129,7 +129,8 @@ class Styles:
         return dataclasses.replace(self.colours, margin=0).to_input(rgb), region
 
     def _region(self, m):
-        return Region(to_device(np.ascontiguousarray(m), self.colours.device), self.settings.guidance, self.names)
+        s, pixels = self.settings, to_device(np.ascontiguousarray(m), self.colours.device)
+        return Region(pixels, s.guidance, self.names, s.wrap)
 
 
 def _at(mask, size):

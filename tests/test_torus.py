@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from cases import STYLE_LAYERS, TERMS, Case, assert_same, make_params, noise, worst
+from cases import STYLE_LAYERS, TERMS, Case, assert_same, blob, make_params, noise, worst
 from conftest import assert_close
 
 from minivgg import VGG, gradcheck, naive
@@ -16,6 +16,7 @@ from style.large import tiling
 from style.large.tiling import Tiling
 from style.objective import Objective
 from style.statistics import make_terms
+from style.terms import Region
 from style.terms import layers as layers_of
 
 WHOLE = (10**6, 10**6)
@@ -254,6 +255,19 @@ def test_deferred_terms_are_exact_where_they_say_so():
     here = case(32, 48, pooling="avg")
     deferred = Deferred(here.whole(), lag=10)
     assert_same(deferred.exact(here.image), here.whole().evaluate(here.image), 1e-10)
+
+
+def test_regions_see_across_the_edge():
+    net, pixels = torus(), np.roll(blob(64, 96), (20, 30), axis=(0, 1))
+    for guidance, layer in itertools.product(("inside", "all"), ("relu1_1", "relu2_1")):
+        here, rolled = (
+            Region(np.roll(pixels, shift, axis=(0, 1)), guidance, net.names, True).weights(layer)
+            for shift in ((0, 0), (32, 64))
+        )
+        step = (32, 64) if layer == "relu1_1" else (16, 32)
+        assert np.array_equal(np.roll(here, step, axis=(0, 1)), rolled)
+    planar = [Region(np.roll(pixels, k, axis=0), "all", net.names).weights("relu2_1") for k in (0, 32)]
+    assert not np.array_equal(np.roll(planar[0], 16, axis=0), planar[1])
 
 
 # --- memory -----------------------------------------------------------------------------------------------------
