@@ -1,10 +1,11 @@
 """The pictures of README and docs: our scene and paintings, and what comes of them.
 
-PYTHONPATH=. python docs/pictures.py [first] [colours] [styles] [losses] [many] [presets] [report]
+PYTHONPATH=. python docs/pictures.py [first] [colours] [styles] [losses] [many] [presets] [report] [textures] [figures]
 
 The report is photographed by Chromium.
 """
 
+import importlib
 import subprocess
 import sys
 import tempfile
@@ -142,6 +143,34 @@ def report():
     small.save(Path(__file__).with_name("report.jpg"), quality=72)
 
 
+def textures():
+    """As docs/textures.md lists them: a sample; textures, laid 2x2, without and with --wrap; one twice as large."""
+    sample = samples.mosaic(960)[486:678, 100:388]  # of the sea
+
+    def texture(size, **options):
+        options = {"content_layers": "none", "init": "noise", "evaluations": 200, "weights": "mini"} | options
+        return style.transfer(None, images.resize(sample, (96, 144)), size=size, **options).rgb
+
+    cells = [images.resize(sample, (96, 144))]
+    cells += [np.tile(texture(144, **more), (2, 2, 1)) for more in ({}, {"wrap": True})]
+    cells += [texture(288, wrap=True)]
+    save([[_on_paper(rgb, (192, 288)) for rgb in row] for row in (cells[:2], cells[2:])], "textures.jpg", 80)
+
+
+def figures():
+    """The sheet of examples/figures.py."""
+    found = importlib.import_module("examples.figures").main(size=144, weights="mini")
+    Image.fromarray(found).save(Path(__file__).with_name("figures.jpg"), quality=80)
+
+
+def _on_paper(rgb, size):
+    found = np.full((*size, 3), 255, np.float32)
+    found[: rgb.shape[0], : rgb.shape[1]] = rgb
+    return found
+
+
+ALL = (first, colours, styles, losses, many, presets, report, textures, figures)
+
 if __name__ == "__main__":
-    for make in [globals()[name] for name in sys.argv[1:]] or [first, colours, styles, losses, many, presets, report]:
+    for make in [globals()[name] for name in sys.argv[1:]] or ALL:
         make()

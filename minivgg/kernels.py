@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import layers
-from .backend import Array
+from .backend import Array, get_xp
 from .footprint import Footprint
 
 
@@ -35,6 +35,10 @@ class Kernels:
         It has an attribute keep_transforms, whether filters keep their transforms from call to call.
         """
         return None
+
+    def empty(self, like: Array, shape: tuple[int, ...], workspace: Any) -> Array:
+        """An uninitialised array of `like`'s type in the memory order that the pairs like best. workspace  or None"""
+        return get_xp(like).empty_like(like, shape=shape)
 
     def keeps_transforms(self, pixels: int) -> bool:
         """Whether keeping the filters' transforms from call to call is worth their memory, in pictures of this size."""

@@ -10,8 +10,8 @@ import itertools
 import numpy as np
 
 
-def conv2d(x, w, b, *, stride=1, pad=0):
-    """Cross-correlation of x with the filters w, zeros outside x, plus a bias per filter.
+def conv2d(x, w, b, *, stride=1, pad=0, padding="zeros"):
+    """Cross-correlation of x with the filters w, plus a bias per filter. Outside x are zeros, or x again, "circular".
 
     x   (N, C, H, W)
     w   (F, C, KH, KW)
@@ -28,6 +28,8 @@ def conv2d(x, w, b, *, stride=1, pad=0):
         total = b[f]
         for c, i, j in itertools.product(range(C), range(KH), range(KW)):
             y, z = p * stride + i - pad, q * stride + j - pad
+            if padding == "circular":
+                y, z = y % H, z % W
             if 0 <= y < H and 0 <= z < W:
                 total = total + w[f, c, i, j] * x[n, c, y, z]
         out[n, f, p, q] = total

@@ -18,6 +18,7 @@ from .given import Given
 from .kernels import Kernels
 from .program import poll
 from .table import Params, channels_of, check_layer_name, check_params, infer_arch, level, reached_layers
+from .torus import circular
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,25 @@ class Outline:
 
     params   as for VGG, of which only names, shapes and type are looked at
     xp       the module of the arrays that it will compute with;  kernels  "fast" or "textbook"
+    padding  "zeros" as trained, or "circular"
     """
 
-    def __init__(self, params: Params, xp: Any, *, kernels: str = "fast"):
+    def __init__(self, params: Params, xp: Any, *, kernels: str = "fast", padding: str = "zeros"):
         self.arch = infer_arch(params)
         self.names = reached_layers(self.arch, params)
         check_params(params, self.arch)
         self.channels = channels_of(params, self.names)
         self.xp, self.dtype = xp, params["conv1_1"][0].dtype
-        self.kernels = load_kernels(kernels, xp)
+        if padding not in ("zeros", "circular"):
+            raise ValueError(f"padding {padding!r}: use zeros or circular")
+        self.padding, self.kernels = padding, load_kernels(kernels, xp)
+        if self.wraps:
+            self.kernels = circular(self.kernels)
+
+    @property
+    def wraps(self) -> bool:
+        """Whether a picture goes on at its opposite edge."""
+        return self.padding == "circular"
 
     def __repr__(self) -> str:
         widths = self.channels.values()
@@ -84,6 +95,8 @@ class VGG(Outline):
     params   {"conv1_1": (w, b), …}: w (F, C, 3, 3), b (F,); their type and device are those of every computation.
              It may end early (say after conv5_1); what it has must be the beginning of VGG-16 or VGG-19.
     pooling  "max" as trained, or "avg", which Gatys et al. recommend for smoother pictures
+    padding  "zeros" as trained, or "circular": a picture goes on at its opposite edge, so that what it is painted for
+             tiles without a seam (torus.py). Its sides are then even before each pooling, or forward raises ValueError
     kernels  "fast": Winograd and fused layers (fast_cpu, fast_gpu), or "textbook": layers.py. The attribute `kernels`
              is the set itself, a Kernels
     precision  of the fast kernels' products on a GPU: "float32", "tf32" or "float16" (storage)
@@ -99,13 +112,15 @@ class VGG(Outline):
         params: Params,
         *,
         pooling: str = "max",
+        padding: str = "zeros",
         kernels: str = "fast",
         precision: str = "float32",
         keep_transforms: bool = True,
     ):
         if pooling not in ("max", "avg"):
             raise ValueError(f"pooling {pooling!r}: use max or avg")
-        super().__init__(params, get_xp(params["conv1_1"][0]) if "conv1_1" in params else None, kernels=kernels)
+        xp = get_xp(params["conv1_1"][0]) if "conv1_1" in params else None
+        super().__init__(params, xp, kernels=kernels, padding=padding)
         self.pooling, self.precision, self.keep_transforms = pooling, precision, keep_transforms
         if precision not in self.kernels.precisions:
             known = ", ".join(self.kernels.precisions)

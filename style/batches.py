@@ -84,7 +84,7 @@ class Batch:
         self.settings, self.overwrite, self.out_dir = settings, overwrite, Path(out_dir)
         if self.out_dir.exists() and not self.out_dir.is_dir():
             raise SettingsError(f"--out-dir {out_dir}: a file; expected a folder, or a new name", "out_dir")
-        self.styles = list(style) if images.are_pictures(style) else [style]
+        self.styles = images.several(style)
         self.items = items(contents, self.styles, self.out_dir, name)
         with attributed(settings):
             self.engine = Engine(settings)
@@ -189,7 +189,7 @@ def items(contents, styles, out_dir, name=PATTERN):
     """
     check_pattern(name)
     contents = list(contents)
-    style, taken, outputs = "-".join(_stem(s) for s in styles[:3]), set(), []
+    style, taken, outputs = "-".join(_stem(s) for s in styles[:3]) or "alone", set(), []
     for number, content in enumerate(contents, 1):
         own = out_dir / name.format(content=_stem(content), style=style, number=number)
         path, count = own, 1

@@ -20,13 +20,13 @@ from .terms import Term, layers
 
 
 class Engine:
-    """A network for the settings `weights`, `device`, `pooling`, `kernels` and `precision`.
+    """A network for the settings `weights`, `device`, `pooling`, `wrap`, `kernels` and `precision`.
 
     Made, it has read and checked the file; the device is filled by load(). The same engine serves a batch, a sweep or
     a page, one run at a time: what it has computed of a style picture is kept.
     """
 
-    OPTIONS = ("weights", "device", "pooling", "kernels", "precision")  # of Settings, which make a network
+    OPTIONS = ("weights", "device", "pooling", "wrap", "kernels", "precision")  # of Settings, which make a network
 
     def __init__(self, settings: Settings):
         self.settings = settings
@@ -76,7 +76,7 @@ class Engine:
         if self.net is not None and self._reaches(terms):
             return self.net
         xp = get_xp(to_device(np.zeros(1), self.device))
-        return Outline(self._needed(terms), xp, kernels=self.settings.kernels)
+        return Outline(self._needed(terms), xp, kernels=self.settings.kernels, padding=self.settings.padding)
 
     def load(self, terms: Sequence[Term]) -> VGG:
         """The network on its device, with no more layers than the loss needs. The file's own copy is let go."""
@@ -84,7 +84,7 @@ class Engine:
             self.net = None  # a shallower one goes first
             params = {n: tuple(to_device(a, self.device) for a in pair) for n, pair in self._needed(terms).items()}
             s = self.settings
-            self.net = VGG(params, pooling=s.pooling, kernels=s.kernels, precision=s.precision)
+            self.net = VGG(params, pooling=s.pooling, padding=s.padding, kernels=s.kernels, precision=s.precision)
             self.network.params = {}
         return self.net
 

@@ -25,7 +25,7 @@ from .events import Evaluated, Listener
 from .large.forecast import EFFECTIVE, product_rate, work_of
 from .large.plan import Plan, make_plan, objective_for
 from .objective import Objective
-from .options import SettingsError, flag
+from .options import SettingsError
 from .pictures import files, images, saving
 from .pictures.filters import Filters
 from .pictures.images import Picture, PictureLike
@@ -36,14 +36,14 @@ from .schedule import Stage, first_stage, stages
 from .settings import INITS, MIN_SIZE, Settings, settings_from
 from .state import State
 from .statistics import terms_of
-from .styles import Styles
+from .styles import Styles, given_styles
 from .terms import Term, confined, equalised, layers
 from .units import format_size, parse_memory
 
 
 def transfer(
     content: PictureLike | None,
-    style: PictureLike | Sequence[PictureLike],
+    style: PictureLike | Sequence[PictureLike] | None,
     *,
     preset: str | os.PathLike[str] | None = None,
     callback: Callable[[Evaluated], object] | None = None,
@@ -53,6 +53,7 @@ def transfer(
     """Paint `content` in the manner of `style`; returns a Result.
 
     content         None for a texture: its size alone is the style's
+    style           None for content alone, style_layers="none": what its layers know of it
     content, style  a path, a Pillow image, an array (H, W), (H, W, 3) or (H, W, 4) uint8 or 0..255, or a Picture;
                     style also a list of them (style_blend=(0.7, 0.3), mask=[…] say what each is to do)
     preset          a name in presets(), or a file of one's own, "my.toml"
@@ -90,7 +91,7 @@ class Job:
     def __init__(
         self,
         content: PictureLike | None,
-        style: PictureLike | Sequence[PictureLike],
+        style: PictureLike | Sequence[PictureLike] | None,
         settings: Settings,
         *,
         engine: Engine | None = None,
@@ -114,14 +115,7 @@ class Job:
     def _read(self, content, style):
         """The pictures, none larger than it is needed; how large that is, the schedule says."""
         s = self.settings
-        if content is None and (any(s.content_layers.values()) or s.init in ("content", "blend")):
-            raise SettingsError("a texture has no content picture: expected --content-layers none and --init noise")
-        for name in ("photo_weight", "laplacian_weight"):
-            if content is None and getattr(s, name):
-                raise SettingsError(f"{flag(name)}: a texture has no content picture to compare with", name)
-        if isinstance(style, list | tuple) and not style:
-            raise images.ImageError("no style: expected a picture, or a list of pictures")
-        several = style if images.are_pictures(style) else [style]
+        several = given_styles(s, content, style)
         least, count = (MIN_SIZE, MIN_SIZE), len(several)
         stages(s, least, *[least] * count)  # what is wrong with sizes, before any picture is read
         on_gpu = self.device.kind == "gpu"  # there, the budget is the card's
@@ -198,7 +192,7 @@ class Job:
             bounds=s.bounds,
             metric=self.precondition > 0,
             lag=s.lag,
-            style_size=max(stage.style_sizes, key=math.prod),
+            style_size=max(stage.style_sizes, key=math.prod, default=None),
             reserved=reserved,
             margin=s.margin,
         )
@@ -268,7 +262,7 @@ class Job:
         return {
             "adam": {**bounds, "learning_rate": s.learning_rate, "betas": s.adam_betas, "eps": s.adam_eps},
             "l-bfgs-b": {**bounds, **quasi},
-            "l-bfgs": {**bounds, **quasi, "precondition": self.precondition},
+            "l-bfgs": {**bounds, **quasi, "precondition": self.precondition, "wraps": s.wrap},
             "two-loop": quasi,
         }[s.optimizer]
 

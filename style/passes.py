@@ -6,6 +6,7 @@ Whole runs the network over the picture at once; large/tiles.py does the same in
 
 from minivgg.backend import get_xp
 from minivgg.given import Given
+from minivgg.torus import add_window, window
 
 from .terms import layers, merge
 
@@ -22,12 +23,13 @@ class Whole:
 
     def __init__(self, net, start=None):
         self.net, self.start = net, start
+        self.wraps = net is not None and net.wraps
 
     def gather(self, image, terms):
         """({term: sums}, spread), where spread({term: dS}) is the gradient by the image: to be called once."""
         names = layers(terms)
         feats, cache = self.forward(image, names) if names else ({}, None)
-        sums = self._sums(feats, terms) | picture_sums(image, terms)
+        sums = self._sums(feats, terms) | picture_sums(image, terms, self.wraps)
 
         def spread(dsums):
             given = {}
@@ -39,7 +41,7 @@ class Whole:
                         given[name] = given[name] + found if name in given else found
                 feat = None
             gradient = self.net.backward(given, cache) if names else get_xp(image).zeros_like(image)
-            return add_picture_gradient(gradient, image, dsums)
+            return add_picture_gradient(gradient, image, dsums, self.wraps)
 
         return sums, spread
 
@@ -117,32 +119,37 @@ def embedded(core, like, within, shape):
     return out
 
 
-def picture_sums(image, terms):
-    """{term: sums} of the terms that look at the picture itself."""
+def picture_sums(image, terms, wraps=False):
+    """{term: sums} of the terms that look at the picture itself. wraps  whether it goes on at its opposite edge"""
     sums = {}
     for term in terms:
         if term.layer is None:
-            for part, _ in _strips(image, term):
+            for part, *_ in _strips(image, term, wraps):
                 sums[term] = merge(sums.get(term), term.statistic.gather(part))
     return sums
 
 
-def add_picture_gradient(gradient, image, dsums):
+def add_picture_gradient(gradient, image, dsums, wraps=False):
     """`gradient` and that of the terms that look at the picture itself. It may be changed in place."""
     for term, dS in dsums.items():
         if term.layer is None:
-            for part, at in _strips(image, term):
-                gradient[at] += term.statistic.spread(dS, part)
+            for part, rows, cols in _strips(image, term, wraps):
+                add_window(gradient, term.statistic.spread(dS, part), rows, cols)
     return gradient
 
 
-def _strips(image, term):
-    """(Part, index) of the picture's strips of rows; with each the rows below it that the statistic looks at."""
+def _strips(image, term, wraps):
+    """(Part, rows, columns) of the picture's strips of rows; with each the rows below it that the statistic looks at.
+
+    On a torus the last strip has the first rows below it, and every strip the first columns at its right.
+    """
     N, C, H, W = image.shape
-    every = term.statistic.every
+    reach, every = term.statistic.reach, term.statistic.every
     step = max(1, STRIP // (N * C * W) // every) * every
+    cols = 0, W + (reach if wraps else 0)
     for y in range(0, H, step):
-        end = min(y + step + term.statistic.reach, H)
-        at = (*ALL[:2], slice(y, end), ALL[3])
-        shared = max(0, end - (y + step))
-        yield term.part(image, at, at, size=(H, W), shared=shared, matmul=None), at
+        own = min(y + step, H)
+        rows = y, own + reach if wraps else min(own + reach, H)
+        strip, at = window(image, rows, cols), (*ALL[:2], slice(*rows), slice(*cols))
+        shared = rows[1] - own, cols[1] - W
+        yield term.part(strip, ALL, at, size=(H, W), shared=shared, matmul=None), rows, cols

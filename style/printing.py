@@ -199,6 +199,8 @@ def plan_lines(job, output):
             where = f", in {100 * group.area:.0f} % of the picture" if group.mask is not None else ""
             yield from picture_lines("style", job.styles.pictures[k], job.style_sizes[k], part + where)
     yield from (("colour", note) for note in job.filters.notes)
+    if s.wrap:
+        yield "wrap", f"opposite edges meet; sides are multiples of {s.grid}, for the layers that are asked for"
     hint = "; better: python -m weights fetch vgg19" if job.network.name == "mini" else ""
     yield "weights", f"{job.network.name} ({job.network.path}){hint}"
     kinds = {"content": s.content_layers, "style": s.style_layers}

@@ -19,13 +19,14 @@ class Region:
               it sees (its receptive field): so with "inside" nothing outside the region has a say, with "all" nothing
               of it is missed
     names     the network's layers in order, for the receptive fields
+    wraps     whether the picture goes on at its opposite edge (--wrap), and what is seen there counts
     Gatys et al. 2017, section 4.1. Raises ValueError where no place has any weight.
     """
 
-    def __init__(self, pixels: Array, guidance: str = "simple", names: Sequence[str] = ()):
+    def __init__(self, pixels: Array, guidance: str = "simple", names: Sequence[str] = (), wraps: bool = False):
         if guidance not in GUIDANCE:
             raise ValueError(f"guidance {guidance!r}: expected {', '.join(GUIDANCE)}")
-        self.pixels, self.guidance, self.names = pixels, guidance, names
+        self.pixels, self.guidance, self.names, self.wraps = pixels, guidance, names, wraps
         self._found: dict[str | int | None, Array] = {}
 
     def weights(self, layer: str | None) -> Array:
@@ -44,6 +45,7 @@ class Region:
         if self.guidance != "simple":
             seen = ndimage.minimum_filter if self.guidance == "inside" else ndimage.maximum_filter
             reach = 2 * context(layer, self.names) + 1
-            pixels = get_xp(pixels).asarray(seen(to_numpy(pixels), size=reach, mode="nearest"))
+            beyond = "wrap" if self.wraps else "nearest"
+            pixels = get_xp(pixels).asarray(seen(to_numpy(pixels), size=reach, mode=beyond))
         blocks = pixels[: h * step, : w * step].reshape(h, step, w, step)
         return {"simple": blocks.mean, "inside": blocks.min, "all": blocks.max}[self.guidance](axis=(1, 3))

@@ -29,7 +29,7 @@ from .recipes import LIST, listing
 from .report import Report, check_report
 from .settings import Settings, settings_from
 from .several import asked_for, mode_of, run_several
-from .specs import expanded, sized, styles_and_options
+from .specs import named_styles, sized, styles_and_options
 from .state import StateError
 from .watching import Animation, check_animation, check_latest
 from .writing import write
@@ -112,7 +112,7 @@ def completed(args):
         args.content_layers, args.init = args.content_layers or "none", args.init or "noise"
     elif args.content is None:
         args.content = "sample:scene"
-    args.style = [one for spec in args.style or ["sample:strokes"] for one in expanded(spec)]
+    args.style = named_styles(args)
     return state, args
 
 

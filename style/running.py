@@ -138,12 +138,13 @@ class Run:
         job = self.job
         coarser, stage = job.stages[index - 1], job.stages[index]
         rgb = job.colours.to_rgb(image, clip=False)
+        resize = images.resize_around if job.settings.wrap else images.resize
         if any(t.source == "content" and t.factor for t in job.terms):
             rgb -= job.resized(job.content, coarser.size)
             change, rgb = rgb, job.resized(job.content, stage.size)
-            rgb += images.resize(change, stage.size)
+            rgb += resize(change, stage.size)
         else:
-            rgb = images.resize(rgb, stage.size)
+            rgb = resize(rgb, stage.size)
         return job.colours.to_input(rgb)
 
     def _result(self, outcome):

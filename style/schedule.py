@@ -34,6 +34,8 @@ def stages(settings: Settings, content_hw: tuple[int, int], *styles_hw: tuple[in
 
     content_hw, styles_hw  (height, width) of the pictures as they came
 
+    Sides are multiples of settings.grid, the nearest ones: --wrap asks for that.
+
     settings.scales is "auto" (halved until the longest side is at most COARSEST), a number of scales, each twice the
     one before, or "256:300,512" with sizes as --size measures them and evaluations after a colon. Where evaluations
     are not given, the coarsest has settings.evaluations and each finer one half as many.
@@ -51,7 +53,7 @@ def stages(settings: Settings, content_hw: tuple[int, int], *styles_hw: tuple[in
     ]
     found = []
     for position, (ratio, evaluations) in enumerate(_ratios(s.scales, given, size, final)):
-        hw, *style_hw = (tuple(max(1, round(v * ratio)) for v in whole) for whole in (final, *finals))
+        hw, *style_hw = (tuple(_rounded(v * ratio, s.grid) for v in whole) for whole in (final, *finals))
         found.append(Stage(hw, tuple(style_hw), evaluations or max(1, s.evaluations >> position)))
     return tuple(found)
 
@@ -68,6 +70,10 @@ def fitted(size, hw, side):
     """(height, width) of a picture brought to `size`; None is DEFAULT_SIZE, or the picture's own where smaller."""
     own = min(hw) if side == "shortest" else max(hw)
     return images.fit(min(DEFAULT_SIZE, own) if size is None else size, *hw, side=side)
+
+
+def _rounded(side, grid):
+    return max(grid, round(side / grid) * grid)
 
 
 def _sizes(scales):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minivgg.program import suggest
+from minivgg.table import level
 from minivgg.threads import is_number
 
 from .optimize import METHODS
@@ -59,6 +60,7 @@ class Settings:
     # fmt: off
     size: int | str | None = option(None, "pixels", SIZE, "longest side in pixels (default 512, or the picture's own where that is smaller), or original", "N", low=MIN_SIZE, high=MAX_SIZE, shown=True)
     side: str = option("longest", "text", SIZE, "what --size and --style-size measure: longest (default) or shortest", "S", choices=("longest", "shortest"))
+    wrap: bool = option(False, "switch", SIZE, "the picture tiles without a seam: it goes on at its opposite edge (sizes are rounded to what pooling divides)", shown=True)
     style_size: int | tuple | None = option(None, "wholes", SIZE, "the same for the style picture (default: as --size), or for each, 512,300; larger: coarser strokes", "N", low=MIN_SIZE, high=MAX_SIZE, shown=True)
     style_scale: float | tuple = option(1.0, "numbers", SIZE, "factor of the style picture's size, or of each's (default {})", "X", low=0.05, high=20)
     scales: str | int = option("auto", "text or whole", SIZE, "coarse to fine, each finished scale saved beside the output: auto (default: from 401 pixels up), how many, or sizes with evaluations 256:300,512", "S", shown=True)
@@ -108,7 +110,7 @@ class Settings:
     tolerance: float = option(0.0, "number", EXPERT, "L-BFGS: relative decrease of the loss to stop at (default {}: never)", "T", low=0, high=1, needs=QUASI_NEWTON)
     precondition: float | None = option(None, "number", EXPERT, "l-bfgs: how much longer steps along coarse structure are than along fine, as an exponent; 0: alike (default 0.45 with l-bfgs on a processor)", "A", low=0, high=2)
     lag: int | None = option(None, "whole", EXPERT, "terms of low curvature: at most this many evaluations between two exact ones; 1: all exact (default 40 with l-bfgs)", "N", low=1, high=1000)
-    margin: int = option(8, "whole", EXPERT, "pixels mirrored around the picture while it is optimised: its borders come out clean (default {})", "N", low=0, high=1024)
+    margin: int = option(None, "whole", EXPERT, "pixels mirrored around the picture while it is optimised: its borders come out clean (default 8; none with --wrap)", "N", low=0, high=1024)
     adam_betas: tuple = option((0.9, 0.999), "pair", EXPERT, "Adam: decay of the two moments (default {})", "B1,B2", needs=ADAM)
     adam_eps: float = option(1e-8, "number", EXPERT, "Adam: added to the root of the second moment (default {})", above=0, needs=ADAM)
     kernels: str = option("fast", "text", EXPERT, "fast (default) or textbook: the lines of layers.py and losses.py themselves", "K", choices=("fast", "textbook"))
@@ -138,6 +140,8 @@ class Settings:
                 raise
             except ValueError as e:
                 raise SettingsError(f"{flag(name)} {value!r}: {e}", name) from None
+        if self.margin is None:
+            change("margin", 0 if self.wrap else 8)
         self._check_together()
 
     def _check_together(self):
@@ -158,6 +162,7 @@ class Settings:
         for name, on, (words, works) in (
             ("precondition", bool(self.precondition), OWN_LBFGS),
             ("lag", self.lag > 1, NOT_SCIPY),
+            ("margin", self.margin > 0, ("borders: without --wrap", lambda s: not s.wrap)),
             ("match_colors", self.match_colors, OTHER_COLOURS),
             ("match_histogram", self.match_histogram, OTHER_COLOURS),
             ("palette", self.palette, OTHER_COLOURS),
@@ -176,6 +181,16 @@ class Settings:
             raise SettingsError(
                 "nothing to optimise: no content, no style, no total variation and no Laplacian, or all of weight 0"
             )
+
+    @property
+    def padding(self) -> str:
+        """Of the network: minivgg.VGG's."""
+        return "circular" if self.wrap else "zeros"
+
+    @property
+    def grid(self) -> int:
+        """Pixels of which the sides of all pictures are multiples: with --wrap those of a place of the deepest layer."""
+        return 1 << max(map(level, (*self.content_layers, *self.style_layers)), default=0) if self.wrap else 1
 
     @property
     def factors(self) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from .preview import check_preview
 from .printing import Console, warn
 from .report import Reports, check_report, is_report
 from .settings import Settings, settings_from
-from .specs import expanded, sized, styles_and_options
+from .specs import expanded, is_content_alone, named_styles, sized, styles_and_options
 from .sweeps import Sweep, parse_sweep
 from .units import parse_duration
 from .watching import Latest, check_latest
@@ -70,11 +70,13 @@ def asked_for(files, tell):
 def _contents(args, files, signals):
     if args.contents is not None:  # what stands elsewhere are styles, then
         args.style = [*([args.content] if args.content else []), *(args.style or [])]
-        if not args.style:  # it may stand among the contents, which take all names that follow
+        if not args.style and not is_content_alone(
+            args
+        ):  # it may stand among the contents, which take all names that follow
             raise SettingsError("--contents: no STYLE; name it before, or behind another option", "contents")
         args.content = None
     contents = [one for spec in args.contents or [args.content or "sample:scene"] for one in expanded(spec)]
-    args.style = [one for spec in args.style or ["sample:strokes"] for one in expanded(spec)]
+    args.style = named_styles(args)
     options = _given(args)
     pictures, options = styles_and_options(args.style, options)
     contents = [sized(c, options.get("size")) for c in contents]
@@ -115,7 +117,7 @@ def _sweep(args, files, signals):
     if args.content and expanded(args.content) != [args.content]:
         raise SettingsError(f"--sweep: of one content picture; {args.content} is several", "sweep")
     content = args.content or "sample:scene"
-    args.style = [one for spec in args.style or ["sample:strokes"] for one in expanded(spec)]
+    args.style = named_styles(args)
     swept, options = parse_sweep(files.sweep), _given(args)
     pictures, options = styles_and_options(args.style, options)
     sizes = [v for v in swept.get("size", [options.get("size")]) if isinstance(v, int)]

@@ -10,7 +10,7 @@ import numpy as np
 from minivgg.backend import to_device
 
 from .options import SettingsError, flag
-from .pictures import ImageError, images, masks
+from .pictures import ImageError, images, masks, palette
 from .regions import Region
 from .units import format_size
 
@@ -113,7 +113,7 @@ class Styles:
     @property
     def identity(self):
         """(the first file, the hashes of all) of the style pictures."""
-        return self.pictures[0].path, " ".join(p.sha256 for p in self.pictures)
+        return self.pictures[0].path if self.pictures else None, " ".join(p.sha256 for p in self.pictures)
 
     def made_of(self):
         """{what: hash}: what a saved state must agree with."""
@@ -129,7 +129,8 @@ class Styles:
         return dataclasses.replace(self.colours, margin=0).to_input(rgb), region
 
     def _region(self, m):
-        return Region(to_device(np.ascontiguousarray(m), self.colours.device), self.settings.guidance, self.names)
+        s, pixels = self.settings, to_device(np.ascontiguousarray(m), self.colours.device)
+        return Region(pixels, s.guidance, self.names, s.wrap)
 
 
 def _at(mask, size):
@@ -141,6 +142,34 @@ def _sha256(mask):
     return None if mask is None else hashlib.sha256(np.ascontiguousarray(mask).tobytes()).hexdigest()
 
 
+def given_styles(settings, content, style):
+    """[style, …] of what a job was given: None for content alone, one, or a list.
+
+    Raises SettingsError or ImageError where a picture is missing of which the settings take something.
+    """
+    s = settings
+    if content is None and (any(s.content_layers.values()) or s.init in ("content", "blend")):
+        raise SettingsError("a texture has no content picture: expected --content-layers none and --init noise")
+    for name in ("photo_weight", "laplacian_weight"):
+        if content is None and getattr(s, name):
+            raise SettingsError(f"{flag(name)}: a texture has no content picture to compare with", name)
+    found = images.several(style)
+    if found:
+        return found
+    if content is None or any(s.style_layers.values()):
+        raise ImageError("no style: expected a picture, or a list of pictures; without one, --style-layers none")
+    taken = [
+        n for n in ("style_size", "style_blend", "mask", "style_mask", "match_colors") if getattr(s, n) is not None
+    ]
+    taken += [n for n in ("init", "match_histogram") if getattr(s, n) == "style"]
+    taken += ["palette"] if s.palette is not None and palette.read_spec(s.palette).source == "style" else []
+    for name in taken:
+        raise SettingsError(f"{flag(name)}: works with a style picture, and there is none", name)
+    if s.init == "content" and not s.tv_weight:
+        raise SettingsError("--init content: content alone is there already; expected --init noise", "init")
+    return found
+
+
 def groups_of(settings, content, styles):
     """([Group], what is kept as it is: (H, W) or None), of Settings and pictures.
 
@@ -148,7 +177,7 @@ def groups_of(settings, content, styles):
     """
     s, count = settings, len(styles)
     shares = per_style(s, "style_blend", count) or (1.0,) * count
-    if not sum(shares) > 0:
+    if count and not sum(shares) > 0:
         raise SettingsError("--style-blend: all of weight 0; expected one above 0", "style_blend")
     kept = None if s.keep is None else masks.mask_of(s.keep, content, "the content picture")
     if kept is not None and kept.min() >= 1:

@@ -10,7 +10,10 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from minivgg.backend import Array, get_xp
+from minivgg.torus import window
 
 from . import losses
 from .regions import Region
@@ -23,11 +26,11 @@ class Part:
     """What a statistic sees of an activation: all of it, a tile's core, or a few rows."""
 
     feat: Array  # (1, C, h, w)
-    at: Any  # index of these places in the whole activation, four slices
+    at: Any  # index of these places in the whole activation, four slices; on a torus they may lie beyond its edge
     m: Array | None = None  # (h·w,) weights of the places (a region's), or None: all 1
     target: Any = None  # of a statistic with a target per place these places' part, (1, C, h, w); else all of it
     _: KW_ONLY
-    shared: int = 0  # rows at the end that the next part has too, for a statistic that looks beyond its own places
+    shared: tuple[int, int] = (0, 0)  # rows and columns at the end that another part has too, as its own
     size: tuple[int, int] | None = None  # (H, W) of the whole activation; None: this part is all of it
     weights: Array | None = None  # (H, W) of all its places, of which m has these places'
     matmul: Any  # the product of two matrices, on the kernels that compute the network
@@ -36,6 +39,12 @@ class Part:
     def F(self) -> Array:
         """(C, M), M = h·w; a view where the memory allows."""
         return losses.features(self.feat)
+
+    @property
+    def own(self) -> int:
+        """Numbers in feat but for the shared rows and columns."""
+        N, C, h, w = self.feat.shape
+        return N * C * (h - self.shared[0]) * (w - self.shared[1])
 
     @property
     def M(self) -> Any:
@@ -63,7 +72,7 @@ class Statistic:
     """
 
     per_place = False  # whether the target is an activation, one value a place, of which a part gets its own
-    reach = 0  # rows below a place that it looks at; above 0 for terms of the picture itself only
+    reach = 0  # rows below a place, and columns at its right, that it looks at; above 0 for terms of the picture alone
     every = 1  # rows of which a part of the picture must begin at a multiple; above 1 for such terms only
     least = 0.0  # the smallest value that the loss can have
     regional = True  # whether it knows weights of places
@@ -146,7 +155,8 @@ class TotalVariation(Statistic):
     """losses.tv_loss. A part shares its last row with the next one, whose differences are then counted once.
 
     TV(part) counts the differences within its rows; those within the shared row would be counted twice, so TV(row) is
-    taken off (it is 0 where the exponent ties both differences together).
+    taken off (it is 0 where the exponent ties both differences together). On a torus the same goes for the first
+    column, which a part has at its right as well.
     """
 
     reach, regional = 1, False
@@ -158,8 +168,7 @@ class TotalVariation(Statistic):
     def gather(self, part):
         parts = [(sign * x.size, x) for sign, x, _ in self._pieces(part)]
         total = sum(n * losses.tv_loss(x, beta=self.beta, gradient=False)[0] for n, x in parts)
-        own = part.feat[:, :, : part.feat.shape[2] - part.shared]
-        return total, own.size
+        return total, part.own
 
     def loss(self, S, target):
         total, n = S
@@ -167,20 +176,21 @@ class TotalVariation(Statistic):
 
     def spread(self, dS, part):
         dfeat = 0
-        for sign, x, rows in self._pieces(part):
+        for sign, x, place in self._pieces(part):
             dx = losses.tv_loss(x, beta=self.beta)[1] * (sign * x.size * dS[0])
-            if rows is None:
+            if place is None:
                 dfeat = dx
             else:
-                dfeat[:, :, rows] += dx
+                dfeat[place] += dx
         return dfeat
 
     def _pieces(self, part):
-        """(sign, picture, its rows in the part or None for all)"""
+        """(sign, picture, its place in the part or None for all)"""
         yield 1, part.feat, None
-        if part.shared:
-            rows = slice(part.feat.shape[2] - part.shared, None)
-            yield -1, part.feat[:, :, rows], rows
+        rows, columns = part.shared
+        for shared, place in ((rows, np.s_[..., -rows:, :]), (columns, np.s_[..., -columns:])):
+            if shared:
+                yield -1, part.feat[place], place
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +229,9 @@ class Term:
         """The smallest value that the term can have."""
         return self.factor * self.statistic.least
 
-    def part(self, feat: Array, within: Any, at: Any, *, size: tuple[int, int], shared: int = 0, matmul: Any) -> Part:
+    def part(
+        self, feat: Array, within: Any, at: Any, *, size: tuple[int, int], shared: tuple[int, int] = (0, 0), matmul: Any
+    ) -> Part:
         """The Part of `feat` at the index `within`, which lies at `at` in an activation of `size` (h, w) places."""
         target, m, weights = self.target, None, None
         if self.statistic.per_place:
@@ -227,7 +239,7 @@ class Term:
                 raise ValueError(
                     f"{self.name}: the picture gives {size} places, the target has {self.target.shape[2:]}"
                 )
-            target = self.target[at]
+            target = _part_of(self.target, at)
         if self.region is not None:
             weights = self.region.weights(self.layer)
             if weights.shape != tuple(size):
@@ -282,6 +294,14 @@ def double(a: Array) -> Any:
     """The type in which sums of an array are taken: complex stays complex."""
     xp = get_xp(a)
     return xp.complex128 if a.dtype.kind == "c" else xp.float64
+
+
+def _part_of(target, at):
+    """target[at], also where that lies beyond an edge, on a torus."""
+    rows, cols = at[2:]
+    if None in (rows.stop, cols.stop):
+        return target[at]
+    return window(target, (rows.start, rows.stop), (cols.start, cols.stop))
 
 
 def _as(d, dtype):

@@ -64,3 +64,46 @@ def test_resume(example, capsys):
 def test_step(example):
     before, after = example("step").main(64)
     assert after < before
+
+
+@pytest.mark.slow
+def test_figures(example, capsys):
+    figures = example("figures")
+    args = ["--size", "32", "--evaluations", "1", "--weights", "mini", "--device", "cpu", "--out", "sheet.png"]
+    assert figures.program(args) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in out[:-1]] == [
+        *(f"1 content relu{k}_2" for k in range(1, 6)),
+        *(f"1 style to relu{k}_1" for k in range(1, 6)),
+        "2 both",
+        "3 in manner 2",
+    ]
+    assert out[-1] == "wrote sheet.png"
+    sheet = images.read("sheet.png").rgb
+    assert sheet.shape[1] > 5 * 32 and sheet.shape[0] > 4 * 24
+
+
+@pytest.mark.parametrize(
+    "args, code, words",
+    [
+        (["none.jpg"], 1, "none.jpg: no such file"),
+        (["--size", "4"], 2, "--size 4: expected 16"),
+        (["--size", "x"], 2, "argument --size: invalid int value: 'x'"),
+        (["--evaluations", "0"], 2, "--evaluations 0: expected 1"),
+        (["--weights", "none.npz"], 1, "none.npz"),
+        (["--device", "abacus"], 2, "abacus"),
+        (["--sise", "4"], 2, "--sise is not an option, did you mean --size?"),
+        (["--out", "sheet.xyz"], 1, "sheet.xyz"),
+        (["--out", "there.png"], 1, "there.png: exists already"),
+    ],
+)
+def test_figures_says_what_is_wrong_before_the_work(example, capsys, args, code, words):
+    figures = example("figures")
+    with open("there.png", "wb"):
+        pass
+    try:
+        found = figures.program(["--size", "32", "--weights", "mini", "--device", "cpu", *args])
+    except SystemExit as exit:
+        found = exit.code
+    out, error = capsys.readouterr()
+    assert (found, out, error.count("\n")) == (code, "", 1) and words in error

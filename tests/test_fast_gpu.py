@@ -16,6 +16,7 @@ from strict_device import StrictModule
 
 from minivgg import Given, cuda, fast_gpu, layers
 from minivgg.fast_gpu import runtime, winograd
+from minivgg.gradcheck.rows import random_params
 from minivgg.vgg import VGG
 from style.faster import pairs_gpu
 
@@ -327,6 +328,28 @@ def test_network_and_launch_count(xp, rng, pooling):
         assert error(feats[name], expected[name]) < 1e-13
     dx_expected = VGG(params, pooling=pooling, kernels="textbook").backward(dfeats, reference)
     assert error(dx, dx_expected) < 1e-12
+
+
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+def test_a_network_on_a_torus(xp, rng, pooling):
+    """Circular padding around the device's kernels, against that around the textbook's; nothing is fetched."""
+    params = random_params(rng, widths=(16, 17, 18), last="conv3_1")
+    names, x = ["relu1_1", "conv2_2", "pool2", "relu3_1"], rng.standard_normal((1, 3, 16, 20))
+    textbook = VGG(params, pooling=pooling, kernels="textbook", padding="circular")
+    expected, reference = textbook.forward(x, names)
+    on_device = {name: tuple(xp.asarray(a) for a in pair) for name, pair in params.items()}
+    net, image = VGG(on_device, pooling=pooling, kernels="fast", padding="circular"), xp.asarray(x)
+    assert net.kernels.name == "fast_gpu"
+    dfeats = {name: rng.standard_normal(f.shape) for name, f in expected.items()}
+    on_device = {name: xp.asarray(d) for name, d in dfeats.items()}
+    net.forward(image, names)  # transforms the filters
+    xp.crossings.reset()
+    feats, cache = net.forward(image, names)
+    dx = net.backward(on_device, cache)
+    assert not xp.crossings.to_host and not xp.crossings.to_device
+    for name in names:
+        assert error(feats[name], expected[name]) < 1e-13
+    assert error(dx, textbook.backward(dfeats, reference)) < 1e-12
 
 
 def test_the_comparison_can_fail(rng):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from style import SettingsError, settings_from
-from style.faster.precondition import Spectrum
+from style.faster.precondition import Spectrum, Waves
 from style.objective import Evaluating, Evaluation
 from style.optimize import minimize
 
@@ -74,3 +74,26 @@ def test_broad_waves_are_alike_and_the_mean_square_is_1():
     assert (weights[0, :11] == weights[0, 0]).all()
     assert weights[0, 11] < weights[0, 10]
     assert (weights**2).mean() == pytest.approx(1)
+
+
+def test_waves_on_a_torus_filter_what_goes_round():
+    metric, H, W = Waves(X, 0.5).metric, *X.shape[-2:]
+    assert np.abs(metric(np.roll(X, (3, 7), axis=(2, 3))) - np.roll(metric(X), (3, 7), axis=(2, 3))).max() < 1e-12
+    assert (
+        np.abs(Spectrum(X, 0.5).metric(np.roll(X, 3, axis=2)) - np.roll(Spectrum(X, 0.5).metric(X), 3, axis=2)).max()
+        > 0.1
+    )
+    assert (metric(X) * Y).sum() == pytest.approx((X * metric(Y)).sum(), rel=1e-12)
+    assert (metric(X) * X).sum() > 0
+    assert np.abs(Waves(X, 0.0).metric(X) - X).max() < 1e-12
+    assert metric(X.astype(np.float32)).dtype == np.float32
+    factors = []
+    for u, v in ((0, 4), (0, 8), (3, 0), (H - 3, 0)):
+        wave = np.broadcast_to(
+            np.cos(2 * np.pi * (u * np.arange(H)[:, None] / H + v * np.arange(W)[None] / W)), X.shape
+        )
+        factors.append((metric(wave) * wave).sum() / (wave**2).sum())
+        assert np.abs(metric(wave) - factors[-1] * wave).max() < 1e-12
+    assert factors[0] / factors[1] == pytest.approx(2)
+    assert factors[0] / factors[2] == pytest.approx(3 / H / (4 / W))
+    assert factors[2] == pytest.approx(factors[3])

@@ -52,11 +52,11 @@ def rng():
     return np.random.default_rng(3)
 
 
-def build(move, rng, *, kernels="textbook", terms=TERMS, pooling="max"):
+def build(move, rng, *, kernels="textbook", terms=TERMS, size=(18, 23), **options):
     """A Case with every array passed through `move`: VGG-19's beginning up to conv3_1, 6 channels wide."""
     params = rows.random_params(rng, widths=(6, 6, 6), last="conv3_1", bias=1.0, dtype=np.float32)
-    net = VGG({n: tuple(move(a) for a in pair) for n, pair in params.items()}, kernels=kernels, pooling=pooling)
-    pictures = (move(rng.uniform(-100, 100, (1, 3, 18, 23)).astype(np.float32)) for _ in range(3))
+    net = VGG({n: tuple(move(a) for a in pair) for n, pair in params.items()}, kernels=kernels, **options)
+    pictures = (move(rng.uniform(-100, 100, (1, 3, *size)).astype(np.float32)) for _ in range(3))
     return cases.Case(net, terms, *pictures)
 
 
@@ -113,6 +113,21 @@ def test_tiles_fetch_their_losses_once(xp):
     assert xp.crossings.to_host == [8 * LOSSES]
     expected = here.evaluate(start)
     assert found.loss == pytest.approx(expected.loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("kernels", ["textbook", "fast"])
+@pytest.mark.parametrize("cores", [None, ((8, 12),)])
+def test_a_torus_fetches_its_losses_once(xp, kernels, cores):
+    options = {"padding": "circular", "size": (16, 24)}
+    case = build(xp.asarray, np.random.default_rng(3), kernels=kernels, **options)
+    there = case.whole() if cores is None else case.tiled(Tiling((), cores))
+    here, start = objective(np.asarray, np.random.default_rng(3), **options)
+    xp.crossings.reset()
+    found, expected = there.evaluate(case.image), here.evaluate(start)
+    assert xp.crossings.to_host == [8 * LOSSES]
+    assert xp.crossings.to_device == []
+    assert found.totals() == pytest.approx(expected.totals(), rel=1e-4)
+    assert np.linalg.norm(found.gradient.get() - expected.gradient) < 1e-4 * np.linalg.norm(expected.gradient)
 
 
 @pytest.mark.parametrize("bounded", [False, True])

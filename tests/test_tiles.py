@@ -160,7 +160,7 @@ def test_edges_divide_the_axis(size, core, align, offset):
 @pytest.mark.parametrize("grid", GRIDS)
 def test_regions_keep_the_grid_of_windows_and_of_winograd(grid):
     net = make_net()
-    for segment in tiling.segments(net.names, layers(TERMS), 97, 131, GRIDS[grid]):
+    for segment in tiling.segments(net, layers(TERMS), 97, 131, GRIDS[grid]):
         base = tiling.level(segment.start)
         first, last = (net.names.index(n) if n else -1 for n in (segment.start, segment.end or "relu5_1"))
         depth = max(tiling.level(n) - base for n in net.names[first + 1 : last + 1] if n.startswith("conv"))
@@ -190,7 +190,7 @@ def test_a_loss_that_ends_at_a_cut(grid):
 @pytest.mark.parametrize("grid", GRIDS)
 def test_cores_are_as_large_as_asked_for(grid):
     net = make_net()
-    for segment, core in zip(tiling.segments(net.names, layers(TERMS), 400, 560, GRIDS[grid]), GRIDS[grid].cores):
+    for segment, core in zip(tiling.segments(net, layers(TERMS), 400, 560, GRIDS[grid]), GRIDS[grid].cores):
         base = tiling.level(segment.start)
         windows = 1 << max(segment.depths.values())
         end = tiling.level(segment.end or "relu5_1")
@@ -215,6 +215,6 @@ def test_each_tile_goes_forward_twice_but_the_last(monkeypatch):
     grid, calls = GRIDS["cut, both tiled"], []
     tiled, net, forward = case.tiled(grid), case.net, case.net.forward
     monkeypatch.setattr(net, "forward", lambda *a, **k: (calls.append(k.get("start")), forward(*a, **k))[1])
-    parts = tiling.segments(net.names, layers(TERMS), 97, 131, grid)
+    parts = tiling.segments(net, layers(TERMS), 97, 131, grid)
     tiled.evaluate(case.image)
     assert len(calls) == 2 * sum(len(p.tiles) for p in parts) - 1

@@ -21,6 +21,11 @@ class FastCPU(Kernels):
     def workspace(self):
         return Workspace()
 
+    def empty(self, like, shape, workspace):
+        N, C, H, W = shape
+        memory = (workspace or Workspace()).empty((N, H, W, C), like.dtype)
+        return memory.transpose(0, 3, 1, 2)
+
     def keeps_transforms(self, pixels):
         return keeps_transforms(pixels)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..backend import get_xp, to_device
 from ..table import layer_names
+from ..torus import circular
 from ..vgg import VGG, load_kernels
 from . import (
     BOUND_ADJOINT,
@@ -163,6 +164,17 @@ def layer_rows(device, kernels="textbook"):
             )
 
 
+def circular_rows(device, kernels="textbook"):
+    """The convolution of a picture on a torus, by one set of kernels on one device."""
+    k = circular(load_kernels(kernels, get_xp(to_device(np.zeros(1), device)))).pairs
+    where, rng = (device, label(device, kernels)), np.random.default_rng(2)
+    options = {"gradients": ("dx", "dw", "db"), "complex_ok": kernels == "textbook", "affine": True}
+    for shape, F in (((2, 3, 7, 5), 4), ((1, 16, 6, 9), 17)):
+        inputs = [rng.standard_normal(s) for s in (shape, (F, shape[1], 3, 3), (F,))]
+        name = f"conv2d 3x3 circular, {shape[1]} to {F}"
+        yield from pair_rows(name, k.conv2d_forward, k.conv2d_backward, inputs, where, **options)
+
+
 # --- a network --------------------------------------------------------------------------------------------------
 
 WIDTH = {"textbook": 4, "fast": 16}  # channels of the random networks; the fast kernels use Winograd from 16 on
@@ -259,6 +271,7 @@ def all_rows(device, weights=None):
     """Every row that this installation has for one device; `weights`: a real network's file, or None."""
     for kernels in kernel_sets(device):
         yield from layer_rows(device, kernels)
+        yield from circular_rows(device, kernels)
         for pooling in ("max", "avg"):
             yield from network_rows(device, kernels, pooling=pooling)
     for source in sources():

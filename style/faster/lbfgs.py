@@ -12,7 +12,7 @@ from ..method import Ended, Method, check_finite, check_option, check_state
 from .line_search import next_step, zero_slope
 from .pairs import Pairs, dot
 from .pairs_gpu import make_pairs
-from .precondition import Spectrum
+from .precondition import Spectrum, Waves
 
 ARMIJO, WOLFE = 1e-4, 0.9  # the decrease that a step must give, and how much of the slope it may leave
 RECENT = 5  # losses: a step must fall below the largest of the last so many (Grippo, Lampariello & Lucidi 1986)
@@ -264,13 +264,14 @@ class LimitedMemoryBFGS(Method):
     tolerance     stop when |f_k - f_{k+1}| / max(|f_k|, |f_{k+1}|, 1) falls to it, as SciPy's ftol; 0: never
     bounds        (low, high), arrays that broadcast to the image, or None
     precondition  α of precondition.Spectrum, by which a first guess of the curvature tells frequencies apart; 0: alike
+    wraps         whether the image goes on at its opposite edge: then those of precondition.Waves
     """
 
     name = "L-BFGS"
 
-    def __init__(self, image, *, history=10, tolerance=0.0, bounds=None, precondition=0.0):
+    def __init__(self, image, *, history=10, tolerance=0.0, bounds=None, precondition=0.0, wraps=False):
         self.tolerance, self.precondition = tolerance, precondition
-        metric = Spectrum(image, precondition).metric if precondition else None
+        metric = (Waves if wraps else Spectrum)(image, precondition).metric if precondition else None
         self.optimiser = LBFGS(image, history=history, bounds=bounds, metric=metric)
 
     def step(self, evaluate):

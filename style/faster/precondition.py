@@ -29,9 +29,7 @@ class Spectrum:
     def __init__(self, image, alpha):
         xp = get_xp(image)
         H, W = image.shape[-2:]
-        f = np.hypot(np.arange(H)[:, None] / H, np.arange(W)[None] / W)
-        weights = np.maximum(f, BROADEST) ** -alpha
-        weights /= np.sqrt((weights**2).mean())
+        weights = _weights(np.arange(H) / H, np.arange(W) / W, alpha)
         self.weights = xp.asarray(weights, dtype=image.dtype)
         self._fft = get_fft(xp)
         self._options = {"axes": (-2, -1), "norm": "ortho"} | ({"workers": cores()} if xp is np else {})
@@ -49,3 +47,32 @@ class Spectrum:
     def metric(self, g):
         """P Pᵀ g = Qᵀ Λ² Q g: H₀/γ times a gradient."""
         return self.apply(self.adjoint(g))
+
+
+class Waves:
+    """The same for a picture on a torus: F* Λ² F with Fourier's waves, which go round, in place of cosines.
+
+    Cosines are mirrored at the edges: the broad ones among them differ at opposite edges, and steps that are longer
+    along them tear a picture that is to tile. A filter by waves is the same when all is shifted.
+    """
+
+    def __init__(self, image, alpha):
+        xp = get_xp(image)
+        H, W = image.shape[-2:]
+        rows, cols = (2 * np.minimum(np.arange(n), n - np.arange(n)) / n for n in (H, W))  # 1: the highest frequency
+        weights = _weights(rows, cols, alpha)[:, : W // 2 + 1]  # the rest are conjugates
+        self.squares = xp.asarray(weights**2, dtype=image.dtype)
+        self._fft = get_fft(xp)
+        self._options = {"axes": (-2, -1)} | ({"workers": cores()} if xp is np else {})
+
+    def metric(self, g):
+        """F* Λ² F g: H₀/γ times a gradient (1, C, H, W)."""
+        c = self._fft.rfftn(g, **self._options)
+        c *= self.squares
+        return self._fft.irfftn(c, s=g.shape[-2:], overwrite_x=True, **self._options)
+
+
+def _weights(rows, cols, alpha):
+    """Λ of frequencies along both axes, 0 to 1, scaled to mean square 1."""
+    weights = np.maximum(np.hypot(rows[:, None], cols[None]), BROADEST) ** -alpha
+    return weights / np.sqrt((weights**2).mean())

@@ -66,7 +66,7 @@ def whole_peak(net, terms, H, W, lag=1):
 
 def segment_peak(net, terms, H, W, tiling, index):
     """Bytes that Objective.evaluate takes in tiles at its worst moment in one segment, with the content targets."""
-    parts = segments(net.names, layers(terms), H, W, tiling)
+    parts = segments(net, layers(terms), H, W, tiling)
     if index >= len(parts):
         return 0
     part, size = parts[index], net.dtype.itemsize
@@ -90,7 +90,7 @@ def style_peak(net, terms, style_size, tiling):
         return 0
     h, w = style_size
     live = peak = 3 * h * w * net.dtype.itemsize
-    for part in segments(net.names, names, h, w, tiling):
+    for part in segments(net, names, h, w, tiling):
         live += _end_bytes(net, part)
         peak = max(peak, live + _tile_peak(net, part, part.names(names), backward=False))
     return peak
@@ -101,13 +101,13 @@ def style_transforms(net, terms, style_size, tiling):
     names = layers([t for t in terms if not t.statistic.per_place])
     if style_size is None or not names:
         return 0
-    tiles = [tile for part in segments(net.names, names, *style_size, tiling) for tile in part.tiles]
+    tiles = [tile for part in segments(net, names, *style_size, tiling) for tile in part.tiles]
     return Walk(net, names, None, *max((_region(t) for t in tiles), key=math.prod)).transforms()
 
 
 def tiled_time(net, terms, H, W, tiling):
     """Work of a tiled evaluation as a multiple of an undivided one's."""
-    parts = segments(net.names, layers(terms), H, W, tiling)
+    parts = segments(net, layers(terms), H, W, tiling)
     total = 0.0
     for part in parts:
         costs = {}

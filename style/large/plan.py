@@ -198,7 +198,7 @@ class _Job:
     def _made(self, H, W, tiling, peak, time, keep_transforms=False):
         counts = ()
         if tiling is not None:
-            parts = segments(self.net.names, layers(self.terms), H, W, tiling)
+            parts = segments(self.net, layers(self.terms), H, W, tiling)
             counts = tuple(len(p.tiles) for p in parts)
         lag, notes = self.lag, []
         if self.history < self.asked:

@@ -27,12 +27,14 @@ class Tiled:
 
     def __init__(self, net, tiling, *, run=map):
         self.net, self.tiling, self.run = net, tiling, run
+        self.wraps = net is not None and net.wraps
 
     def gather(self, image, terms):
         """({term: sums}, spread), where spread({term: dS}) is the gradient by the image: to be called once."""
-        pictures = picture_sums(image, terms)
+        pictures = picture_sums(image, terms, self.wraps)
         if not layers(terms):
-            return pictures, lambda dsums: add_picture_gradient(get_xp(image).zeros_like(image), image, dsums)
+            nothing = get_xp(image).zeros_like(image)
+            return pictures, lambda dsums: add_picture_gradient(nothing, image, dsums, self.wraps)
         parts = self._segments(image, terms)
         sums, stored, last = self._forward(image, parts, terms, keep_last=True)
         kept = [last]
@@ -47,7 +49,7 @@ class Tiled:
                 del task, x
                 if segment.start is not None:
                     self.net.release()  # the next segment's tiles have other sizes
-            return add_picture_gradient(gradient, image, dsums)
+            return add_picture_gradient(gradient, image, dsums, self.wraps)
 
         return sums | pictures, spread
 
@@ -57,12 +59,12 @@ class Tiled:
 
     def activations(self, image, names):
         """{layer: activation (1, C, h, w)}"""
-        parts = segments(self.net.names, names, *image.shape[2:], self.tiling)
+        parts = segments(self.net, names, *image.shape[2:], self.tiling)
         stored = self._forward(image, parts, (), store=names)[1]
         return {name: stored[name] for name in self.net.names if name in names}
 
     def _segments(self, image, terms):
-        return segments(self.net.names, layers(terms), *image.shape[2:], self.tiling)
+        return segments(self.net, layers(terms), *image.shape[2:], self.tiling)
 
     def _forward(self, image, parts, terms, *, store=(), keep_last=False):
         """One pass over all tiles of all segments.
@@ -123,7 +125,7 @@ class _Task:
 
     def run(self, tile, *, cached, names=None):
         names = names or self.segment.names(layers(self.terms))
-        return self.net.forward(self.x[tile.place].copy(order="K"), names, start=self.segment.start, cached=cached)
+        return self.net.forward(tile.read(self.x), names, start=self.segment.start, cached=cached)
 
 
 class _Forward(_Task):
@@ -201,7 +203,7 @@ class _Backward(_Task):
         if len(self.segment.tiles) == 1:
             return dtile
         dx = get_xp(self.x).zeros_like(self.x) if dx is None else dx
-        dx[tile.place] += dtile
+        tile.add(dtile, dx)
         return dx
 
 

@@ -11,6 +11,7 @@ import itertools
 from dataclasses import dataclass
 
 from minivgg.table import activation_size, level
+from minivgg.torus import add_window, window
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,21 @@ class Tiling:
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile, in places of its segment's input: its core, and its region, which is the core with the halo."""
+    """One tile, in places of its segment's input: its core, and its region, which is the core with the halo.
+
+    On a torus (circular padding) a region goes on at the opposite edge: it may begin below 0 and end beyond the size.
+    """
 
     core: tuple  # (top, bottom, left, right)
     region: tuple
 
-    @property
-    def place(self):
-        """Index of the region in the segment's input."""
-        return _index(*self.region)
+    def read(self, x):
+        """The region of the segment's input x, a copy in its memory order."""
+        return window(x, self.region[:2], self.region[2:]).copy(order="K")
+
+    def add(self, dregion, dx):
+        """Add the gradient by the region to that by the segment's input."""
+        add_window(dx, dregion, self.region[:2], self.region[2:])
 
     def within(self, depth):
         """Index of the core in an activation of the region, `depth` poolings below the segment's input."""
@@ -93,11 +100,13 @@ def edges(size, core, align, offset, last):
     return [0, *sorted(e for e in inner if 0 < e <= size - last), size]
 
 
-def segments(names, layers, H, W, tiling):
-    """The segments of a network for a picture of H×W, down to the deepest of `layers` and no further.
+def segments(net, layers, H, W, tiling):
+    """The segments of a network (minivgg.Outline) for a picture of H×W, down to the deepest of `layers` and no further.
 
-    names  the network's layers in order (VGG.names)
+    Where the network's padding is circular, a region that is cut off lies beyond the opposite edge; an axis with one
+    core has no halo, for the padding itself goes round there.
     """
+    names, grown = net.names, _around if net.wraps else _grown
     deepest = max(names.index(n) for n in layers)
     cuts = [c for c in tiling.cuts if names.index(c) < deepest]
     cores = tiling.cores[: len(cuts) + 1]
@@ -120,7 +129,7 @@ def segments(names, layers, H, W, tiling):
             for s, c in zip(shape, core, strict=True)
         )
         tiles = tuple(
-            Tile((t, b, l, r), (*_grown(t, b, margin, shape[0]), *_grown(l, r, margin, shape[1])))
+            Tile((t, b, l, r), (*grown(t, b, margin, shape[0]), *grown(l, r, margin, shape[1])))
             for t, b in itertools.pairwise(rows)
             for l, r in itertools.pairwise(cols)
         )
@@ -130,6 +139,10 @@ def segments(names, layers, H, W, tiling):
 
 def _grown(start, end, margin, size):
     return max(start - margin, 0), min(end + margin, size)
+
+
+def _around(start, end, margin, size):
+    return (0, size) if end - start == size else (start - margin, end + margin)
 
 
 def _index(top, bottom, left, right):

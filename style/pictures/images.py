@@ -5,6 +5,7 @@ numbers mean (depth, colours, orientation, transparency), decode.py's. Every fai
 """
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from minivgg.program import first_line
 
 from . import ImageError, decode, files, tiff
 
+REACH = 4  # pixels of the coarser picture that resizing looks at to either side, at most
 MIN_SIDE = 16  # VGG halves a picture four times before conv5_1: below 16 pixels nothing is left
 
 
@@ -152,6 +154,13 @@ def are_pictures(source):
     return isinstance(source, list | tuple) and any(map(_is_picture, source))
 
 
+def several(source):
+    """[picture, …] of one, of a list of them, or of None."""
+    if source is None or (isinstance(source, list | tuple) and not source):
+        return []
+    return list(source) if are_pictures(source) else [source]
+
+
 def _is_picture(item):
     """Whether an item of a list is a picture of its own, not a row of one."""
     return isinstance(item, (str, os.PathLike, Image.Image, Picture)) or getattr(item, "ndim", 0) == 3
@@ -208,6 +217,19 @@ def resize(a, size_hw, *, method="auto", box=None):
     out = np.stack([np.asarray(Image.fromarray(p).resize((w, h), kernel, box=box)) for p in planes])
     out = out.astype(np.float32).clip(planes.min(), planes.max())  # Lanczos and bicubic overshoot at edges
     return np.ascontiguousarray(np.moveaxis(out, 0, -1)) if a.ndim == 3 else out[0]
+
+
+def resize_around(a, size_hw):
+    """resize() of a picture that goes on at its opposite edges, (H, W, C): so does what comes of it."""
+    pads = []  # (before, after) of both axes: as many pixels as come out whole, and no fewer than the kernels reach
+    for n, out in zip(a.shape[:2], size_hw, strict=True):
+        unit = n // math.gcd(n, out)
+        before = -(-REACH * max(1, n // out) // unit) * unit
+        pads.append((before, before * out // n))
+    (y, Y), (x, X) = pads
+    h, w = size_hw
+    larger = resize(np.pad(a, ((y, y), (x, x), (0, 0)), mode="wrap"), (h + 2 * Y, w + 2 * X))
+    return np.ascontiguousarray(larger[Y : Y + h, X : X + w])
 
 
 def to_network(rgb, mean, order, dtype=np.float32, device=None):

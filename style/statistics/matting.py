@@ -105,8 +105,7 @@ class Matting(Statistic):
     passing = 40
 
     def gather(self, part):
-        own = part.feat[:, :, : part.feat.shape[2] - part.shared]
-        return matting_forward(part.feat[0], part.target[0]), own.size
+        return matting_forward(part.feat[0], part.target[0]), part.own
 
     def loss(self, S, target):
         total, n = S
