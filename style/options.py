@@ -261,3 +261,25 @@ def _parser(name, kind):
             raise argparse.ArgumentTypeError(f"{text!r}: expected {kind.words}") from None
 
     return parse
+
+
+def parse_layers(name: str, spec: Any) -> dict[str, float]:
+    """{"relu1_1": 0.5, "relu2_1": 1.0} from "relu1_1:0.5,relu2_1"; "none" or "" for no layer; a dict is checked."""
+    if isinstance(spec, str):
+        pairs = [part.strip().partition(":") for part in spec.split(",") if part.strip() and spec.strip() != "none"]
+        spec = {}
+        for layer, colon, weight in pairs:
+            if layer.strip() in spec:
+                raise SettingsError(f"{flag(name)}: {layer.strip()} stands there twice", name)
+            spec[layer.strip()] = weight if colon else 1.0
+    elif not isinstance(spec, dict):
+        spec = dict.fromkeys(map(str, spec), 1.0)
+    layers = {}
+    for layer, weight in spec.items():
+        try:
+            layers[layer] = float(weight)
+        except (TypeError, ValueError, OverflowError):
+            raise SettingsError(f"{flag(name)}: weight {weight!r} of {layer} is not a number", name) from None
+        if not 0 <= layers[layer] < math.inf:
+            raise SettingsError(f"{flag(name)}: weight {weight} of {layer}: expected a number from 0 up", name)
+    return layers

@@ -1,7 +1,6 @@
 """Every option of a style transfer, a line each: the command line and the library read this one place."""
 
 import dataclasses
-import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from minivgg.table import level
 from minivgg.threads import is_number
 
 from .optimize import METHODS
-from .options import SettingsError, check_value, default_of, flag, option, options_of, plain, recorded
+from .options import SettingsError, check_value, default_of, flag, option, options_of, parse_layers, plain, recorded
 from .pictures.matching import MAPS
 from .recipes import Origin, Recipe, recipe
 from .recipes import presets as presets  # beside settings_from, for those who ask for both
@@ -266,25 +265,3 @@ def refuse_idle(settings: Settings, given: Iterable[str]) -> None:
         needs = options_of(Settings)[name].needs
         if needs is not None and not needs[1](settings):
             raise SettingsError(f"{flag(name)}: works with {needs[0]}", name)
-
-
-def parse_layers(name: str, spec: Any) -> dict[str, float]:
-    """{"relu1_1": 0.5, "relu2_1": 1.0} from "relu1_1:0.5,relu2_1"; "none" or "" for no layer; a dict is checked."""
-    if isinstance(spec, str):
-        pairs = [part.strip().partition(":") for part in spec.split(",") if part.strip() and spec.strip() != "none"]
-        spec = {}
-        for layer, colon, weight in pairs:
-            if layer.strip() in spec:
-                raise SettingsError(f"{flag(name)}: {layer.strip()} stands there twice", name)
-            spec[layer.strip()] = weight if colon else 1.0
-    elif not isinstance(spec, dict):
-        spec = dict.fromkeys(map(str, spec), 1.0)
-    layers = {}
-    for layer, weight in spec.items():
-        try:
-            layers[layer] = float(weight)
-        except (TypeError, ValueError, OverflowError):
-            raise SettingsError(f"{flag(name)}: weight {weight!r} of {layer} is not a number", name) from None
-        if not 0 <= layers[layer] < math.inf:
-            raise SettingsError(f"{flag(name)}: weight {weight} of {layer}: expected a number from 0 up", name)
-    return layers

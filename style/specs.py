@@ -8,9 +8,8 @@ from pathlib import Path
 
 from minivgg.program import first_line
 
-from .options import ORIGINAL, SettingsError, flag
+from .options import ORIGINAL, SettingsError, flag, parse_layers
 from .pictures import masks, palette
-from .settings import parse_layers
 
 LARGEST = 2**20  # bytes of a text file that is read
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from style import Settings, SettingsError, presets, settings_from
-from style.settings import parse_layers
+from style.options import parse_layers
 
 
 def test_user_over_preset_over_default():
