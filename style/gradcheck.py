@@ -90,8 +90,9 @@ def statistic_rows(device):
 
 def pixel_rows(device):
     """The terms of the picture itself that compare it with the content, from the pixels to the loss."""
-    image, content = (to_device(a, device) for a in np.random.default_rng(10).uniform(0, 255, (2, 1, 3, 13, 14)))
-    for name, make in {"photo": Matting, "laplacian": Laplacian}.items():
+    rng = np.random.default_rng(10)
+    for name, make, size in (("photo", Matting, (5, 6)), ("laplacian", Laplacian, (12, 13))):
+        image, content = (to_device(a, device) for a in rng.uniform(0, 255, (2, 1, 3, *size)))
         forward = functools.partial(_statistic, make(), None, content, None)
         options = {"gradients": ("dimage",), "complex_ok": make.analytic}
         yield from table.pair_rows(
