@@ -11,7 +11,7 @@ from minivgg.backend import Device
 from style import gradcheck, passes, transfer
 from style.large.peaks import whole_peak
 from style.large.tiling import Tiling
-from style.objective import Objective
+from style.objective import Objective, aim
 from style.statistics import laplacian, make_terms, matting
 from style.terms import Part
 
@@ -183,3 +183,21 @@ def test_a_loss_without_a_network_s_layer(tmp_path, monkeypatch):
     found = transfer("sample:scene:64", "sample:strokes:64", weights="mini", init="style", evaluations=5, **alone)
     assert found.losses[-1] < 0.5 * found.losses[0]
     assert {name.split()[0] for name in found.metadata["result"]["terms"]} == {"photo", "laplacian"}
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_on_a_torus_no_place_is_the_first(name, monkeypatch):
+    """A picture and its content that are rolled alike have the same value, and the gradient rolled; in strips too."""
+    x, guide = RNG.uniform(0, 255, (2, 1, 3, 16, 20))
+
+    def value_and_gradient(x, guide):
+        terms = aim(TERMS[name], passes.Whole(None), {"content": guide})
+        sums = passes.picture_sums(x, terms, wraps=True)
+        (value, dS), (term,) = terms[0].compare(sums[terms[0]], x.dtype), terms
+        return value, passes.add_picture_gradient(np.zeros_like(x), x, {term: dS}, wraps=True)
+
+    value, gradient = value_and_gradient(x, guide)
+    monkeypatch.setattr(passes, "STRIP", 4 * 3 * 20)
+    rolled = value_and_gradient(*(np.roll(a, (4, 8), axis=(2, 3)) for a in (x, guide)))
+    assert rolled[0] == pytest.approx(value, rel=1e-12)
+    assert worst(rolled[1], np.roll(gradient, (4, 8), axis=(2, 3))) < 1e-12
