@@ -19,6 +19,7 @@ from minivgg import VGG
 from minivgg.table import conv_names
 from style import presets, settings_from
 from style.statistics import terms_of
+from style.statistics.nearest import SCALE
 from style.statistics.sliced import directions
 from style.terms import Part
 
@@ -354,7 +355,7 @@ def test_nnst_like_is_the_mean_distance_to_the_nearest_of_the_style_s_features()
         expected += (1 - cosine).min(axis=1).mean()
     values = ours("nnst-like", f)
     assert values.pop("content relu4_2") == pytest.approx(mse(f.x["relu4_2"], f.content["relu4_2"]), rel=1e-6)
-    assert sum(values.values()) == pytest.approx(1000 * 1000 * expected, rel=1e-6)
+    assert sum(values.values()) == pytest.approx(settings_from("nnst-like").style_weight * SCALE * expected, rel=1e-6)
 
 
 # --------------------------------------------------------------------------------------- what they say beside it
