@@ -207,7 +207,7 @@ def test_a_page_asks_nothing_of_a_network_and_names_all_that_is_seen(made):
 
 def test_names_are_text_and_no_markup(tmp_path, drawn):
     odd = """<script>alert('1')</script>"&.png"""
-    about = facts(curve_of(3, terms=("style <b>relu1_1</b>", "content x")), name=odd, notes=["<i>note</i>"])
+    about = facts(curve_of(3, terms=("style <b>relu1_1</b>", "content $^x$")), name=odd, notes=["<i>note</i>"])
     about.record["content"] = {"name": "a\nb\x1b[31m\udcff<u>.jpg", "sha256": "x"}
     about.record["style"]["name"] = "{{ 7 * 7 }}</title><script>"
     about.content = np.zeros((32, 48, 3), np.float32)
@@ -219,6 +219,7 @@ def test_names_are_text_and_no_markup(tmp_path, drawn):
     assert "style: {{ 7 * 7 }}</title><script>" in found.text("figcaption")
 
 
+@pytest.mark.slow
 def test_a_run_of_one_evaluation_and_one_without_terms_are_told(tmp_path, drawn):
     endless = curve_of(2)
     endless.losses[0] = endless.terms["style relu1_1"][0] = float("inf")

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from minivgg.files import FileError, FileTakenError, atomic_file, check_folder
+from minivgg.files import FileError, atomic_file, check_folder
 from minivgg.program import first_line
 
 from ..events import Evaluated, Finished, Planned
@@ -94,8 +94,8 @@ class Report:
         try:
             write_page(self.path, page(self.facts(picture, saved)), self.replace)
             return self.path
-        except FileTakenError as error:
-            self.warn(f"--report {error}; not replaced")
+        except FileError as error:
+            self.warn(f"--report {error}")
         except Exception as error:  # whatever it is, the picture is written and the run must end as it should
             self.warn(f"--report {self.path}: cannot be made ({first_line(error)})")
         return None

@@ -18,6 +18,8 @@ LINES = 8  # colours, and terms that are drawn by themselves
 INK, GRID = "#0a0b00", "#0a0b01"  # stand for colours of the page's own, which dark mode changes
 COLOURS = [f"#0a0b{k:02x}" for k in range(16, 16 + LINES)]
 OTHERS = "others"
+LONGEST = 22  # letters of a name beside a drawing: the table has it whole
+ROOM = 0.13  # of the width, that a size takes
 STYLE = {
     "svg.fonttype": "none",  # text stays text
     "font.family": "sans-serif",
@@ -79,22 +81,27 @@ def _lines(curve, lines, name, title, more):
 
 def _axes(curve):
     """A figure with the scales' bounds and sizes in it."""
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(8, 3.4))
+    axes = figure.add_axes((0.085, 0.14, 0.64, 0.78))  # the legend stands at the right
     axes.set_xlabel("evaluation")
     axes.grid(True, color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.margins(x=0.01)
-    stages = curve.stages()
-    for row in stages if len(stages) > 1 else ():
+    stages, free = curve.stages(), len(curve)
+    for row in reversed(stages) if len(stages) > 1 else ():
         at = curve.evaluations[row["first"]]
         axes.axvline(at, color=INK, linewidth=0.8, linestyle=":")
-        axes.annotate(row["size"], (at, 1), (3, 2), xycoords=("data", "axes fraction"), textcoords="offset points")
+        if row["first"] + len(curve) * ROOM <= free:  # where there is room beside the next size
+            axes.annotate(row["size"], (at, 1), (3, 2), xycoords=("data", "axes fraction"), textcoords="offset points")
+            free = row["first"]
     return figure, axes
 
 
 def _legend(axes, reverse=False):
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, reverse=reverse)
+    handles, labels = axes.get_legend_handles_labels()
+    labels = [text if len(text) <= LONGEST else text[: LONGEST - 1] + "…" for text in labels]
+    labels = [text.replace("$", r"\$") for text in labels]  # they are text and no formula
+    axes.legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, reverse=reverse)
 
 
 def _largest(curve):
