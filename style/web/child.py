@@ -1,0 +1,111 @@
+"""The program of a process that does one thing within limits and ends: decode an upload, draw a sample, plan a job.
+
+A request comes as JSON on standard input, the answer goes as JSON to standard output: {"refused": "why"}, or what was
+asked for. A file that makes a decoder take all memory, or all time, ends this process and no other.
+"""
+
+import contextlib
+import json
+import sys
+from typing import Any
+
+from minivgg.program import first_line
+from style.batches import FAILURES
+from style.job import Job
+from style.pictures import ImageError, images, saving
+from style.settings import settings_from
+from weights import WeightsError
+
+from .asked import LARGEST
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+PIXELS = 64_000_000  # of an upload
+ROOM = 1_600_000_000  # bytes that decoding may take, as it is counted before
+MEMORY = 4 << 30  # bytes of address space: the libraries', the threads' and ROOM
+SECONDS = 60  # of processor time
+WRITTEN = 512 << 20  # bytes of a file
+SMALL = 480  # pixels of the small picture
+
+
+def main() -> int:
+    asked = json.load(sys.stdin)
+    what = {"decode": decode, "draw": draw, "plan": plan}[asked.pop("do")]
+    limit(planning=what is plan)
+    try:
+        answer = what(**asked)
+    except MemoryError:
+        answer = {"refused": "takes more memory than there is for it"}
+    except (*FAILURES, WeightsError) as error:
+        answer = {"refused": _without_path(first_line(error), asked)}
+    json.dump(answer, sys.stdout)
+    return 0
+
+
+def limit(planning: bool) -> None:
+    """A job is planned on pictures that were decoded here: its memory is what the plan is about."""
+    if resource is None:
+        return
+    wished = [(resource.RLIMIT_CPU, SECONDS), (resource.RLIMIT_FSIZE, WRITTEN), (resource.RLIMIT_CORE, 0)]
+    for what, most in wished if planning else [*wished, (resource.RLIMIT_AS, MEMORY)]:
+        with contextlib.suppress(ValueError, OSError):  # a lower one holds already
+            resource.setrlimit(what, (most, most))
+
+
+def decode(file: str, out: str, small: str) -> dict[str, Any]:
+    """Read a picture of anybody's and write it as a PNG that is upright, in sRGB, no larger than LARGEST."""
+
+    def need(H, W):
+        if H * W > PIXELS:
+            raise ImageError(f"{W}x{H} pixels: expected at most {PIXELS // 10**6} million")
+        return images.fit(LARGEST, H, W)
+
+    return _keep(images.read(file, need=need, room=ROOM), out, small)
+
+
+def draw(name: str, out: str, small: str) -> dict[str, Any]:
+    """One of our own pictures."""
+    return _keep(images.as_picture(f"sample:{name}:1024"), out, small)
+
+
+def _keep(picture, out, small):
+    W, H = picture.size
+    for path, side in ((out, LARGEST), (small, SMALL)):
+        hw = images.fit(side, H, W) if max(H, W) > side else (H, W)
+        saving.save(path, picture.resized(hw), alpha=picture.opacity(hw))
+    return {"width": W, "height": H, "notes": list(picture.notes)}
+
+
+def plan(content: str, styles: list[str], preset: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """What a job will take, before it is begun. Sizes are (width, height), memory in bytes, seconds or None."""
+    settings = settings_from(preset, **options)
+    job = Job(content, styles, settings)
+    stages = [
+        {"size": s.size[::-1], "evaluations": s.evaluations, "memory": job.plans[s].describe()} for s in job.stages
+    ]
+    return {
+        "content": job.content.size,
+        "size": job.size[::-1],
+        "styles": [s[::-1] for s in job.style_sizes],
+        "stages": stages,
+        "peak": max(p.peak for p in job.plans.values()),
+        "memory": min(p.memory for p in job.plans.values()),
+        "seconds": job.forecast(),
+        "network": job.network.name,
+        "device": str(job.device),
+        "notes": [*job.filters.notes, *job.content.notes],
+    }
+
+
+def _without_path(words, asked):
+    """A message without the names of files: they are this program's own."""
+    for path in (v for v in asked.values() if isinstance(v, str)):
+        words = words.removeprefix(f"{path}: ").replace(path, "the picture")
+    return words
+
+
+if __name__ == "__main__":
+    sys.exit(main())
