@@ -47,21 +47,30 @@ class Worker:
     def run(self, listeners=lambda item: (), told=lambda made: None, save=save, *, wait=False):
         """Work until no job is left, or, to `wait`, until interrupted: [batches.Made]. The rest as for Batch.run."""
         found = []
-        while not (found and found[-1].status == "interrupted"):
+        for made in self.each(listeners, save, wait=wait):
+            found.append(made)
+            if made.item.content:  # but for an interrupt while it waited
+                told(made)
+        return found
+
+    def each(self, listeners=lambda item: (), save=save, *, wait=False):
+        """The same one after the other, for who does not keep them all."""
+        number, status = 1, ""
+        while status != "interrupted":
             claim = self.queue.claim()
             if claim is None and self.queue.is_empty() and not wait:
-                break
+                return
             if claim is None:
                 try:
                     _pause(self.pause)
                 except KeyboardInterrupt:
-                    found.append(Made(Item(len(found) + 1, "", self.queue.folder), "interrupted", "while waiting"))
+                    yield Made(Item(number, "", self.queue.folder), "interrupted", "while waiting")
+                    return
                 continue
             with claim:
-                made = self._made(claim, len(found) + 1, listeners, save)
-            found.append(made)
-            told(made)
-        return found
+                made = self._made(claim, number, listeners, save)
+            number, status = number + 1, made.status
+            yield made
 
     def _made(self, claim, number, listeners, save):
         item = Item(number, claim.name, self.queue.folder)

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -29,6 +30,8 @@ WHOLE = 300.0  # seconds that a body may take
 AT_ONCE = 8  # uploads that arrive at the same time
 KEEP_ALIVE = 15.0  # seconds between two words to a page that hears nothing else
 SHOWN = 24  # of the history, in one answer
+PART = 256 << 10  # bytes of a file that are sent at once
+TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
 
 
 class Pages:
@@ -71,7 +74,7 @@ class Pages:
         return JSONResponse(await self.uploads.sample(request.path_params["name"]), 201)
 
     async def small(self, request):
-        return FileResponse(self.uploads.small(request.path_params["id"]))
+        return await _file(self.uploads.small(request.path_params["id"]))
 
     # --- runs ---------------------------------------------------------------------------------------------------
 
@@ -79,9 +82,8 @@ class Pages:
         asked = Asked.of(await _json(request))
         content, *styles = [self.uploads.path(id) for id in (asked.content, *asked.styles)]
         options = asked.job_options()
-        return JSONResponse(
-            await self.children.ask("plan", content=content, styles=styles, preset=asked.preset, options=options)
-        )
+        work = self.children.ask("plan", content=content, styles=styles, preset=asked.preset, options=options)
+        return JSONResponse(await _unless_gone(request, work))
 
     async def submit(self, request):
         asked = Asked.of(await _json(request))
@@ -114,20 +116,20 @@ class Pages:
         return JSONResponse(await asyncio.to_thread(points, path, int(start) if start[:12].isdecimal() else 0))
 
     async def latest(self, request):
-        return _file(self.desk.run(request.path_params["id"]) / LATEST)
+        return await _file(self.desk.run(request.path_params["id"]) / LATEST)
 
     async def own(self, request):
         """The small one of a run's own pictures."""
         name = request.path_params["name"]
         if name not in ("content", *(f"style-{k}" for k in range(1, MOST_STYLES + 1))):
             raise Refused("no such picture", 404)
-        return _file(self.desk.run(request.path_params["id"]) / f"{name}.jpg")
+        return await _file(self.desk.run(request.path_params["id"]) / f"{name}.jpg")
 
     async def picture(self, request):
         id = request.path_params["id"]
         names = [clean(name).rpartition(".")[0] or name for name in self.desk.asked(id).get("names", [])]
         name = "-".join(name.replace("/", "_") for name in names[:3]) or "picture"
-        return _file(self.desk.run(id) / PICTURE, filename=f"{name}.png")
+        return await _file(self.desk.run(id) / PICTURE, f"{name}.png")
 
     # --- what pages are told ------------------------------------------------------------------------------------
 
@@ -235,10 +237,36 @@ def _length(request):
     return int(text) if text.isdecimal() and len(text) < 20 else 0
 
 
-def _file(path, filename=None):
-    if not path.exists():
-        raise Refused("there is no picture yet", 404)
-    return FileResponse(path, filename=filename)
+async def _file(path, filename=None):
+    """What a file holds at this moment, whether it is replaced or removed meanwhile.
+
+    filename  under which a browser is to save it; None: to be shown
+    """
+    try:
+        file = await asyncio.to_thread(open, path, "rb")
+    except OSError:
+        raise Refused("there is no such picture, or not yet", 404) from None
+
+    async def parts():
+        with file:
+            while part := await asyncio.to_thread(file.read, PART):
+                yield part
+
+    headers = {"Content-Length": str(os.fstat(file.fileno()).st_size)}
+    if filename:
+        headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
+    return StreamingResponse(parts(), headers=headers, media_type=TYPES[path.suffix])
+
+
+async def _unless_gone(request, work):
+    """The result of `work`, which is given up when nobody waits for it any more."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        await asyncio.wait([task], timeout=0.2)
+        if not task.done() and await request.is_disconnected():
+            task.cancel()
+            raise Refused("nobody waits for it", 499)
+    return task.result()
 
 
 async def _refused(request, error):

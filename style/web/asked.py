@@ -61,10 +61,11 @@ class Asked:
             raise Refused(f"preset {preset!r:.40}: expected one of {', '.join(presets())}")
         options = {name: data[name] for name in SIMPLE if data.get(name) is not None}
         for name, value in options.items():
-            if not isinstance(value, SIMPLE[name]) or (isinstance(value, bool) and name != "keep_colors"):
-                raise Refused(f"{name} {value!r:.40}: expected a {'switch' if name == 'keep_colors' else 'number'}")
+            is_switch = name == "keep_colors"
+            if not isinstance(value, SIMPLE[name]) or isinstance(value, bool) != is_switch or abs(value) > 2**63:
+                raise Refused(f"{name} {value!r:.40}: expected a {'switch' if is_switch else 'number'}")
         if options.get("size", 0) > LARGEST:
-            raise Refused(f"size {options['size']:.12g}: expected at most {LARGEST} pixels")
+            raise Refused(f"size {options['size']}: expected at most {LARGEST} pixels")
         asked = cls(check_id(data.get("content")), tuple(map(check_id, styles)), preset, options)
         asked.settings()
         return asked
@@ -72,6 +73,7 @@ class Asked:
     def settings(self) -> Settings:
         """Settings of the job. Raises Refused."""
         try:
+            settings_from(self.preset, **self.options)
             return settings_from(self.preset, **self.job_options())
         except SettingsError as error:
             raise Refused(str(error)) from None

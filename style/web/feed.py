@@ -14,6 +14,7 @@ from .desk import ACTIVE, LATEST, LOG, PICTURE, PLAN, Desk, read_json
 
 LOOK = 0.25  # seconds between two looks at the folder
 WHOLE = 2.0  # seconds after which all is looked at again, whatever times the disk keeps
+NEWEST = 24  # runs that have ended, by which a page sees whether the history is another one
 TAIL = 16 << 10  # bytes of a log in which its last line is
 POINTS = 1 << 20  # bytes of a log that are read at once
 KINDS = ("content", "style", "tv")
@@ -72,11 +73,11 @@ class Feed:
 
 
 def active(desk: Desk) -> dict[str, Any]:
-    """{runs: those that wait, run or are paused; ended: ids of the others, the latest first}"""
+    """{runs: those that wait, run or are paused; ended: ids of others, the latest first, NEWEST at most}"""
     found = desk.statuses()
     return {
         "runs": [entry(desk, id, status) for id, status in found.items() if status in ACTIVE],
-        "ended": [id for id, status in found.items() if status not in ACTIVE][::-1],
+        "ended": [id for id, status in found.items() if status not in ACTIVE][: -NEWEST - 1 : -1],
     }
 
 

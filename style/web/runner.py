@@ -83,8 +83,10 @@ def work(desk, signals) -> int:
     with hold(desk.folder / "runner.lock", wait=poll):
         recover(desk)
         worker = Worker(desk.queue, every=(None, EVERY), pause=PAUSE_BETWEEN, warn=tell)
-        while signals.came is None:
-            worker.run(lambda item: listeners(desk, item), lambda made: told(desk, made, signals), wait=True)
+        while signals.came is None:  # a pause ends each(), too
+            for made in worker.each(lambda item: listeners(desk, item), wait=True):
+                signals.wait = 0.0  # which the run's checkpoints had set: there is nothing to save between two runs
+                told(desk, made)
     return OK
 
 
@@ -94,8 +96,7 @@ def listeners(desk, item):
     return [Journal(run), Latest(run / LATEST, tell), Steering(desk, id)]
 
 
-def told(desk, made, signals):
-    signals.wait = 0.0  # which the run's checkpoints had set: there is nothing to save between two runs
+def told(desk, made):
     if made.item.content:
         tell(f"{made.item.content} {made.status}: {made.message}")
         desk.ended(Path(made.item.content).stem, made.status == "interrupted")
