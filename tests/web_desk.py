@@ -44,15 +44,18 @@ def client(desk):
     Its lifespan is the block's.
     """
     access = Access(PORT)
-    with TestClient(make_app(Pages(desk), access), base_url=ADDRESS) as found:
+    pages = Pages(desk)
+    with TestClient(make_app(pages, access), base_url=ADDRESS) as found:
         own = {"Origin": ADDRESS, "Cookie": f"{access.cookie}={access.token}"}
 
         def request(method, path, headers=None, **more):
             found.cookies.clear()
             headers = own | (headers or {})
-            return TestClient.request(found, method, path, headers={k: v for k, v in headers.items() if v is not None}, **more)
+            return TestClient.request(
+                found, method, path, headers={k: v for k, v in headers.items() if v is not None}, **more
+            )
 
-        found.request, found.access, found.desk = request, access, desk
+        found.request, found.access, found.desk, found.pages = request, access, desk, pages
         yield found
 
 

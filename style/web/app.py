@@ -137,7 +137,7 @@ class Pages:
         return StreamingResponse(self._told(), media_type="text/event-stream")
 
     async def _told(self) -> AsyncIterator[str]:
-        version = -1
+        version = 0
         yield "retry: 1000\n\n"
         while not self.feed.closing:
             if await self.feed.changed(version, KEEP_ALIVE):

@@ -68,7 +68,7 @@ def decode(file: str, out: str, small: str) -> dict[str, Any]:
 
 def draw(name: str, out: str, small: str) -> dict[str, Any]:
     """One of our own pictures."""
-    return _keep(images.as_picture(f"sample:{name}:1024"), out, small)
+    return _keep(images.as_picture(f"sample:{name}:640"), out, small)
 
 
 def _keep(picture, out, small):
