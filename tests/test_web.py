@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from urllib.parse import unquote
 
 import numpy as np
@@ -18,7 +17,6 @@ import web_desk
 from PIL import Image
 from web_desk import work
 
-from style import jobqueue
 from style.events import Evaluated
 from style.pictures import ImageError, images, saving
 from style.web import __main__ as program
@@ -85,17 +83,8 @@ def test_from_an_upload_to_a_picture(made):
 
 
 def png(width, height):
-    """A PNG that says it is so large, and has nothing of it."""
-    import struct
-    import zlib
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    )
+    """A PNG that says it is so large, and has little of it."""
+    return web_desk.png_head(width, height, bytes(1000))
 
 
 @pytest.mark.parametrize(
