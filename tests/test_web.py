@@ -119,7 +119,7 @@ def test_nothing_is_left_of_an_upload_that_is_refused(made):
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX limits")
 def test_a_child_has_limits():
-    text = "from style.web import child; child.limit(False); bytearray(child.MEMORY)"
+    text = "from style.web import child; child.limit(own=False); bytearray(child.MEMORY)"
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.strip().endswith("MemoryError")
 

@@ -39,11 +39,11 @@ def folder(tmp_path, monkeypatch):
 
 
 def listen(server, heard, stop):
-    """A tab: reads what it is told until `stop`."""
+    """A tab: reads what it is told until `stop`, or the server ends."""
     with (
         contextlib.suppress(httpx.HTTPError),
         server.client.stream("GET", "/events") as answer,
-    ):  # it ends with the server
+    ):
         for line in answer.iter_lines():
             if line.startswith("data: "):
                 heard.append(json.loads(line[6:]))

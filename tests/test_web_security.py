@@ -10,7 +10,7 @@ import json
 import web_desk
 from web_desk import PORT
 
-from style.web import app, security, uploads
+from style.web import exchange, security, uploads
 from style.web.asked import Refused
 from style.web.security import Access
 
@@ -135,7 +135,7 @@ def test_what_is_wrong_is_refused_in_a_line(page, path, change, status, said):
         (b"[" * 10000, "application/json", 400),
         (b"3", "application/json", 400),
         (b"\xff\xfe", "application/json", 400),
-        (b'{"a":' + b" " * app.JSON_BYTES + b"1}", "application/json", 413),
+        (b'{"a":' + b" " * exchange.JSON_BYTES + b"1}", "application/json", 413),
         (b"{}", "text/plain", 415),
         (b"{}", "", 415),
     ],
@@ -163,7 +163,7 @@ def test_an_upload_that_is_too_large_is_cut_off(page, monkeypatch):
 
 
 def test_a_body_that_stops_arriving_is_given_up(monkeypatch):
-    monkeypatch.setattr(app, "SLOW", 0.05)
+    monkeypatch.setattr(exchange, "SLOW", 0.05)
 
     class Silent:
         async def stream(self):
@@ -171,7 +171,7 @@ def test_a_body_that_stops_arriving_is_given_up(monkeypatch):
             await asyncio.sleep(60)
 
     async def read():
-        return [chunk async for chunk in app._chunks(Silent())]
+        return [chunk async for chunk in exchange.chunks(Silent())]
 
     with pytest.raises(Refused) as error:
         asyncio.run(read())

@@ -11,5 +11,6 @@ process work together, and whatever one of them knows lies in a folder, so that 
     asked      what a page may ask for, checked
     uploads    pictures that came in
     feed       what pages are told of
+    exchange  what comes in and goes out, bounded
     security   who may ask at all
 """

@@ -1,4 +1,4 @@
-"""The program of a process that does one thing within limits and ends: decode an upload, draw a sample, plan a job.
+"""The program of a process that does one thing within limits and ends: decode an upload, plan a job, report.
 
 A request comes as JSON on standard input, the answer goes as JSON to standard output: {"refused": "why"}, or what was
 asked for. A file that makes a decoder take all memory, or all time, ends this process and no other.
@@ -6,6 +6,7 @@ asked for. A file that makes a decoder take all memory, or all time, ends this p
 
 import contextlib
 import json
+import os
 import sys
 from typing import Any
 
@@ -16,6 +17,8 @@ from style.pictures import ImageError, images, saving
 from style.settings import settings_from
 from weights import WeightsError
 
+from ..report.curve import ReportError
+from ..report.listener import write_page
 from .asked import LARGEST
 
 try:
@@ -33,24 +36,24 @@ SMALL = 480  # pixels of the small picture
 
 def main() -> int:
     asked = json.load(sys.stdin)
-    what = {"decode": decode, "draw": draw, "plan": plan}[asked.pop("do")]
-    limit(planning=what is plan)
+    what = {"decode": decode, "draw": draw, "plan": plan, "report": report}[asked.pop("do")]
+    limit(own=what in (plan, report))
     try:
         answer = what(**asked)
     except MemoryError:
         answer = {"refused": "takes more memory than there is for it"}
-    except (*FAILURES, WeightsError) as error:
+    except (*FAILURES, WeightsError, ReportError) as error:
         answer = {"refused": _without_path(first_line(error), asked)}
     json.dump(answer, sys.stdout)
     return 0
 
 
-def limit(planning: bool) -> None:
-    """A job is planned on pictures that were decoded here: its memory is what the plan is about."""
+def limit(own: bool) -> None:
+    """The limits of this process. own  whether all that it reads was written here: a job's memory is what it plans"""
     if resource is None:
         return
     wished = [(resource.RLIMIT_CPU, SECONDS), (resource.RLIMIT_FSIZE, WRITTEN), (resource.RLIMIT_CORE, 0)]
-    for what, most in wished if planning else [*wished, (resource.RLIMIT_AS, MEMORY)]:
+    for what, most in wished if own else [*wished, (resource.RLIMIT_AS, MEMORY)]:
         with contextlib.suppress(ValueError, OSError):  # a lower one holds already
             resource.setrlimit(what, (most, most))
 
@@ -98,6 +101,16 @@ def plan(content: str, styles: list[str], preset: str | None, options: dict[str,
         "device": str(job.device),
         "notes": [*job.filters.notes, *job.content.notes],
     }
+
+
+def report(picture: str, log: str, film: str, out: str) -> dict[str, Any]:
+    """The page that tells everything about a run that is over."""
+    from ..report.facts import facts_of  # here: these take longer to load than all the rest
+    from ..report.page import page
+
+    animation = film if os.path.exists(film) else None
+    write_page(out, page(facts_of(picture, log, animation=animation)), True)
+    return {}
 
 
 def _without_path(words, asked):

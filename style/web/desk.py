@@ -5,10 +5,11 @@
     jobs/paused/ID.json           a run that waits to be gone on with
     runs/ID/asked.json            what was asked for
     runs/ID/content.png, style-1.png, start.png   its own pictures
-    runs/ID/plan.json, log.jsonl, latest.jpg      written by the runner while it works
+    runs/ID/plan.json, log.jsonl, latest.jpg      written by the runner while it works; film.webp at the end
     runs/ID/wish                  what the runner is to do with it: pause, stop, remove
     runs/ID/then                  the id of the run that goes on from its picture
     runs/ID/picture.png           what came of it
+    runs/ID/report.html           all about it, once somebody has asked for it
 
 A run changes hands by a rename, as in jobqueue.py; where ID.json lies says where the run stands.
 """
@@ -31,6 +32,7 @@ WAITING, PAUSED = "waiting", "paused"
 ACTIVE = (WAITING, RUNNING, PAUSED)
 MOST_WAITING = 100
 PICTURE, LATEST, LOG, PLAN, ASKED = "picture.png", "latest.jpg", "log.jsonl", "plan.json", "asked.json"
+FILM, REPORT = "film.webp", "report.html"
 PAUSE, STOP, REMOVE = "pause", "stop", "remove"
 
 

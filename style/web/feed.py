@@ -4,12 +4,14 @@ All is read from the desk's folder, by one task for all pages, so that whoever c
 """
 
 import asyncio
+import importlib.util
 import json
 import os
 import time
 from typing import Any
 
 from ..jobqueue import DONE, FAILED, RUNNING
+from ..report.listener import NEEDED
 from .desk import ACTIVE, LATEST, LOG, PICTURE, PLAN, Desk, read_json
 
 LOOK = 0.25  # seconds between two looks at the folder
@@ -17,6 +19,7 @@ WHOLE = 2.0  # seconds after which all is looked at again, whatever times the di
 NEWEST = 24  # runs that have ended, by which a page sees whether the history is another one
 TAIL = 16 << 10  # bytes of a log in which its last line is
 POINTS = 1 << 20  # bytes of a log that are read at once
+REPORTS = all(importlib.util.find_spec(name) for name in NEEDED)  # whether there is what makes them
 KINDS = ("content", "style", "tv")
 
 
@@ -101,6 +104,7 @@ def entry(desk: Desk, id: str, status: str) -> dict[str, Any]:
         "seconds": last.get("seconds", 0),
         "latest": _time(run / LATEST),
         "picture": (run / PICTURE).exists(),
+        "report": REPORTS and (run / PICTURE).exists(),
         "follows": (run / "then").exists(),
         "reason": desk.reason(id) if status == FAILED else "",
     }

@@ -16,10 +16,10 @@ from minivgg.program import OK, end, poll, ready, say
 
 from ..events import Evaluated, Finished, Iterated, Planned, Stop
 from ..jobqueue import RUNNING, STATES
-from ..report import Log
-from ..watching import Latest
+from ..printing import Log
+from ..watching import Animation, Latest
 from ..worker import Worker
-from .desk import LATEST, LOG, PAUSE, PLAN, REMOVE, STOP, Desk, read_json, write_json
+from .desk import FILM, LATEST, LOG, PAUSE, PLAN, REMOVE, STOP, Desk, read_json, write_json
 from .lock import hold
 
 NAME = "style.web.runner"
@@ -62,10 +62,18 @@ class Journal:
             stages = [{"size": s.size[::-1], "evaluations": s.evaluations} for s in job.stages]
             write_json(self.run / PLAN, {"stages": stages, "network": job.network.name, "device": str(job.device)})
             self.log = Log(self.run / LOG, True, tell, event.losses)
-        elif self.log is not None:
+        if self.log is not None:
             self.log(event)
             if isinstance(event, Finished):
                 self.log.close()
+
+
+class Film(Animation):
+    """An animation of a run that has come to its end: one that is interrupted goes on."""
+
+    def __call__(self, event):
+        if not (isinstance(event, Finished) and event.result.outcome.status == "interrupted"):
+            super().__call__(event)
 
 
 def tell(text):
@@ -93,7 +101,7 @@ def work(desk, signals) -> int:
 def listeners(desk, item):
     id = Path(item.content).stem
     run = desk.run(id)
-    return [Journal(run), Latest(run / LATEST, tell), Steering(desk, id)]
+    return [Journal(run), Latest(run / LATEST, tell), Film(run / FILM, True, tell), Steering(desk, id)]
 
 
 def told(desk, made):

@@ -1,6 +1,6 @@
 // The page: what is chosen, what is under way, what came of it. What is shown of a run comes from the server alone.
 
-import { get, post, send } from "./api.js";
+import { get, post } from "./api.js";
 import { Chooser } from "./chooser.js";
 import { View, title, describe } from "./view.js";
 
@@ -74,13 +74,17 @@ function item(run) {
   button("Show", "Show", () => { select(run.id); $("view").focus(); });
   if (run.status === "paused") button("Go on", "Go on", () => attempt(() => post(`/runs/${run.id}/go-on`)));
   if (run.status === "failed") button("Try again", "Try again", () => attempt(() => post(`/runs/${run.id}/go-on`)));
-  if (run.picture) {
+  const link = (text, what) => {
     const a = document.createElement("a");
-    Object.assign(a, { className: "button", href: `/runs/${run.id}/picture`, textContent: "Download", download: "" });
-    a.setAttribute("aria-label", `Download: ${title(run)}`);
+    Object.assign(a, { className: "button", href: `/runs/${run.id}/${what}`, textContent: text, download: "" });
+    a.setAttribute("aria-label", `${text}: ${title(run)}`);
     row.append(a);
+  };
+  if (run.picture) link("Download", "picture");
+  if (run.report) link("Report", "report");
+  if (run.status !== "running") {
+    button("Remove", "Remove", () => attempt(async () => { await post(`/runs/${run.id}/remove`); await renew(); }), "quiet");
   }
-  if (run.status !== "running") button("Remove", "Remove", () => attempt(() => post(`/runs/${run.id}/remove`)), "quiet");
   li.append(p, small, row);
   return li;
 }
@@ -119,8 +123,9 @@ $("more").addEventListener("click", () => attempt(async () => {
 function announce(data) {
   const now = new Map([...data.runs.map((r) => [r.id, r.status]), ...data.ended.map((id) => [id, "ended"])]);
   for (const [id, status] of now) {
-    const before = state.statuses.get(id);
-    if (before && before !== status) say({ running: "A run has begun.", paused: "The run is paused.", ended: "A run has ended.", waiting: "The run waits." }[status]);
+    const before = state.statuses.get(id), run = data.runs.find((r) => r.id === id) ?? state.known.get(id);
+    if (!before || before === status || !run) continue;
+    say(`${title(run)}: ${{ running: "begun", paused: "paused", waiting: "waits", ended: run.reason || "done" }[status]}`);
   }
   state.statuses = now;
 }
@@ -128,11 +133,11 @@ function announce(data) {
 const events = new EventSource("/events");
 events.addEventListener("message", async (event) => {
   const data = JSON.parse(event.data), ended = data.ended.join() !== state.ended.join();
-  announce(data);
   Object.assign(state, data);
   $("lost").hidden = true;
   list("queue", state.runs.filter((r) => r.status !== "running"));
   if (ended || !renew.done) { renew.done = true; await renew(); }
+  announce(data);
   refresh();
 });
 events.addEventListener("error", () => {

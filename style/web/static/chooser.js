@@ -30,6 +30,8 @@ export class Chooser {
     $("strength").addEventListener("input", () => { $("strength-value").textContent = $("strength").value; });
     $("form").addEventListener("input", () => this.changed());
     $("form").addEventListener("submit", (e) => { e.preventDefault(); this.submit(); });
+    try { Object.assign(this, JSON.parse(sessionStorage.chosen)); } catch { /* nothing was chosen */ }
+    for (const to of ["content", "styles"]) this.list(to);
     this.changed();
   }
 
@@ -62,6 +64,7 @@ export class Chooser {
   }
 
   list(to) {
+    sessionStorage.chosen = JSON.stringify({ content: this.content, styles: this.styles });  // a reload keeps them
     $(`${to}-chosen`).replaceChildren(...this[to].map((picture) => {
       const li = document.createElement("li"), img = document.createElement("img"), span = document.createElement("span"), b = document.createElement("button");
       Object.assign(img, { src: `/uploads/${picture.id}`, alt: "" });
