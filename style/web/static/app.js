@@ -18,8 +18,15 @@ const attempt = async (work) => {
   try { return await work(); } catch (error) { if (error.name !== "AbortError") say(error.message); return null; }
 };
 
+function submitted(id) {
+  const box = $("view");
+  select(id);
+  box.focus({ preventScroll: true });
+  if (box.getBoundingClientRect().top > innerHeight / 2) box.scrollIntoView();  // on a phone it is below the form
+}
+
 const view = new View(attempt);
-const chooser = new Chooser({ say, attempt, submitted: (id) => select(id) });
+const chooser = new Chooser({ say, attempt, submitted });
 
 // --- what is shown ---------------------------------------------------------------------------------------------
 

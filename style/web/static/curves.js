@@ -1,6 +1,6 @@
 // The loss and its parts over the evaluations, as SVG: logarithmic upwards, a thin line where a finer scale begins.
 
-const W = 640, H = 220, LEFT = 52, RIGHT = 8, TOP = 8, BOTTOM = 40;
+const H = 220, LEFT = 52, RIGHT = 8, TOP = 8, BOTTOM = 40;
 const LINES = [["loss", 2, "one"], ["content", 3, "two"], ["style", 4, "three"]];
 
 const element = (name, attributes = {}, text = "") => {
@@ -14,6 +14,7 @@ const short = (v) => v === 0 ? "0" : Number(v).toExponential(0).replace("e+", "e
 
 export function draw(box, points) {
   box.replaceChildren();
+  const W = Math.max(300, box.clientWidth);  // so that its letters are of the page's size
   if (points.length < 2) return;
   const values = points.flatMap((p) => [p[2], p[3], p[4]]).filter((v) => v > 0);
   const low = Math.log10(Math.min(...values)), high = Math.max(Math.log10(Math.max(...values)), low + 0.1);
@@ -39,8 +40,8 @@ export function draw(box, points) {
     if (!shown.length) return;
     const d = shown.map((p, i) => `${i ? "L" : "M"}${x(p[0]).toFixed(1)} ${y(p[column]).toFixed(1)}`).join("");
     svg.append(element("path", { class: kind, d }));
-    svg.append(element("line", { class: kind, x1: LEFT + 110 * k, x2: LEFT + 110 * k + 28, y1: H - 8, y2: H - 8, "stroke-width": 2 }));
-    svg.append(element("text", { x: LEFT + 110 * k + 34, y: H - 4 }, name));
+    svg.append(element("line", { class: kind, x1: LEFT + 90 * k, x2: LEFT + 90 * k + 28, y1: H - 8, y2: H - 8, "stroke-width": 2 }));
+    svg.append(element("text", { x: LEFT + 90 * k + 34, y: H - 4 }, name));
   });
   svg.append(element("text", { x: W - RIGHT, y: H - BOTTOM + 16, "text-anchor": "end" }, `evaluation ${last}`));
   box.append(svg);
