@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import numpy as np
@@ -20,9 +21,10 @@ from web_desk import work
 from style.events import Evaluated
 from style.pictures import ImageError, images, saving
 from style.web import __main__ as program
-from style.web import child, desk, feed, lock, runner, uploads
+from style.web import child, desk, feed, lock, runner, server, supervisor, uploads
 from style.web.asked import Asked, Refused, scales
 from style.web.desk import PAUSE, REMOVE, STOP, Desk
+from style.web.security import Access
 
 
 @pytest.fixture
@@ -216,6 +218,9 @@ def test_another_strength_goes_on_from_the_picture_of_a_run_under_way(made):
     assert record["init"]["sha256"] == images.read(found.run(one) / "picture.png").sha256
     assert np.array_equal(images.read(found.run(new[0]) / "start.png").rgb, pixels(found, one))
     assert found.asked(new[0])["from"] == one and not (found.run(one) / "then").exists()
+    with pytest.raises(Refused, match="strength 7"):
+        found.vary(new[0], {"strength": 7})
+    assert len(found.statuses()) == len(list(found.runs.iterdir())) == 3
     found.steer(one, REMOVE)
     again = found.vary(new[0], {"strength": 0.2})  # of one that is done, whose own start has gone
     assert [id for id, *_ in work(found)] == [again]
@@ -306,6 +311,52 @@ def test_curves_are_read_on_from_where_they_ended(tmp_path):
     assert feed.points(tmp_path / "none", 5)["points"] == [] and feed.last_of(tmp_path / "none") == {}
 
 
+def test_shares_of_several_paintings(made):
+    found, asked = made
+    two = Asked.of(
+        {"content": asked.content, "styles": [asked.content, *asked.styles], "style_blend": [1, 3], "size": 64}
+    )
+    id = found.submit(two)
+    assert work(found, at(found, id, 2, STOP))[0][1] == "done"
+    assert saving.read_metadata(found.run(id) / "picture.png")["settings"]["style_blend"] == [0.25, 0.75]
+
+
+def test_a_process_that_ends_again_and_again_is_told_of(made, monkeypatch):
+    found, _ = made
+    monkeypatch.setattr(supervisor, "LONGEST", 0.0)
+    monkeypatch.setattr(supervisor, "command", lambda *args: [sys.executable, "-S", "-c", "raise SystemExit(3)"])
+
+    async def watch():
+        keeper, look = supervisor.Supervisor(found), feed.Feed(found)
+        task = asyncio.create_task(keeper.keep())
+        while not keeper.trouble():
+            await asyncio.sleep(0.01)
+        look.trouble = keeper.trouble
+        await keeper.close()
+        await task
+        return json.loads(look._look())["trouble"]
+
+    assert "ends again and again" in asyncio.run(watch())
+
+
+def test_connections_that_ask_nothing_are_closed():
+    class Connection:
+        def __init__(self, cycle):
+            self.cycle, self.closed, self.transport = cycle, False, self
+
+        def close(self):
+            self.closed = True
+
+    silent, busy = Connection(None), Connection(SimpleNamespace(response_complete=False))
+    idle = Connection(SimpleNamespace(response_complete=True))
+    found = server.Server(None, None, None)
+    found.server_state.connections = {silent, busy, idle}
+    for now in (0, server.SILENT - 1, server.SILENT + 1):
+        assert not silent.closed
+        found._drop_silent(now)
+    assert (silent.closed, busy.closed, idle.closed) == (True, False, True)
+
+
 def test_the_queue_is_bounded(made, monkeypatch):
     found, asked = made
     monkeypatch.setattr(desk, "MOST_WAITING", 1)
@@ -342,23 +393,17 @@ def test_without_the_packages_it_says_what_to_install(monkeypatch, capsys):
 
 @pytest.mark.skipif(lock.fcntl is None, reason="needs file locks")
 def test_one_page_at_a_folder_and_one_at_a_port(tmp_path, capsys):
-    from style.web.server import listen
-
     Desk(tmp_path)
     with lock.hold(tmp_path / "web.lock"):
         assert program.main(["--no-browser", "--folder", str(tmp_path)]) == 2
     assert "another style.web works there" in capsys.readouterr().err
-    with listen("127.0.0.1", 0) as taken:
+    with server.listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         assert program.main(["--no-browser", "--folder", str(tmp_path), "--port", str(port)]) == 2
     assert f"--port {port}: cannot be had" in capsys.readouterr().err
 
 
 def test_it_says_aloud_what_it_opens(tmp_path, capsys):
-    from types import SimpleNamespace
-
-    from style.web.security import Access
-
     for host, said in (("127.0.0.1", ""), ("::1", ""), ("0.0.0.0", "every address of this machine is reached")):
         program._announce(SimpleNamespace(host=host, no_browser=True), Access(1), SimpleNamespace(folder=tmp_path))
         out, error = capsys.readouterr()

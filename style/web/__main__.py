@@ -4,6 +4,7 @@ Exit code 130 or 143: ended by Ctrl-C or SIGTERM, as it is meant to be; 2: an op
 or a folder that is missing.
 """
 
+import argparse
 import importlib.util
 import sys
 import threading
@@ -26,7 +27,7 @@ OPEN = (
 )
 
 
-def main(argv=None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Serve until interrupted; returns the exit code."""
     ready()
     args = parser().parse_args(argv)
@@ -48,7 +49,7 @@ def parser():
     return p
 
 
-def serve(args) -> int:
+def serve(args: argparse.Namespace) -> int:
     """The page, until a signal ends it."""
     from .app import Pages, make_app
     from .desk import Desk
@@ -70,7 +71,9 @@ def serve(args) -> int:
             desk.tidy()
             pages.uploads.tidy()
             _announce(args, access, desk)
-            Server(make_app(pages, access, Supervisor(desk)), listening, pages.feed.end).run()
+            supervisor = Supervisor(desk)
+            pages.feed.trouble = supervisor.trouble
+            Server(make_app(pages, access, supervisor), listening, pages.feed.end).run()
     except HeldError:
         raise UsageError(f"--folder {folder}: another style.web works there; use its page, or another folder") from None
     return 0

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from starlette.applications import Starlette
@@ -13,7 +14,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from ..settings import DEFAULT_SIZE, presets
-from .asked import LARGEST, MOST_STYLES, SIMPLE, Asked, Refused
+from .asked import LARGEST, MOST_STYLES, Asked, Refused
 from .children import Children
 from .desk import ACTIVE, FILM, LATEST, LOG, PAUSE, PICTURE, REMOVE, REPORT, STOP, Desk
 from .exchange import chunks, file_of, json_of, length, unless_gone
@@ -85,8 +86,8 @@ class Pages:
 
     async def vary(self, request):
         options = await json_of(request)
-        if not isinstance(options, dict) or not options or not set(options) <= set(SIMPLE):
-            raise Refused(f"expected some of {', '.join(SIMPLE)}")
+        if not isinstance(options, dict) or not options:
+            raise Refused("expected options that are to be other ones")
         return JSONResponse({"id": await asyncio.to_thread(self.desk.vary, request.path_params["id"], options)}, 201)
 
     async def steer(self, request):
@@ -161,11 +162,11 @@ class Pages:
         found = [id for id, status in statuses.items() if status not in ACTIVE][::-1]
         after = request.query_params.get("after", "")
         found = found[found.index(after) + 1 :] if after in found else found
-        entries = [entry(self.desk, id, statuses[id]) for id in found[:SHOWN]]
+        entries = await asyncio.to_thread(lambda: [entry(self.desk, id, statuses[id]) for id in found[:SHOWN]])
         return JSONResponse({"runs": entries, "more": len(found) > SHOWN})
 
 
-def make_app(pages: Pages, access: Access, *parts) -> Guard:
+def make_app(pages: Pages, access: Access, *parts: Any) -> Guard:
     """The application. parts  objects with keep() and close(), which live as long as it does (the supervisor)"""
 
     @contextlib.asynccontextmanager

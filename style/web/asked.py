@@ -11,8 +11,9 @@ from ..settings import DEFAULT_SIZE, Settings, presets, settings_from
 LARGEST = 4096  # pixels of a side: uploads are kept no larger
 MOST_STYLES = 8
 FIRST = 40  # evaluations at a scale of its own, coarser than those that pay: something to look at soon
-SIMPLE = {"strength": (int, float), "size": int, "keep_colors": bool, "evaluations": int, "seed": int}
-FIELDS = ("content", "styles", "preset", *SIMPLE)
+NUMBERS = ("strength", "size", "evaluations", "seed")
+OPTIONS = (*NUMBERS, "keep_colors", "style_blend")
+FIELDS = ("content", "styles", "preset", *OPTIONS)
 ID = re.compile(r"[0-9a-f]{16,24}")
 
 
@@ -37,7 +38,7 @@ class Asked:
 
     content, styles  ids of uploads, or of a run's own pictures once they are there
     preset           a recipe's name, or None
-    options          of SIMPLE
+    options          of OPTIONS
     """
 
     content: str
@@ -59,14 +60,11 @@ class Asked:
         preset = data.get("preset") or None
         if preset is not None and (not isinstance(preset, str) or preset not in presets()):
             raise Refused(f"preset {preset!r:.40}: expected one of {', '.join(presets())}")
-        options = {name: data[name] for name in SIMPLE if data.get(name) is not None}
-        for name, value in options.items():
-            is_switch = name == "keep_colors"
-            if not isinstance(value, SIMPLE[name]) or isinstance(value, bool) != is_switch or abs(value) > 2**63:
-                raise Refused(f"{name} {value!r:.40}: expected a {'switch' if is_switch else 'number'}")
-        if options.get("size", 0) > LARGEST:
-            raise Refused(f"size {options['size']}: expected at most {LARGEST} pixels")
+        options = checked({name: data[name] for name in OPTIONS if data.get(name) is not None})
         asked = cls(check_id(data.get("content")), tuple(map(check_id, styles)), preset, options)
+        shares = options.get("style_blend", [1] * len(styles))
+        if len(shares) != len(styles) or not any(shares):
+            raise Refused(f"style_blend: expected {len(styles)} shares, one for each painting, and one of them above 0")
         asked.settings()
         return asked
 
@@ -86,6 +84,26 @@ class Asked:
             size = options.setdefault("size", DEFAULT_SIZE)
             options["scales"] = scales(size, options.pop("evaluations", Settings.evaluations))
         return options
+
+
+def checked(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a page, each of its type. Raises Refused; what their values may be, settings.py says."""
+    for name, value in options.items():
+        if name not in OPTIONS:
+            raise Refused(f"{name!r:.40}: expected {', '.join(OPTIONS)}")
+        if name in NUMBERS and not is_number(value):
+            raise Refused(f"{name} {value!r:.40}: expected a number")
+        if name == "keep_colors" and not isinstance(value, bool):
+            raise Refused(f"{name} {value!r:.40}: expected a switch")
+        if name == "style_blend" and not (isinstance(value, list) and all(map(is_number, value))):
+            raise Refused(f"{name} {value!r:.40}: expected numbers")
+    if options.get("size", 0) > LARGEST:
+        raise Refused(f"size {options['size']}: expected at most {LARGEST} pixels")
+    return options
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 2**63
 
 
 def scales(size: int, evaluations: int) -> str:

@@ -36,7 +36,7 @@ SMALL = 480  # pixels of the small picture
 
 def main() -> int:
     asked = json.load(sys.stdin)
-    what = {"decode": decode, "draw": draw, "plan": plan, "report": report}[asked.pop("do")]
+    what: Any = {"decode": decode, "draw": draw, "plan": plan, "report": report}[asked.pop("do")]
     limit(own=what in (plan, report))
     try:
         answer = what(**asked)

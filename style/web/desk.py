@@ -26,7 +26,7 @@ from typing import Any
 from minivgg.files import atomic_file
 
 from ..jobqueue import DONE, FAILED, RUNNING, STATES, Queue
-from .asked import Asked, Refused, check_id
+from .asked import Asked, Refused, check_id, checked
 
 WAITING, PAUSED = "waiting", "paused"
 ACTIVE = (WAITING, RUNNING, PAUSED)
@@ -59,13 +59,13 @@ class Desk:
     def statuses(self) -> dict[str, str]:
         """{id: status} of all runs, the earliest first. One that changes hands meanwhile is looked for again."""
         for _ in range(3):
-            found = {}
+            found: dict[str, str] = {}
             for status in (WAITING, RUNNING, DONE, FAILED, PAUSED):
                 with os.scandir(self.place("0" * 16, status).parent) as entries:
                     names = [e.name.partition("@")[0] for e in entries]
                 found |= {n.removesuffix(".json"): status for n in names if n.endswith(".json") and n[0] != "."}
-            followers = {p.read_text(): WAITING for p in self.runs.glob("*/then")}
-            found = followers | found
+            found = {read_text(p): WAITING for p in self.runs.glob("*/then")} | found
+            found.pop("", None)
             if all(p.name in found for p in self.runs.iterdir()):
                 break
         return dict(sorted(found.items(), key=lambda item: item[0][1:]))
@@ -83,9 +83,7 @@ class Desk:
 
     def reason(self, id: str) -> str:
         """Why a run failed."""
-        with contextlib.suppress(OSError):
-            return self.place(id, FAILED).with_suffix(".json.txt").read_text(encoding="utf-8").strip()
-        return ""
+        return read_text(self.place(id, FAILED).with_suffix(".json.txt")).strip()
 
     # --- what a page asks for -----------------------------------------------------------------------------------
 
@@ -114,7 +112,7 @@ class Desk:
         count = len(before.get("names", ()))
         sources = [self.run(id) / name for name in picture_names(count)]
         new = new_id("0")
-        asked = before | {"options": before["options"] | options, "from": id}
+        asked = before | {"options": before["options"] | checked(options), "from": id}
         Asked("0" * 16, ("0" * 16,), asked["preset"], asked["options"]).settings()
         self._prepare(new, [s.with_suffix("") for s in sources], asked)
         write_text(self.run(id) / "then", new)
@@ -160,10 +158,7 @@ class Desk:
 
     def wish(self, id: str) -> str:
         """What is wished of a run, or nothing."""
-        try:
-            return (self.run(id) / "wish").read_text()
-        except OSError:
-            return ""
+        return read_text(self.run(id) / "wish")
 
     def ended(self, id: str, interrupted: bool) -> None:
         """The runner has let go of a run, which waits again where it was interrupted: do what was wished of it."""
@@ -232,9 +227,13 @@ class Desk:
         """The run's folder, with pictures of its own, each with its small one. sources  paths without a suffix"""
         run = self.run(id)
         run.mkdir(mode=0o700)
-        for source, name in zip(sources, picture_names(len(sources)), strict=True):
-            for suffix in (".png", ".jpg"):
-                link(source.with_suffix(suffix), run / Path(name).with_suffix(suffix))
+        try:
+            for source, name in zip(sources, picture_names(len(sources)), strict=True):
+                for suffix in (".png", ".jpg"):
+                    link(source.with_suffix(suffix), run / Path(name).with_suffix(suffix))
+        except BaseException:
+            shutil.rmtree(run, ignore_errors=True)
+            raise
         write_json(run / ASKED, {"created": time.time(), **asked})
 
     def _enqueue(self, id, start=None):
@@ -266,6 +265,14 @@ def link(source, target):
         raise Refused("a picture is not here any more: choose it again", 409) from None
     except OSError:
         shutil.copyfile(source, target)
+
+
+def read_text(path):
+    """What a file says, or nothing where there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 def write_text(path, text):

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from ..jobqueue import DONE, FAILED, RUNNING
@@ -28,14 +29,17 @@ class Feed:
 
     def __init__(self, desk: Desk):
         self.desk, self.version, self.text = desk, 0, ""
-        self.closing = False
+        self.closing, self.trouble = False, lambda: ""  # gives a line for all pages, or nothing
         self._wake = asyncio.Condition()
-        self._seen: tuple = ()
+        self._seen: tuple[int, ...] = ()
         self._at = 0.0
 
     async def look(self) -> None:
         while not self.closing:
-            text = await asyncio.to_thread(self._look)
+            try:
+                text = await asyncio.to_thread(self._look)
+            except OSError:  # something was removed meanwhile, or the disk is in trouble: the next look may tell
+                text = None
             if text is not None and text != self.text:
                 self.text = text
                 self.version += 1
@@ -65,7 +69,7 @@ class Feed:
         if seen == self._seen and now - self._at < WHOLE:
             return None
         self._seen, self._at = seen, now
-        return json.dumps(active(self.desk))
+        return json.dumps(active(self.desk) | {"trouble": self.trouble()})
 
     def _times(self):
         """Times of change of the folders, and of what the running ones write."""
@@ -110,7 +114,7 @@ def entry(desk: Desk, id: str, status: str) -> dict[str, Any]:
     }
 
 
-def last_of(path) -> dict[str, Any]:
+def last_of(path: Path) -> dict[str, Any]:
     """The last whole line of a log, as far as it is one."""
     try:
         with open(path, "rb") as file:
@@ -121,7 +125,7 @@ def last_of(path) -> dict[str, Any]:
         return {}
 
 
-def points(path, start: int) -> dict[str, Any]:
+def points(path: Path, start: int) -> dict[str, Any]:
     """The curves from byte `start` of a log on: {points: [[evaluation, scale, loss, content, style, tv], …], next}.
 
     A log that has become shorter, as one of a run that went on from an earlier state, is given from its beginning.

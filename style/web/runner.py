@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from minivgg.program import OK, end, poll, ready, say
+from minivgg.program import OK, Signals, end, poll, ready, say
 
 from ..events import Evaluated, Finished, Iterated, Planned, Stop
 from ..jobqueue import RUNNING, STATES
@@ -85,7 +85,7 @@ def main() -> int:
     return end(NAME, lambda signals: work(Desk(sys.argv[1]), signals), {}, interrupted=lambda: "ended")
 
 
-def work(desk, signals) -> int:
+def work(desk: Desk, signals: Signals) -> int:
     signals.hold()
     threading.Thread(target=_watch, args=(sys.stdin.buffer,), daemon=True).start()
     with hold(desk.folder / "runner.lock", wait=poll):

@@ -9,6 +9,7 @@ import http.cookies
 import ipaddress
 import secrets
 import time
+from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.responses import PlainTextResponse
@@ -94,10 +95,10 @@ NO_TOKEN = "Not opened: use the whole address that style.web printed when it was
 class Guard:
     """The outermost part of the application: lets nothing through that Access does not, adds HEADERS to all answers."""
 
-    def __init__(self, app, access: Access):
+    def __init__(self, app: Any, access: Access):
         self.app, self.access = app, access
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return

@@ -4,6 +4,7 @@ import contextlib
 import ipaddress
 import logging
 import socket
+import time
 
 import uvicorn
 
@@ -12,6 +13,8 @@ from minivgg.program import UsageError, first_line
 PORT = 8421
 LOCAL = "127.0.0.1"
 CONNECTIONS = 100
+SILENT = 15.0  # seconds that a connection may take to ask
+TICKS = 10  # of uvicorn's, a tenth of a second each
 GRACE = 2  # seconds in which answers under way may end
 
 
@@ -35,11 +38,25 @@ class Server(uvicorn.Server):
         }
         super().__init__(uvicorn.Config(app, **options))
         self.listening, self.closing = listening, closing
+        self.silent = {}  # {connection: since when}
 
     def handle_exit(self, sig, frame):
         self.closing()
         logging.getLogger("uvicorn.error").disabled = True  # of requests that the end cuts short, nobody need be told
         super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter):
+        if counter % TICKS == 0:
+            self._drop_silent(time.monotonic())
+        return await super().on_tick(counter)
+
+    def _drop_silent(self, now):
+        """Close connections that have asked for nothing, or not to the end of the headers: uvicorn would wait for ever."""
+        silent = [c for c in self.server_state.connections if c.cycle is None or c.cycle.response_complete]
+        self.silent = {c: self.silent.get(c, now) for c in silent}
+        for connection, since in self.silent.items():
+            if now - since > SILENT and connection.transport is not None:
+                connection.transport.close()
 
     def run(self, sockets=None):
         super().run(sockets=sockets or [self.listening])

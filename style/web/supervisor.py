@@ -9,6 +9,7 @@ from .children import command, environment
 from .desk import Desk
 
 LONGEST = 30.0  # seconds before it is started again, at most
+MANY = 5  # ends in a row
 STEADY = 60.0  # seconds after which it counts as alive
 PATIENCE = 8.0  # seconds in which it may save its run at the end
 LOG_BYTES = 1 << 20
@@ -16,19 +17,25 @@ LOG_BYTES = 1 << 20
 
 class Supervisor:
     def __init__(self, desk: Desk):
-        self.desk, self.process, self.closing = desk, None, False
+        self.desk, self.closing = desk, False
+        self.process: asyncio.subprocess.Process | None = None
         self.log = desk.folder / "runner.log"
+        self.ends = 0  # in a row, none of which was meant
 
     async def keep(self) -> None:
         """Start the runner, and again whenever it ends."""
-        pause = 0.2
         while not self.closing:
             begun = time.monotonic()
-            self.process = await self._start()
-            await self.process.wait()
-            pause = 0.2 if time.monotonic() - begun > STEADY else min(2 * pause, LONGEST)
+            with contextlib.suppress(OSError):  # no memory, no process to be had: later, perhaps
+                self.process = await self._start()
+                await self.process.wait()
+            self.ends = 1 if time.monotonic() - begun > STEADY else self.ends + 1
             if not self.closing:
-                await asyncio.sleep(pause)
+                await asyncio.sleep(min(0.2 * 2**self.ends, LONGEST))
+
+    def trouble(self) -> str:
+        """What pages are to be told, or nothing."""
+        return f"The process that paints ends again and again; {self.log} says why." if self.ends >= MANY else ""
 
     async def close(self) -> None:
         """Let it save its run and end."""
@@ -36,7 +43,8 @@ class Supervisor:
         process = self.process
         if process is None or process.returncode is not None:
             return
-        process.stdin.close()
+        if process.stdin is not None:
+            process.stdin.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), PATIENCE)
         if process.returncode is None:  # the last checkpoint is what there is

@@ -141,7 +141,8 @@ const events = new EventSource("/events");
 events.addEventListener("message", async (event) => {
   const data = JSON.parse(event.data), ended = data.ended.join() !== state.ended.join();
   Object.assign(state, data);
-  $("lost").hidden = true;
+  $("lost").hidden = !data.trouble;
+  $("lost").textContent = data.trouble;
   list("queue", state.runs.filter((r) => r.status !== "running"));
   if (ended || !renew.done) { renew.done = true; await renew(); }
   announce(data);

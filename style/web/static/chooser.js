@@ -78,8 +78,19 @@ export class Chooser {
         $(`${to}-file`).focus();
       });
       li.append(img, span, b);
+      if (to === "styles" && this.styles.length > 1) li.append(this.share(picture));
       return li;
     }));
+  }
+
+  share(picture) {
+    const label = document.createElement("label"), input = document.createElement("input");
+    Object.assign(input, { type: "number", min: 0, max: 100, step: "any", value: picture.share ?? 1 });
+    input.addEventListener("input", () => { picture.share = Number(input.value); });
+    label.append("Share ", input);
+    label.className = "share";
+    input.setAttribute("aria-label", `Share of ${picture.name}`);
+    return label;
   }
 
   asked() {
@@ -88,6 +99,7 @@ export class Chooser {
       content: this.content[0]?.id, styles: this.styles.map((s) => s.id), preset,
       strength: number("strength"), size: number("size"), keep_colors: $("keep_colors").checked,
       ...(preset ? {} : { evaluations: number("evaluations") }),
+      ...(this.styles.length > 1 ? { style_blend: this.styles.map((s) => s.share ?? 1) } : {}),
     };
   }
 
