@@ -318,7 +318,7 @@ def test_shares_of_several_paintings(made):
     )
     id = found.submit(two)
     assert work(found, at(found, id, 2, STOP))[0][1] == "done"
-    assert saving.read_metadata(found.run(id) / "picture.png")["settings"]["style_blend"] == [0.25, 0.75]
+    assert saving.read_metadata(found.run(id) / "picture.png")["settings"]["style_blend"] == [1.0, 3.0]
 
 
 def test_a_process_that_ends_again_and_again_is_told_of(made, monkeypatch):

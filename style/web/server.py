@@ -51,7 +51,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _drop_silent(self, now):
-        """Close connections that have asked for nothing, or not to the end of the headers: uvicorn would wait for ever."""
+        """Close connections that ask nothing, or never to the end of their headers: uvicorn would wait for ever."""
         silent = [c for c in self.server_state.connections if c.cycle is None or c.cycle.response_complete]
         self.silent = {c: self.silent.get(c, now) for c in silent}
         for connection, since in self.silent.items():
