@@ -8,7 +8,6 @@ import asyncio
 import io
 import json
 import os
-import subprocess
 import sys
 from types import SimpleNamespace
 from urllib.parse import unquote
@@ -109,11 +108,23 @@ def test_what_is_no_picture_is_refused(tmp_path, data, said):
     assert not (tmp_path / "out.png").exists()
 
 
-def test_nothing_is_left_of_an_upload_that_is_refused(made):
+def test_nothing_is_left_of_an_upload_that_is_refused(made, monkeypatch):
     found, _ = made
     before = sorted(found.uploads.iterdir())
+    answers = []
+
+    async def ask(do, **more):  # what a child does, without one
+        asking = SimpleNamespace(stdin=io.StringIO(json.dumps({"do": do, **more})), stdout=io.StringIO())
+        with monkeypatch.context() as patched:
+            patched.setattr(child, "sys", asking)
+            patched.setattr(child, "limit", lambda own: answers.append(own))
+            child.main()
+        raise Refused(json.loads(asking.stdout.getvalue())["refused"], 422)
+
     with web_desk.client(found) as page:
+        page.pages.children.ask = ask
         answer = page.post("/uploads", content=png(60000, 60000), headers={"Content-Type": "image/png"})
+    assert answers == [False]  # an upload is not of our own
     assert answer.status_code == 422 and str(found.folder) not in answer.text
     assert answer.json()["refused"].startswith("more than 178 million pixels")
     assert sorted(found.uploads.iterdir()) == before
@@ -121,9 +132,16 @@ def test_nothing_is_left_of_an_upload_that_is_refused(made):
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX limits")
 def test_a_child_has_limits():
-    text = "from style.web import child; child.limit(own=False); bytearray(child.MEMORY)"
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.strip().endswith("MemoryError")
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child.limit(own=False)
+            bytearray(child.MEMORY)
+        except MemoryError:
+            os._exit(3)
+        finally:
+            os._exit(4)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
 
 
 def test_old_uploads_go_and_what_a_killed_process_left(made, monkeypatch):
