@@ -1,6 +1,7 @@
 """The pictures of README and docs: our scene and paintings, and what comes of them.
 
-PYTHONPATH=. python docs/pictures.py [first] [colours] [styles] [losses] [many] [presets] [report] [textures] [figures] [web]
+PYTHONPATH=. python docs/pictures.py [first] [colours] [styles] [losses] [many] [presets] [report] [textures]
+    [figures] [web]
 
 The report and the page are photographed by Chromium; the page needs the extras web and browser.
 """
