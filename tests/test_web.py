@@ -76,6 +76,7 @@ def test_from_an_upload_to_a_picture(made):
         assert entry["id"] == id and entry["evaluation"] == 3 and entry["picture"]
         assert len(page.get(f"/runs/{id}/points").json()["points"]) == 3
         assert page.get(f"/runs/{id}/latest").content[:2] == b"\xff\xd8"
+        assert Image.open(io.BytesIO(page.get(f"/runs/{id}/small").content)).size == (43, 64)
         answer = page.get(f"/runs/{id}/picture")
         assert unquote(answer.headers["content-disposition"]).endswith(".._.._an dü-painting.png")
         assert Image.open(io.BytesIO(answer.content)).size == (43, 64)

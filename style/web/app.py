@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 from ..settings import DEFAULT_SIZE, presets
 from .asked import LARGEST, MOST_STYLES, Asked, Refused
 from .children import Children
-from .desk import ACTIVE, FILM, LATEST, LOG, PAUSE, PICTURE, REMOVE, REPORT, STOP, Desk
+from .desk import ACTIVE, FILM, LATEST, LOG, PAUSE, PICTURE, REMOVE, REPORT, SMALL, STOP, Desk
 from .exchange import chunks, file_of, json_of, length, unless_gone
 from .feed import REPORTS, Feed, entry, points
 from .security import Access, Guard
@@ -43,7 +43,7 @@ class Pages:
     async def about(self, request):
         """What the page must know before anything is chosen."""
         limits = {"bytes": BYTES, "size": LARGEST, "styles": MOST_STYLES}
-        recipes = {name: p["source"] for name, p in presets().items()}
+        recipes = {name: f"{p['source']}: {p['about']}" for name, p in presets().items()}
         return JSONResponse({"limits": limits, "presets": recipes, "size": DEFAULT_SIZE})
 
     # --- pictures that come in ----------------------------------------------------------------------------------
@@ -112,6 +112,11 @@ class Pages:
 
     async def latest(self, request):
         return await file_of(self.desk.run(request.path_params["id"]) / LATEST)
+
+    async def listed(self, request):
+        """A small picture of a run that has ended; of another one, the photograph."""
+        run = self.desk.run(request.path_params["id"])
+        return await file_of(run / SMALL if (run / SMALL).exists() else run / "content.jpg")
 
     async def own(self, request):
         """The small one of a run's own pictures."""
@@ -203,6 +208,7 @@ def _routes(pages):
         Route(f"{run}/points", pages.points),
         Route(f"{run}/latest", pages.latest),
         Route(f"{run}/picture", pages.picture),
+        Route(f"{run}/small", pages.listed),
         Route(f"{run}/report", pages.report),
         Route(f"{run}/pictures/{{name}}", pages.own),
         Route(f"{run}/vary", pages.vary, methods=["POST"]),

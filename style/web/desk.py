@@ -5,7 +5,7 @@
     jobs/paused/ID.json           a run that waits to be gone on with
     runs/ID/asked.json            what was asked for
     runs/ID/content.png, style-1.png, start.png   its own pictures
-    runs/ID/plan.json, log.jsonl, latest.jpg      written by the runner while it works; film.webp at the end
+    runs/ID/plan.json, log.jsonl, latest.jpg      written by the runner while it works; small.jpg, film.webp
     runs/ID/wish                  what the runner is to do with it: pause, stop, remove
     runs/ID/then                  the id of the run that goes on from its picture
     runs/ID/picture.png           what came of it
@@ -32,7 +32,7 @@ WAITING, PAUSED = "waiting", "paused"
 ACTIVE = (WAITING, RUNNING, PAUSED)
 MOST_WAITING = 100
 PICTURE, LATEST, LOG, PLAN, ASKED = "picture.png", "latest.jpg", "log.jsonl", "plan.json", "asked.json"
-FILM, REPORT = "film.webp", "report.html"
+FILM, REPORT, SMALL = "film.webp", "report.html", "small.jpg"
 PAUSE, STOP, REMOVE = "pause", "stop", "remove"
 
 

@@ -16,10 +16,11 @@ from minivgg.program import OK, Signals, end, poll, ready, say
 
 from ..events import Evaluated, Finished, Iterated, Planned, Stop
 from ..jobqueue import RUNNING, STATES
+from ..pictures import ImageError, images, saving
 from ..printing import Log
-from ..watching import Animation, Latest
+from ..watching import SIDE, Animation, Latest
 from ..worker import Worker
-from .desk import FILM, LATEST, LOG, PAUSE, PLAN, REMOVE, STOP, Desk, read_json, write_json
+from .desk import FILM, LATEST, LOG, PAUSE, PLAN, REMOVE, SMALL, STOP, Desk, read_json, write_json
 from .lock import hold
 
 NAME = "style.web.runner"
@@ -68,6 +69,22 @@ class Journal:
                 self.log.close()
 
 
+class Small:
+    """A listener that leaves a small picture at the end, for lists."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __call__(self, event):
+        if isinstance(event, Finished) and event.result.outcome.values:
+            rgb = event.result.rgb
+            H, W = rgb.shape[:2]
+            try:
+                saving.save(self.path, images.resize(rgb, images.fit(SIDE, H, W)) if max(H, W) > SIDE else rgb)
+            except ImageError as error:
+                tell(error)
+
+
 class Film(Animation):
     """An animation of a run that has come to its end: one that is interrupted goes on."""
 
@@ -101,7 +118,13 @@ def work(desk: Desk, signals: Signals) -> int:
 def listeners(desk, item):
     id = Path(item.content).stem
     run = desk.run(id)
-    return [Journal(run), Latest(run / LATEST, tell), Film(run / FILM, True, tell), Steering(desk, id)]
+    return [
+        Journal(run),
+        Latest(run / LATEST, tell),
+        Film(run / FILM, True, tell),
+        Small(run / SMALL),
+        Steering(desk, id),
+    ]
 
 
 def told(desk, made):

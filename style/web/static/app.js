@@ -57,13 +57,9 @@ async function refresh() {
 function item(run) {
   const li = document.createElement("li");
   li.dataset.id = run.id;
-  if (run.latest || run.names.length) {
-    const img = document.createElement("img");
-    img.loading = "lazy";
-    img.alt = "";
-    img.src = run.latest ? `/runs/${run.id}/latest?v=${run.latest}` : `/runs/${run.id}/pictures/content`;
-    li.append(img);
-  }
+  const img = document.createElement("img");
+  Object.assign(img, { loading: "lazy", alt: "", src: `/runs/${run.id}/small?v=${run.latest}` });
+  li.append(img);
   const p = document.createElement("p");
   p.textContent = title(run);
   const small = document.createElement("p");

@@ -111,7 +111,7 @@ export class Chooser {
 
   changed() {
     const preset = $("preset").value;
-    $("preset-help").textContent = preset ? `${this.presets?.[preset] ?? ""}: its own number of evaluations` : "";
+    $("preset-help").textContent = preset ? `${this.presets?.[preset] ?? ""}. Its own number of evaluations.` : "";
     $("evaluations").disabled = Boolean(preset);
     clearTimeout(this.timer);
     this.asking?.abort();
