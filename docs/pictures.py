@@ -1,11 +1,14 @@
 """The pictures of README and docs: our scene and paintings, and what comes of them.
 
-PYTHONPATH=. python docs/pictures.py [first] [colours] [styles] [losses] [many] [presets] [report] [textures] [figures]
+PYTHONPATH=. python docs/pictures.py [first] [colours] [styles] [losses] [many] [presets] [report] [textures]
+    [figures] [web]
 
-The report is photographed by Chromium.
+The report and the page are photographed by Chromium; the page needs the extras web and browser.
 """
 
 import importlib
+import io
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -169,7 +172,35 @@ def _on_paper(rgb, size):
     return found
 
 
-ALL = (first, colours, styles, losses, many, presets, report, textures, figures)
+def web():
+    """The page of docs/web.md, while it paints. Needs the extras web and browser, and a Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    command = [sys.executable, "-m", "style.web", "--no-browser", "--port", "0", "--folder"]
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        server = subprocess.Popen([*command, folder], stdout=subprocess.PIPE, text=True)
+        try:
+            address = next(line.split()[-1] for line in server.stdout if "token=" in line)
+            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 1100, "height": 1040})
+            page.goto(address)
+            for to, name in (("content", "Use a sample"), ("styles", "Sample: strokes")):
+                page.get_by_role("button", name=name).click()
+                page.locator(f"#{to}-chosen li").wait_for()
+            page.get_by_text("memory").first.wait_for()
+            page.get_by_role("button", name="Paint", exact=True).click()
+            page.get_by_text("scale 3 of 3").wait_for(timeout=300_000)
+            page.wait_for_timeout(20_000)
+            shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+            shot.resize((825, 780), Image.Resampling.LANCZOS).save(Path(__file__).with_name("web.jpg"), quality=70)
+            browser.close()
+        finally:
+            server.send_signal(2)
+            server.wait(30)
+
+
+ALL = (first, colours, styles, losses, many, presets, report, textures, figures, web)
 
 if __name__ == "__main__":
     for make in [globals()[name] for name in sys.argv[1:]] or ALL:

@@ -22,6 +22,7 @@ from .state import State, StateError
 from .units import parse_duration
 
 EVERY = "10m"
+SHARE = 0.05  # of the run's time that those by the clock may take
 MAY_CHANGE = ("memory", "device")  # what the digits owe to them is checked by itself (Job.made_of)
 SCIPYS = (
     "SciPy's l-bfgs-b keeps its pairs to itself: a checkpoint has the finished scales and the best picture, from which "
@@ -55,6 +56,7 @@ class Checkpoint:
         self.evaluations, self.seconds = every
         self.at = None  # evaluations of the state in the file
         self.end = None  # gives the state of the run's end
+        self.took = 0.0  # seconds of the last one
         self.signals = standing()
         if path is not None and self.signals is not None:
             self.signals.wait = float("inf")
@@ -82,16 +84,17 @@ class Checkpoint:
     def _due(self):
         if self.evaluations is not None:
             return self.done - (self.at or 0) >= self.evaluations
-        return time.monotonic() - self.last >= self.seconds
+        return time.monotonic() - self.last >= max(self.seconds, self.took / SHARE)
 
     def save(self, state):
-        state.about = self.about
+        state.about, begun = self.about, time.monotonic()
         try:
             state.save(self.path)
             self.at = self.done
         except OSError as error:
             self.warn(f"--checkpoint {error}")
         self.last = time.monotonic()
+        self.took = self.last - begun
 
     def kept(self):
         """Where the output cannot be written: the end's state, if that can. Returns whether the file has it."""

@@ -18,6 +18,8 @@ from .pictures.colour import ColourSpace
 from .settings import Settings
 from .terms import Term, layers
 
+KEPT = 120  # targets of style pictures, of a megabyte at most: an engine may live for long
+
 
 class Engine:
     """A network for the settings `weights`, `device`, `pooling`, `wrap`, `kernels` and `precision`.
@@ -98,6 +100,8 @@ class Engine:
             key = self._key(term, keys)
             if key is not None:
                 self._targets[key] = term.target
+        for key in [*self._targets][:-KEPT]:  # the oldest go
+            del self._targets[key]
         return found
 
     def _key(self, term, keys):

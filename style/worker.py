@@ -25,7 +25,7 @@ from .printing import warn
 from .recipes import fitted
 from .state import State, StateError
 
-PAUSE = 1.0  # seconds between two looks at a queue that has nothing for us
+PAUSE = 1.0
 REFUSALS = (*FAILURES, StateError, weights.WeightsError)
 
 
@@ -35,32 +35,42 @@ class Worker:
     own        {"device": …, "memory": …}: what this machine sets, whatever a job says
     overwrite  whether outputs that are there give way; a picture of the same job always does, unless it is finished
     every      of the checkpoints, as checkpoint.parse_every gives it
+    pause      seconds between two looks at a queue that has nothing for us
     warn       called with a line of what does no harm
     """
 
-    def __init__(self, queue, *, own=None, overwrite=False, every=None, warn=warn):
+    def __init__(self, queue, *, own=None, overwrite=False, every=None, pause=PAUSE, warn=warn):
         self.queue, self.own, self.overwrite, self.warn = queue, own or {}, overwrite, warn
-        self.every = every or parse_every(EVERY)
+        self.every, self.pause = every or parse_every(EVERY), pause
         self.engine = None  # of the last job; the next one's where it asks for the same network
 
     def run(self, listeners=lambda item: (), told=lambda made: None, save=save, *, wait=False):
         """Work until no job is left, or, to `wait`, until interrupted: [batches.Made]. The rest as for Batch.run."""
         found = []
-        while not (found and found[-1].status == "interrupted"):
+        for made in self.each(listeners, save, wait=wait):
+            found.append(made)
+            if made.item.content:  # but for an interrupt while it waited
+                told(made)
+        return found
+
+    def each(self, listeners=lambda item: (), save=save, *, wait=False):
+        """The same one after the other, for who does not keep them all."""
+        number, status = 1, ""
+        while status != "interrupted":
             claim = self.queue.claim()
             if claim is None and self.queue.is_empty() and not wait:
-                break
+                return
             if claim is None:
                 try:
-                    _pause()
+                    _pause(self.pause)
                 except KeyboardInterrupt:
-                    found.append(Made(Item(len(found) + 1, "", self.queue.folder), "interrupted", "while waiting"))
+                    yield Made(Item(number, "", self.queue.folder), "interrupted", "while waiting")
+                    return
                 continue
             with claim:
-                made = self._made(claim, len(found) + 1, listeners, save)
-            found.append(made)
-            told(made)
-        return found
+                made = self._made(claim, number, listeners, save)
+            number, status = number + 1, made.status
+            yield made
 
     def _made(self, claim, number, listeners, save):
         item = Item(number, claim.name, self.queue.folder)
@@ -155,9 +165,9 @@ def work(
     return worker.run(*([] if listeners is None else [listeners]), wait=wait)
 
 
-def _pause():
-    """PAUSE, in which a signal is heard."""
-    end = time.monotonic() + PAUSE
+def _pause(seconds):
+    """A time in which a signal is heard."""
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         poll()
-        time.sleep(0.05)
+        time.sleep(min(0.05, seconds))

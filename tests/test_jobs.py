@@ -270,7 +270,7 @@ def test_waiting_ends_with_a_signal(folder, capsys, monkeypatch):
     order(folder, "a.json")
     looked = []
 
-    def pause():
+    def pause(seconds):
         looked.append((folder / "done" / "a.json").exists())
         raise KeyboardInterrupt
 

@@ -19,6 +19,7 @@ WALLS = [
     (r"(?!style\.preview$).*", r"(rich|textual_image)(\..*)?", r"$"),
     (r"study(\..*)?", r"weights(\..*)?", r"$"),
     (r"(?!study).*", r"study(\..*)?", r"$"),
+    (r"(?!style\.web(\.|$)).*", r"(style\.web|starlette|uvicorn)(\..*)?", r"$"),
 ]
 LAZY = {  # imports within functions that close a circle, or load what few need, and those for a checker of types alone
     ("style.events", "style.job"),
@@ -93,6 +94,7 @@ def test_the_walls_stand():
         ("style.losses", "from minivgg import fast_cpu", "style.losses imports minivgg.fast_cpu"),
         ("style.faster.pairs", "from minivgg.kernels import Kernels", "style.faster.pairs imports minivgg.kernels"),
         ("style.run", "import cupy", "style.run imports cupy"),
+        ("style.worker", "from .web import desk", "style.worker imports style.web.desk"),
         ("style.report.listener", "from jinja2 import Environment", "style.report.listener imports jinja2"),
         ("style.printing", "def f():\n    import rich.console", "style.printing imports rich.console"),
         ("study.child", "from weights import store", "study.child imports weights.store"),

@@ -1,0 +1,430 @@
+"""The page's work: from an upload to a picture, paused and gone on with, stopped, varied, taken up after a kill."""
+
+import pytest
+
+pytest.importorskip("starlette", reason='needs pip install -e ".[web]"')
+
+import asyncio
+import io
+import json
+import os
+import sys
+from types import SimpleNamespace
+from urllib.parse import unquote
+
+import numpy as np
+import web_desk
+from PIL import Image
+from web_desk import work
+
+from style.events import Evaluated
+from style.pictures import ImageError, images, saving
+from style.web import __main__ as program
+from style.web import child, desk, feed, lock, runner, server, supervisor, uploads
+from style.web.asked import Asked, Refused, scales
+from style.web.desk import PAUSE, REMOVE, STOP, Desk
+from style.web.security import Access
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """(Desk, Asked) of a photograph and a painting on a narrow network."""
+    web_desk.narrow_network(tmp_path / "cache", monkeypatch)
+    found, (content, style) = web_desk.make_desk(tmp_path / "web")
+    return found, Asked(content, (style,), options={"size": 64, "evaluations": 6})
+
+
+def at(desk, id, evaluation, wish):
+    """A listener that wishes something of a run at an evaluation, once."""
+    heard = []
+
+    def listener(event):
+        if isinstance(event, Evaluated) and event.evaluation == evaluation and not heard:
+            heard.append(event)
+            desk.steer(id, wish)
+
+    return listener
+
+
+def pixels(desk, id):
+    return images.read(desk.run(id) / "picture.png").rgb
+
+
+def test_from_an_upload_to_a_picture(made):
+    """A photograph of a camera, on its side, with its place in it; a name that no file may have."""
+    found, asked = made
+    buffer, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    exif.get_ifd(0x8825)[1] = "N"
+    Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(buffer, "JPEG", exif=exif)
+    with web_desk.client(found) as page:
+        headers = {"Content-Type": "image/jpeg", "X-Name": "..%2F..%2Fan%20d%C3%BC%0A.jpg"}
+        content = page.post("/uploads", content=buffer.getvalue(), headers=headers).json()
+        assert (content["width"], content["height"], content["name"]) == (40, 60, "../../an dü.jpg")
+        kept = page.get(f"/uploads/{content['id']}")
+        assert kept.headers["content-type"] == "image/jpeg"
+        assert not Image.open(found.uploads / f"{content['id']}.png").getexif()
+        asked = {"content": content["id"], "styles": [*asked.styles], "size": 64, "evaluations": 3}
+        plan = page.post("/plan", json=asked).json()
+        assert plan["size"] == [43, 64] and plan["stages"] == [plan["stages"][0] | {"size": [43, 64], "evaluations": 3}]
+        assert plan["peak"] < plan["memory"] and plan["seconds"] > 0
+        id = page.post("/runs", json=asked).json()["id"]
+        assert page.get(f"/runs/{id}").json()["status"] == "waiting"
+        assert page.get(f"/runs/{id}/picture").status_code == 404
+        assert work(found) == [(id, "done", "all 3 evaluations done")]
+        (entry,) = page.get("/history").json()["runs"]
+        assert entry["id"] == id and entry["evaluation"] == 3 and entry["picture"]
+        assert len(page.get(f"/runs/{id}/points").json()["points"]) == 3
+        assert page.get(f"/runs/{id}/latest").content[:2] == b"\xff\xd8"
+        assert Image.open(io.BytesIO(page.get(f"/runs/{id}/small").content)).size == (43, 64)
+        answer = page.get(f"/runs/{id}/picture")
+        assert unquote(answer.headers["content-disposition"]).endswith(".._.._an dü-painting.png")
+        assert Image.open(io.BytesIO(answer.content)).size == (43, 64)
+        stored = saving.read_metadata(found.run(id) / "picture.png")
+        assert stored["content"]["name"] == "content.png" and stored["result"]["evaluations"] == 3
+
+
+def png(width, height):
+    """A PNG that says it is so large, and has little of it."""
+    return web_desk.png_head(width, height, bytes(1000))
+
+
+@pytest.mark.parametrize(
+    "data, said",
+    [
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
+        (b"GIF89a", "in"),
+        (png(60000, 60000), "more than 178 million pixels"),
+        (png(9000, 7500), "9000x7500 pixels: expected at most 64 million"),
+        (png(900, 700), "damaged"),
+        (png(8, 8), "at least 16"),
+        (b"\xff\xd8\xff\xe0" + bytes(100), "in"),
+        (b"PK\x03\x04" + bytes(100), "in"),
+    ],
+)
+def test_what_is_no_picture_is_refused(tmp_path, data, said):
+    (tmp_path / "in").write_bytes(data)
+    with pytest.raises(ImageError, match=said):
+        child.decode(str(tmp_path / "in"), str(tmp_path / "out.png"), str(tmp_path / "out.jpg"))
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_nothing_is_left_of_an_upload_that_is_refused(made, monkeypatch):
+    found, _ = made
+    before = sorted(found.uploads.iterdir())
+    answers = []
+
+    async def ask(do, **more):  # what a child does, without one
+        asking = SimpleNamespace(stdin=io.StringIO(json.dumps({"do": do, **more})), stdout=io.StringIO())
+        with monkeypatch.context() as patched:
+            patched.setattr(child, "sys", asking)
+            patched.setattr(child, "limit", lambda own: answers.append(own))
+            child.main()
+        raise Refused(json.loads(asking.stdout.getvalue())["refused"], 422)
+
+    with web_desk.client(found) as page:
+        page.pages.children.ask = ask
+        answer = page.post("/uploads", content=png(60000, 60000), headers={"Content-Type": "image/png"})
+    assert answers == [False]  # an upload is not of our own
+    assert answer.status_code == 422 and str(found.folder) not in answer.text
+    assert answer.json()["refused"].startswith("more than 178 million pixels")
+    assert sorted(found.uploads.iterdir()) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX limits")
+def test_a_child_has_limits():
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child.limit(own=False)
+            bytearray(child.MEMORY)
+        except MemoryError:
+            os._exit(3)
+        finally:
+            os._exit(4)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+
+
+def test_old_uploads_go_and_what_a_killed_process_left(made, monkeypatch):
+    found, asked = made
+    id = found.submit(asked)
+    (found.uploads / f"{uploads.INCOMING}abc").write_bytes(b"half")
+    (found.uploads / f"{'1' * 20}.png").write_bytes(b"half")
+    (found.runs / ("2" * 20)).mkdir()
+    monkeypatch.setattr(uploads, "KEPT", 1)
+    uploads.Uploads(found, None).tidy()
+    found.tidy()
+    assert {p.stem for p in found.uploads.iterdir()} == {asked.styles[0]}
+    assert [p.name for p in found.runs.iterdir()] == [id]
+    with pytest.raises(Refused, match="choose it again"):
+        found.submit(asked)
+    assert work(found)[0][1] == "done"  # the run has pictures of its own
+
+
+def test_scales_are_those_of_auto_and_a_coarser_one():
+    assert scales(512, 120) == "128:40,256:120,512:60"
+    assert scales(256, 20) == "128:20,256:20"
+    assert scales(100, 120) == "100:120"
+
+
+def test_paused_it_lets_others_go_first_and_goes_on_to_the_same_digits(made):
+    found, asked = made
+    one, whole = found.submit(asked), found.submit(asked)
+    assert [(id, status) for id, status, _ in work(found, at(found, one, 4, PAUSE))] == [(one, "interrupted")]
+    assert found.status(one) == "paused" and found.wish(one) == ""
+    assert [id for id, *_ in work(found)] == [whole]
+    found.go_on(one)
+    heard = []
+    assert work(found, lambda e: heard.append(e))[0][1] == "done"
+    first = next(e for e in heard if isinstance(e, Evaluated))
+    assert first.evaluation >= 4
+    assert np.array_equal(pixels(found, one), pixels(found, whole))
+    lines = (found.run(one) / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["evaluation"] for line in lines] == [*range(1, 7)]
+
+
+def test_stopped_it_is_kept_as_it_was(made):
+    found, asked = made
+    id = found.submit(asked)
+    assert work(found, at(found, id, 3, STOP)) == [
+        (id, "done", "stopped, and kept as it was: stopped after 4 evaluations")
+    ]
+    assert saving.read_metadata(found.run(id) / "picture.png")["result"]["evaluations"] == 4
+    with pytest.raises(Refused, match="done already"):
+        found.steer(id, PAUSE)
+
+
+def test_a_paused_run_can_be_stopped(made):
+    found, asked = made
+    id = found.submit(asked)
+    work(found, at(found, id, 3, PAUSE))
+    found.steer(id, STOP)
+    assert work(found)[0][2].startswith("stopped, and kept as it was")
+    assert saving.read_metadata(found.run(id) / "picture.png")["result"]["evaluations"] == 5
+
+
+@pytest.mark.parametrize("when", ["waiting", "paused", "running", "done", "failed"])
+def test_removed_nothing_is_left(made, when):
+    found, asked = made
+    id = found.submit(asked)
+    if when == "failed":
+        (found.run(id) / "content.png").unlink()
+    if when != "waiting":
+        work(
+            found,
+            *([at(found, id, 3, {"paused": PAUSE, "running": REMOVE}[when])] if when in ("paused", "running") else []),
+        )
+    if when != "running":
+        assert found.status(id) == when
+        found.steer(id, REMOVE)
+    left = [p for p in found.folder.rglob(f"*{id}*")]
+    assert left == [] and found.statuses() == {}
+
+
+def test_another_strength_goes_on_from_the_picture_of_a_run_under_way(made):
+    found, asked = made
+    one, other = found.submit(asked), found.submit(asked)
+    new = []
+
+    def listener(event):
+        if isinstance(event, Evaluated) and event.evaluation == 3 and not new:
+            new.append(found.vary(one, {"strength": 0.8}))
+            assert found.status(new[0]) == "waiting"
+
+    assert [id for id, *_ in work(found, listener)] == [one, new[0], other]  # before all that wait
+    record = saving.read_metadata(found.run(new[0]) / "picture.png")
+    assert record["settings"]["strength"] == 0.8
+    assert record["init"]["sha256"] == images.read(found.run(one) / "picture.png").sha256
+    assert np.array_equal(images.read(found.run(new[0]) / "start.png").rgb, pixels(found, one))
+    assert found.asked(new[0])["from"] == one and not (found.run(one) / "then").exists()
+    with pytest.raises(Refused, match="strength 7"):
+        found.vary(new[0], {"strength": 7})
+    assert len(found.statuses()) == len(list(found.runs.iterdir())) == 3
+    found.steer(one, REMOVE)
+    again = found.vary(new[0], {"strength": 0.2})  # of one that is done, whose own start has gone
+    assert [id for id, *_ in work(found)] == [again]
+
+
+def test_a_run_that_fails_says_why_and_can_be_tried_again(made):
+    found, asked = made
+    id = found.submit(asked)
+    content = found.run(id) / "content.png"
+    content.rename(content.with_suffix(".away"))
+    assert work(found)[0][1] == "failed"
+    entry = feed.entry(found, id, found.status(id))
+    assert entry["status"] == "failed" and "no such file" in entry["reason"]
+    content.with_suffix(".away").rename(content)
+    found.go_on(id)
+    assert work(found)[0][1] == "done"
+
+
+def test_what_a_killed_process_had_claimed_is_taken_up_at_once(made):
+    """As long as it comes farther each time; one that always ends its process is given up."""
+    found, asked = made
+    id = found.submit(asked)
+    for lines in (0, 1, 1, 3, 3, 3, 3):
+        claim = found.queue.claim()
+        assert claim.name == f"{id}.json"
+        (found.run(id) / "log.jsonl").write_text('{"evaluation": 1}\n' * lines)
+        runner.recover(found)
+    assert found.queue.claim() is None
+    assert found.status(id) == "failed" and "ended without a word" in found.reason(id)
+    found.go_on(id)
+    assert work(found)[0][1] == "done"
+
+
+def test_what_was_wished_before_a_kill_is_done_after_it(made):
+    found, asked = made
+    paused, done = found.submit(asked), found.submit(asked)
+    (found.run(paused) / "wish").write_text(PAUSE)
+    os.rename(found.place(paused, "waiting"), found.queue.folder / "running" / f"{paused}.json@1-abc")
+    (found.run(paused) / "log.jsonl").write_text("{}\n")
+    runner.recover(found)
+    assert found.status(paused) == "paused"
+    work(found)
+    new = found.vary(done, {"strength": 1.0})
+    os.remove(found.place(new, "waiting"))  # as if the process had ended before
+    (found.run(done) / "then").write_text(new)
+    runner.recover(found)
+    assert found.status(paused) == "paused" and found.status(new) == "waiting"
+    found.tidy()
+    assert [id for id, *_ in work(found)] == [new]
+
+
+def test_the_feed_tells_whoever_comes_what_there_is(made):
+    found, asked = made
+    with web_desk.client(found) as page:
+        id = page.post("/runs", json={"content": asked.content, "styles": [*asked.styles], "size": 64}).json()["id"]
+        pages = page.pages
+
+        async def two_tabs():
+            look = asyncio.create_task(pages.feed.look())
+            told = [pages._told() for _ in range(2)]
+            first = [[await anext(t), await anext(t)][1] for t in told]
+            pages.desk.steer(id, PAUSE)
+            second = [await anext(t) for t in told]
+            pages.feed.end()
+            ends = [[part async for part in t] for t in told]
+            await look
+            return first, second, ends
+
+        pages.feed = feed.Feed(found)
+        first, second, ends = asyncio.run(two_tabs())
+    assert first[0] == first[1] and f'"id": "{id}", "status": "waiting"' in first[0]
+    assert second[0] == second[1] and '"status": "paused"' in second[0]
+    assert ends == [[], []]
+
+
+def test_curves_are_read_on_from_where_they_ended(tmp_path):
+    path = tmp_path / "log"
+    line = '{"evaluation": %d, "scale": 1, "loss": 2.0, "content": 1.0}\n'
+    path.write_text(line % 1 + line % 2 + '{"evaluat')
+    first = feed.points(path, 0)
+    assert first["points"] == [[1, 1, 2.0, 1.0, None, None], [2, 1, 2.0, 1.0, None, None]]
+    assert feed.last_of(path)["evaluation"] == 2
+    path.write_text(line % 1 + line % 2 + line % 3)
+    second = feed.points(path, first["next"])
+    assert [p[0] for p in second["points"]] == [3] and second["start"] == first["next"]
+    path.write_text(line % 1)
+    assert feed.points(path, second["next"])["start"] == 0  # it has begun anew
+    assert feed.points(tmp_path / "none", 5)["points"] == [] and feed.last_of(tmp_path / "none") == {}
+
+
+def test_shares_of_several_paintings(made):
+    found, asked = made
+    two = Asked.of(
+        {"content": asked.content, "styles": [asked.content, *asked.styles], "style_blend": [1, 3], "size": 64}
+    )
+    id = found.submit(two)
+    assert work(found, at(found, id, 2, STOP))[0][1] == "done"
+    assert saving.read_metadata(found.run(id) / "picture.png")["settings"]["style_blend"] == [1.0, 3.0]
+
+
+def test_a_process_that_ends_again_and_again_is_told_of(made, monkeypatch):
+    found, _ = made
+    monkeypatch.setattr(supervisor, "LONGEST", 0.0)
+    monkeypatch.setattr(supervisor, "command", lambda *args: [sys.executable, "-S", "-c", "raise SystemExit(3)"])
+
+    async def watch():
+        keeper, look = supervisor.Supervisor(found), feed.Feed(found)
+        task = asyncio.create_task(keeper.keep())
+        while not keeper.trouble():
+            await asyncio.sleep(0.01)
+        look.trouble = keeper.trouble
+        await keeper.close()
+        await task
+        return json.loads(look._look())["trouble"]
+
+    assert "ends again and again" in asyncio.run(watch())
+
+
+def test_connections_that_ask_nothing_are_closed():
+    class Connection:
+        def __init__(self, cycle):
+            self.cycle, self.closed, self.transport = cycle, False, self
+
+        def close(self):
+            self.closed = True
+
+    silent, busy = Connection(None), Connection(SimpleNamespace(response_complete=False))
+    idle = Connection(SimpleNamespace(response_complete=True))
+    found = server.Server(None, None, None)
+    found.server_state.connections = {silent, busy, idle}
+    for now in (0, server.SILENT - 1, server.SILENT + 1):
+        assert not silent.closed
+        found._drop_silent(now)
+    assert (silent.closed, busy.closed, idle.closed) == (True, False, True)
+
+
+def test_the_queue_is_bounded(made, monkeypatch):
+    found, asked = made
+    monkeypatch.setattr(desk, "MOST_WAITING", 1)
+    found.submit(asked)
+    with pytest.raises(Refused, match="1 runs wait already"):
+        found.submit(asked)
+
+
+@pytest.mark.parametrize(
+    "args, said, code",
+    [
+        (["--port", "many"], "--port 'many': expected a number", 2),
+        (["--port", "70000"], "--port '70000': expected a number", 2),
+        (["--folder", __file__], "a file; expected a folder", 2),
+        (["--host", "256.0.0.1"], "--host 256.0.0.1: cannot listen there", 2),
+        (["--prt", "1"], "did you mean --port?", 2),
+    ],
+)
+def test_refused_in_a_line(tmp_path, monkeypatch, capsys, args, said, code):
+    monkeypatch.chdir(tmp_path)
+    try:
+        found = program.main(["--no-browser", "--folder", "web", *args])
+    except SystemExit as error:
+        found = error.code
+    error = capsys.readouterr().err
+    assert found == code and said in error and error.count("\n") == 1, error
+
+
+def test_without_the_packages_it_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr(program, "NEEDED", ("a_package_that_is_missing",))
+    assert program.main([]) == 1
+    assert capsys.readouterr().err == f"style.web: {program.INSTALL}\n"
+
+
+@pytest.mark.skipif(lock.fcntl is None, reason="needs file locks")
+def test_one_page_at_a_folder_and_one_at_a_port(tmp_path, capsys):
+    Desk(tmp_path)
+    with lock.hold(tmp_path / "web.lock"):
+        assert program.main(["--no-browser", "--folder", str(tmp_path)]) == 2
+    assert "another style.web works there" in capsys.readouterr().err
+    with server.listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        assert program.main(["--no-browser", "--folder", str(tmp_path), "--port", str(port)]) == 2
+    assert f"--port {port}: cannot be had" in capsys.readouterr().err
+
+
+def test_it_says_aloud_what_it_opens(tmp_path, capsys):
+    for host, said in (("127.0.0.1", ""), ("::1", ""), ("0.0.0.0", "every address of this machine is reached")):
+        program._announce(SimpleNamespace(host=host, no_browser=True), Access(1), SimpleNamespace(folder=tmp_path))
+        out, error = capsys.readouterr()
+        assert said in error and bool(error) == bool(said)
+        assert "/?token=" in out
