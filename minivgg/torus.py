@@ -42,13 +42,19 @@ def window(x: Array, rows: Range, cols: Range) -> Array:
     return _filled(get_xp(x).empty_like(x, shape=shape), x, found)
 
 
+def seen(x: Array, at: Any) -> Array:
+    """x[at], at four slices of which the last two may lie beyond an edge, on a torus."""
+    rows, cols = at[2:]
+    return x[at] if None in (rows.stop, cols.stop) else window(x, (rows.start, rows.stop), (cols.start, cols.stop))
+
+
 def add_window(dx: Array, dwindow: Array, rows: Range, cols: Range) -> None:
     """Adjoint of `window`: the same pieces the other way round, with += in place of =; what overlaps adds up.
 
     forward: out = x at the window's places, so dx at these places gets dwindow, once for every time they are seen
     """
-    for place, seen in _pieces(dx.shape, rows, cols):
-        dx[place] += dwindow[seen]
+    for place, part in _pieces(dx.shape, rows, cols):
+        dx[place] += dwindow[part]
 
 
 def _pieces(shape, rows, cols):
@@ -59,8 +65,8 @@ def _pieces(shape, rows, cols):
 
 
 def _filled(out, x, found):
-    for place, seen in found:
-        out[seen] = x[place]
+    for place, part in found:
+        out[part] = x[place]
     return out
 
 
@@ -79,7 +85,7 @@ class CircularPairs:
     """
 
     def __init__(self, kernels: Kernels):
-        self._kernels, base = kernels, kernels.pairs
+        self.kernels, base = kernels, kernels.pairs
         self.relu_forward, self.relu_backward = base.relu_forward, base.relu_backward
         self.maxpool2d_backward, self.avgpool2d_backward = base.maxpool2d_backward, base.avgpool2d_backward
         self.conv2d_forward = functools.partial(self._forward, base.conv2d_forward, pad=1)
@@ -91,12 +97,12 @@ class CircularPairs:
     def maxpool2d_forward(self, x: Array, **own: Any) -> tuple[Array, Any]:
         """layers.maxpool2d_forward; ValueError for odd sizes, whose last row the torus does not lack."""
         check_even(x)
-        return self._kernels.pairs.maxpool2d_forward(x, **own)
+        return self.kernels.pairs.maxpool2d_forward(x, **own)
 
     def avgpool2d_forward(self, x: Array, **own: Any) -> tuple[Array, Any]:
         """layers.avgpool2d_forward; ValueError for odd sizes."""
         check_even(x)
-        return self._kernels.pairs.avgpool2d_forward(x, **own)
+        return self.kernels.pairs.avgpool2d_forward(x, **own)
 
     def _forward(self, forward, x, w, b, *, pool=None, keep=False, workspace=None, **more):
         """keep: the caller holds `out`, which then lies in one piece; else it may be a view of what has its frame."""
@@ -115,24 +121,24 @@ class CircularPairs:
         own = {} if workspace is None else {"workspace": workspace}
         if add is not None:
             more["add"] = _Framed(add, out_shape)
-        framed = self._kernels.empty(dout, out_shape, workspace)
+        framed = self.kernels.empty(dout, out_shape, workspace)
         framed[...] = 0
         framed[:, :, 1:-1, 1:-1] = dout
         dwindow, *params = backward(framed, cache, **more, **own)
         dx = dwindow[:, :, frame : frame + H, frame : frame + W]
-        for place, seen in _pieces(dx.shape, (-frame, H + frame), (-frame, W + frame)):
-            if (seen[2].start, seen[3].start) != (frame, frame):  # of the frame: what lies within is dx itself
-                dx[place] += dwindow[seen]
+        for place, part in _pieces(dx.shape, (-frame, H + frame), (-frame, W + frame)):
+            if (part[2].start, part[3].start) != (frame, frame):  # of the frame: what lies within is dx itself
+                dx[place] += dwindow[part]
         # the picture's goes to the optimiser, in one piece; those between layers may be views
         return self._copied(dx, workspace) if C == 3 else dx, *params
 
     def _framed(self, x, frame, workspace):
         rows, cols = ((-frame, n + frame) for n in x.shape[2:])
         shape = (*x.shape[:2], rows[1] + frame, cols[1] + frame)
-        return _filled(self._kernels.empty(x, shape, workspace), x, _pieces(x.shape, rows, cols))
+        return _filled(self.kernels.empty(x, shape, workspace), x, _pieces(x.shape, rows, cols))
 
     def _copied(self, x, workspace):
-        out = self._kernels.empty(x, x.shape, workspace)
+        out = self.kernels.empty(x, x.shape, workspace)
         out[...] = x
         return out
 

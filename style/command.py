@@ -10,7 +10,8 @@ from .options import Parser, SettingsError, check_value, flag, option, options_o
 from .pictures import saving
 from .provenance import version
 from .recipes import LIST, presets
-from .settings import Settings
+from .settings import Settings, parse_layers
+from .specs import expanded
 from .units import parse_duration, parse_lengths
 
 MANY = "many pictures"  # a heading of --help
@@ -136,3 +137,19 @@ def measure(args, files):
         if args.size is not None and args.size != files.pixels():
             raise SettingsError("--print: in place of --size; give one of them", "print")
         args.size = files.pixels()
+
+
+def is_content_alone(args):
+    """Whether --style-layers says that the loss takes nothing of a style."""
+    return args.style_layers is not None and not any(parse_layers("style_layers", args.style_layers).values())
+
+
+def named_styles(args):
+    """The style pictures of a command, folders and patterns gone through; by default our own.
+
+    Where the loss has no style layers and none is named there are none, and the start is noise unless it is given.
+    """
+    if not args.style and is_content_alone(args):
+        args.init = args.init or "noise"
+        return []
+    return [one for spec in args.style or ["sample:strokes"] for one in expanded(spec)]

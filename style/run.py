@@ -17,7 +17,7 @@ from minivgg.program import tell as answer
 
 from .again import again
 from .checkpoint import EVERY, SCIPYS, Checkpoint, about, check_inputs, is_ours, parse_every, resumed
-from .command import Files, given, measure, parsed
+from .command import Files, given, measure, named_styles, parsed
 from .job import Job
 from .large.plan import MemoryBudgetError
 from .names import check_on_the_way, check_written, free_name, is_same
@@ -29,7 +29,7 @@ from .recipes import LIST, listing
 from .report import Report, check_report
 from .settings import Settings, settings_from
 from .several import asked_for, mode_of, run_several
-from .specs import named_styles, sized, styles_and_options
+from .specs import sized, styles_and_options
 from .state import StateError
 from .watching import Animation, check_animation, check_latest
 from .writing import write

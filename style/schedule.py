@@ -34,7 +34,7 @@ def stages(settings: Settings, content_hw: tuple[int, int], *styles_hw: tuple[in
 
     content_hw, styles_hw  (height, width) of the pictures as they came
 
-    Sides are multiples of settings.grid, the nearest ones: --wrap asks for that.
+    The picture's sides are multiples of settings.grid, the nearest ones: --wrap asks for that.
 
     settings.scales is "auto" (halved until the longest side is at most COARSEST), a number of scales, each twice the
     one before, or "256:300,512" with sizes as --size measures them and evaluations after a colon. Where evaluations
@@ -53,7 +53,10 @@ def stages(settings: Settings, content_hw: tuple[int, int], *styles_hw: tuple[in
     ]
     found = []
     for position, (ratio, evaluations) in enumerate(_ratios(s.scales, given, size, final)):
-        hw, *style_hw = (tuple(_rounded(v * ratio, s.grid) for v in whole) for whole in (final, *finals))
+        hw, *style_hw = (
+            tuple(_rounded(v * ratio, grid) for v in whole)
+            for whole, grid in ((final, s.grid), *((one, 1) for one in finals))
+        )
         found.append(Stage(hw, tuple(style_hw), evaluations or max(1, s.evaluations >> position)))
     return tuple(found)
 

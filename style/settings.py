@@ -17,6 +17,7 @@ from .recipes import Origin, Recipe, recipe
 from .recipes import presets as presets  # beside settings_from, for those who ask for both
 from .regions import GUIDANCE
 from .statistics import STYLE_LOSSES
+from .statistics.laplacian import POOL
 from .units import parse_memory
 
 INITS = ("content", "style", "noise", "blend")
@@ -188,8 +189,11 @@ class Settings:
 
     @property
     def grid(self) -> int:
-        """Pixels of which the sides of all pictures are multiples: with --wrap those of a place of the deepest layer."""
-        return 1 << max(map(level, (*self.content_layers, *self.style_layers)), default=0) if self.wrap else 1
+        """Pixels of which the picture's sides are multiples: with --wrap those of a place of the deepest layer."""
+        if not self.wrap:
+            return 1
+        places = 1 << max(map(level, (*self.content_layers, *self.style_layers)), default=0)
+        return max(places, POOL if self.laplacian_weight else 1)
 
     @property
     def factors(self) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from minivgg.program import FAILURE, OK, fail, say
 
 from .batches import PATTERN, Batch, label, summary
 from .checkpoint import EVERY, parse_every
+from .command import is_content_alone, named_styles
 from .jobqueue import LEASE, Queue
 from .limits import Patience, TimeLimit
 from .names import free_name, inputs, is_same
@@ -17,7 +18,7 @@ from .preview import check_preview
 from .printing import Console, warn
 from .report import Reports, check_report, is_report
 from .settings import Settings, settings_from
-from .specs import expanded, is_content_alone, named_styles, sized, styles_and_options
+from .specs import expanded, sized, styles_and_options
 from .sweeps import Sweep, parse_sweep
 from .units import parse_duration
 from .watching import Latest, check_latest

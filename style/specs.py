@@ -62,22 +62,6 @@ def absolute(spec, folder=""):
     return spec if not os.path.isfile(path) else os.path.abspath(path) + spec[len(name) :]
 
 
-def is_content_alone(args):
-    """Whether --style-layers says that the loss takes nothing of a style."""
-    return args.style_layers is not None and not any(parse_layers("style_layers", args.style_layers).values())
-
-
-def named_styles(args):
-    """The style pictures of a command, folders and patterns gone through; by default our own.
-
-    Where the loss has no style layers and none is named there are none, and the start is noise unless it is given.
-    """
-    if not args.style and is_content_alone(args):
-        args.init = args.init or "noise"
-        return []
-    return [one for spec in args.style or ["sample:strokes"] for one in expanded(spec)]
-
-
 def styles_and_options(styles, options):
     """([style, …], options): pictures with their shares, PICTURE:SHARE, turned into an option.
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from minivgg.backend import Array, get_xp
-from minivgg.torus import window
+from minivgg.torus import seen
 
 from . import losses
 from .regions import Region
@@ -239,7 +239,7 @@ class Term:
                 raise ValueError(
                     f"{self.name}: the picture gives {size} places, the target has {self.target.shape[2:]}"
                 )
-            target = _part_of(self.target, at)
+            target = seen(self.target, at)
         if self.region is not None:
             weights = self.region.weights(self.layer)
             if weights.shape != tuple(size):
@@ -294,14 +294,6 @@ def double(a: Array) -> Any:
     """The type in which sums of an array are taken: complex stays complex."""
     xp = get_xp(a)
     return xp.complex128 if a.dtype.kind == "c" else xp.float64
-
-
-def _part_of(target, at):
-    """target[at], also where that lies beyond an edge, on a torus."""
-    rows, cols = at[2:]
-    if None in (rows.stop, cols.stop):
-        return target[at]
-    return window(target, (rows.start, rows.stop), (cols.start, cols.stop))
 
 
 def _as(d, dtype):

@@ -13,6 +13,7 @@ from minivgg.kernels import Kernels
 from minivgg.torus import add_window, circular, pieces, window
 from style.faster.deferred import Deferred
 from style.large import tiling
+from style.large.plan import make_plan, objective_for
 from style.large.tiling import Tiling
 from style.objective import Objective
 from style.statistics import make_terms
@@ -237,6 +238,22 @@ def test_tiles_equal_the_whole(pooling, grid):
     assert_same(here.tiled(GRIDS[grid]).evaluate(here.image), here.whole().evaluate(here.image), 1e-12)
 
 
+def test_style_pictures_are_no_torus():
+    """A plan's targets are those of the network with zeros; what it optimises goes round."""
+    here = case(32, 48, make_terms(content={"relu2_2": 1.0}, style={"relu2_1": 1.0}), dtype=np.float32, kernels="fast")
+    (style,) = noise(37, 51, dtype=np.float32)  # any size, then
+    pictures = {"content": here.content.astype(np.float32), "style": style}
+    plan = make_plan(here.net, here.terms, 32, 48, optimizer=None)
+    found = {t.name: t.target for t in objective_for(plan, here.net, here.terms, pictures).terms}
+    planar = torus(make_params(np.float32), padding="zeros", kernels="fast")
+    assert here.net.planar().padding == "zeros" and planar.planar() is planar
+    expected = {t.name: t.target for t in Objective.of(planar, here.terms, pictures).terms}
+    assert_close(found["style relu2_1"], expected["style relu2_1"], 1e-6)
+    assert worst(found["content relu2_2"], expected["content relu2_2"]) > 1e-3
+    around, _ = here.net.forward(pictures["content"], "relu2_2")
+    assert_close(found["content relu2_2"], around["relu2_2"], 1e-6)
+
+
 def test_regions_of_tiles_go_round():
     parts = tiling.segments(torus(), layers_of(TERMS), 96, 128, GRIDS["rows cut"])
     assert len(parts[0].tiles) == 3
@@ -268,6 +285,22 @@ def test_regions_see_across_the_edge():
         assert np.array_equal(np.roll(here, step, axis=(0, 1)), rolled)
     planar = [Region(np.roll(pixels, k, axis=0), "all", net.names).weights("relu2_1") for k in (0, 32)]
     assert not np.array_equal(np.roll(planar[0], 16, axis=0), planar[1])
+
+
+@pytest.mark.parametrize("weights", [{"photo": 1e3}, {"laplacian": 1.0}])
+def test_terms_of_neighbouring_pixels_go_round(weights, monkeypatch):
+    monkeypatch.setattr("style.passes.STRIP", 8 * 3 * 48)
+    here = case(32, 48, make_terms(**weights))
+    expected = here.whole().evaluate(here.image)
+    assert expected.loss > 0
+    for shift in ((12, 20), (4, 44)):
+        content, image = (np.roll(a, shift, axis=(2, 3)) for a in (here.content, here.image))
+        found = Case(here.net, here.terms, content, here.style, image).whole().evaluate(image)
+        assert found.loss == pytest.approx(expected.loss, rel=1e-11)
+        assert worst(np.roll(found.gradient, [-s for s in shift], axis=(2, 3)), expected.gradient) <= 1e-9
+    step = 1e-3 * expected.gradient / np.abs(expected.gradient).max()
+    up, down = (here.whole().evaluate(here.image + s).loss for s in (step, -step))
+    assert up - down == pytest.approx(2 * (expected.gradient * step).sum(), rel=1e-6)
 
 
 # --- memory -----------------------------------------------------------------------------------------------------
