@@ -8,7 +8,7 @@ from pathlib import Path
 
 from minivgg.program import first_line
 
-from .options import ORIGINAL, SettingsError, flag, parse_layers
+from .options import ORIGINAL, SettingsError, flag
 from .pictures import masks, palette
 
 LARGEST = 2**20  # bytes of a text file that is read
