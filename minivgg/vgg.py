@@ -9,7 +9,7 @@ import copy
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -54,15 +54,6 @@ class Outline:
     def wraps(self) -> bool:
         """Whether a picture goes on at its opposite edge."""
         return self.padding == "circular"
-
-    def planar(self) -> Self:
-        """This network, its filters and buffers the same, with zeros around a picture: itself, unless it wraps."""
-        if not self.wraps:
-            return self
-        other = copy.copy(self)
-        other.padding, other.kernels = "zeros", copy.copy(self.kernels.pairs.kernels)
-        other.kernels.precision = self.kernels.precision
-        return other
 
     def __repr__(self) -> str:
         widths = self.channels.values()

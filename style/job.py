@@ -192,7 +192,7 @@ class Job:
             bounds=s.bounds,
             metric=self.precondition > 0,
             lag=s.lag,
-            style_size=max(stage.style_sizes, key=math.prod, default=None),
+            style_size=max(map(self.styles.computed, stage.style_sizes), key=math.prod, default=None),
             reserved=reserved,
             margin=s.margin,
         )

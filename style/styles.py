@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minivgg.backend import to_device
+from minivgg.table import context
 
 from .options import SettingsError, flag
 from .pictures import ImageError, images, masks, palette
@@ -91,7 +92,7 @@ class Styles:
 
     def nbytes(self, stage):
         """Bytes of masks, in their own size and at a stage's, of inputs while targets are computed, and of bounds."""
-        pictures = sum(2 * 4 * 3 * math.prod(size) for size in stage.style_sizes)
+        pictures = sum(2 * 4 * 3 * math.prod(self.computed(size)) for size in stage.style_sizes)
         weights = sum(2 * m.nbytes for m in (*(g.mask for g in self.groups), *self.paint, self.kept) if m is not None)
         return pictures + weights + (0 if self.kept is None else 2 * 4 * 3 * math.prod(stage.size))
 
@@ -125,8 +126,31 @@ class Styles:
     def _input(self, k, stage):
         size, paint = stage.style_sizes[k], self.paint[k]
         rgb = self.pictures[k].resized(size, method=self.settings.resample)
-        region = None if paint is None else self._region(_at(paint, size))
+        paint = None if paint is None else _at(paint, size)
+        if self.settings.wrap:
+            pads = self._surroundings(size)
+            paint = np.pad(np.ones(size, np.float32) if paint is None else paint, pads)
+            rgb = np.pad(rgb, (*pads, (0, 0)), mode="symmetric")
+        region = None if paint is None else self._region(paint)
         return dataclasses.replace(self.colours, margin=0).to_input(rgb), region
+
+    def computed(self, size):
+        """(height, width) at which a style picture of this size goes through the network."""
+        return tuple(n + sum(pad) for n, pad in zip(size, self._surroundings(size), strict=True))
+
+    def _surroundings(self, size):
+        """Pixels (before, after) that a style picture has around it along both axes.
+
+        With --wrap its edges would meet, and what is not continued there would be in its statistics, as zeros around it
+        would be, which a picture without borders has nowhere. So it is mirrored as far as its places see, and what is
+        mirrored does not count.
+        """
+        s = self.settings
+        if not s.wrap:
+            return ((0, 0), (0, 0))
+        reach = max(context(layer, self.names) for layer in s.style_layers)
+        before = -(-reach // s.grid) * s.grid
+        return tuple((before, before + -n % s.grid) for n in size)
 
     def _region(self, m):
         s, pixels = self.settings, to_device(np.ascontiguousarray(m), self.colours.device)

@@ -4,16 +4,17 @@ import itertools
 
 import numpy as np
 import pytest
-from cases import STYLE_LAYERS, TERMS, Case, assert_same, blob, make_params, noise, worst
+from cases import STYLE_LAYERS, TERMS, Case, assert_same, blob, blocks, make_network, make_params, noise, worst
 from conftest import assert_close
 
+import style
+import weights
 from minivgg import VGG, gradcheck, naive
 from minivgg.footprint import Walk
 from minivgg.kernels import Kernels
 from minivgg.torus import add_window, circular, pieces, window
 from style.faster.deferred import Deferred
 from style.large import tiling
-from style.large.plan import make_plan, objective_for
 from style.large.tiling import Tiling
 from style.objective import Objective
 from style.statistics import make_terms
@@ -238,20 +239,36 @@ def test_tiles_equal_the_whole(pooling, grid):
     assert_same(here.tiled(GRIDS[grid]).evaluate(here.image), here.whole().evaluate(here.image), 1e-12)
 
 
-def test_style_pictures_are_no_torus():
-    """A plan's targets are those of the network with zeros; what it optimises goes round."""
-    here = case(32, 48, make_terms(content={"relu2_2": 1.0}, style={"relu2_1": 1.0}), dtype=np.float32, kernels="fast")
-    (style,) = noise(37, 51, dtype=np.float32)  # any size, then
-    pictures = {"content": here.content.astype(np.float32), "style": style}
-    plan = make_plan(here.net, here.terms, 32, 48, optimizer=None)
-    found = {t.name: t.target for t in objective_for(plan, here.net, here.terms, pictures).terms}
-    planar = torus(make_params(np.float32), padding="zeros", kernels="fast")
-    assert here.net.planar().padding == "zeros" and planar.planar() is planar
-    expected = {t.name: t.target for t in Objective.of(planar, here.terms, pictures).terms}
-    assert_close(found["style relu2_1"], expected["style relu2_1"], 1e-6)
-    assert worst(found["content relu2_2"], expected["content relu2_2"]) > 1e-3
-    around, _ = here.net.forward(pictures["content"], "relu2_2")
-    assert_close(found["content relu2_2"], around["relu2_2"], 1e-6)
+def test_style_pictures_are_mirrored_around_and_counted_within(tmp_path):
+    """Their targets are those of the places within a picture that goes on, mirrored, however the network pads."""
+    weights.save_compact(make_network(), tmp_path / "narrow.npz")
+    scene, strokes = blocks(((6, 8), (5, 7)))
+    strokes = strokes[:37, :51]  # of any size
+    options = {
+        "weights": str(tmp_path / "narrow.npz"),
+        "size": 64,
+        "style_size": 51,
+        "device": "cpu",
+        "wrap": True,
+        "lag": 1,
+    }
+    job = style.Job(scene, strokes, style.settings_from(content_layers="none", init="noise", **options))
+    stage = job.stages[0]
+    ((_, x, region),) = job.styles.inputs(stage)["style"]
+    assert x.shape[2:] == job.styles.computed((37, 51)) and all(n % 16 == 0 for n in x.shape[2:])
+    targets = {t.layer: t.target for t in job.objective(stage).terms}
+    planar = VGG(make_network().params, pooling="avg")
+    far = job.colours.to_input(np.pad(strokes, ((160, 160), (160, 160), (0, 0)), mode="symmetric"))
+    feats, _ = planar.forward(far, STYLE_LAYERS)
+    for level, (name, feat) in enumerate(feats.items()):
+        assert float(region.weights(name).sum()) == pytest.approx(37 * 51 / 4**level, rel=1e-6)
+        if level < 2:  # of 37 and 51, the deeper ones have parts of places
+            continue
+        first, h, w = 160 >> level, -(-37 // 2**level), -(-51 // 2**level)
+        m = np.pad(np.ones((37, 51)), ((0, h * 2**level - 37), (0, w * 2**level - 51)))
+        m = m.reshape(h, 2**level, w, 2**level).mean(axis=(1, 3)).reshape(-1)
+        F = feat[0, :, first : first + h, first : first + w].reshape(feat.shape[1], -1).astype(np.float64)
+        assert_close(targets[name], (F * m) @ F.T / m.sum(), 1e-4)
 
 
 def test_regions_of_tiles_go_round():

@@ -90,7 +90,6 @@ def style_peak(net, terms, style_size, tiling):
         return 0
     h, w = style_size
     live = peak = 3 * h * w * net.dtype.itemsize
-    net = net.planar()
     for part in segments(net, names, h, w, tiling):
         live += _end_bytes(net, part)
         peak = max(peak, live + _tile_peak(net, part, part.names(names), backward=False))
@@ -102,7 +101,6 @@ def style_transforms(net, terms, style_size, tiling):
     names = layers([t for t in terms if not t.statistic.per_place])
     if style_size is None or not names:
         return 0
-    net = net.planar()
     tiles = [tile for part in segments(net, names, *style_size, tiling) for tile in part.tiles]
     return Walk(net, names, None, *max((_region(t) for t in tiles), key=math.prod)).transforms()
 

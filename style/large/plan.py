@@ -290,12 +290,7 @@ def objective_for(plan, net, terms, pictures, *, aim=aim):
         raise ValueError(f"the plan is for {planned[1]}x{planned[0]}, the content picture is {W}x{H}")
     net = net.keeping_transforms(plan.keep_transforms)
     # targets are computed once: the memory of one pass is better given back than kept for the next
-    tiling = plan.tiling or Tiling((), ((H, W),))
-    styles = [
-        t for t in terms if t.source not in (None, "content")
-    ]  # a style picture is no torus, whatever is made of it
-    aimed = dict(zip(styles, aim(styles, Tiled(net.planar(), tiling), pictures), strict=True))
-    aimed = aim([aimed.get(t, t) for t in terms], Tiled(net, tiling), pictures)
+    aimed = aim(terms, Tiled(net, plan.tiling or Tiling((), ((H, W),))), pictures)
     net.release()
     if plan.tiling is not None:
         return Objective(net, aimed, Tiled(net, plan.tiling))
