@@ -26,6 +26,13 @@ def load(name):
 check = load("check")
 
 
+def test_every_package_has_its_docstrings_on_the_site():
+    pages = "".join(path.read_text(encoding="utf-8") for path in (SITE / "api").glob("*.rst"))
+    shown = re.findall(r"^\.\. modules:: (\S+)$", pages, re.MULTILINE)
+    packages = [at for name in ("minivgg", "style", "weights", "study") for at in (ROOT / name).rglob("__init__.py")]
+    assert sorted(shown) == sorted(".".join(at.relative_to(ROOT).parent.parts) for at in packages)
+
+
 def need_sphinx():
     for module in ("sphinx", "myst_parser", "furo", "sphinx-mathjax-offline"):
         if importlib.util.find_spec(module) is None:
