@@ -192,6 +192,7 @@ def web():
             page.get_by_role("button", name="Paint", exact=True).click()
             page.get_by_text("scale 3 of 3").wait_for(timeout=300_000)
             page.wait_for_timeout(20_000)
+            page.keyboard.press("Home")
             shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
             shot.resize((825, 780), Image.Resampling.LANCZOS).save(Path(__file__).with_name("web.jpg"), quality=70)
             browser.close()

@@ -40,6 +40,7 @@ export class View {
   }
 
   show(run) {
+    document.title = "minivgg-style";
     const other = run?.id !== this.run?.id;
     this.run = run;
     $("empty").hidden = Boolean(run);
@@ -91,6 +92,7 @@ export class View {
     const here = Math.min(run.evaluation - before, stage.evaluations);
     const done = work.slice(0, run.scale - 1).reduce((a, b) => a + b, 0) + here * stage.size[0] * stage.size[1];
     $("progress").value = total ? done / total : 0;
+    if (run.status === "running") document.title = `${Math.round(100 * $("progress").value)} % · minivgg-style`;
     const left = done && run.seconds ? run.seconds * (total - done) / done : 0;
     const where = `scale ${run.scale} of ${stages.length}, ${stage.size.join(" × ")}: evaluation ${here} of ${stage.evaluations}`;
     $("left").textContent = run.status === "done"
