@@ -1,7 +1,7 @@
 """The README's table of options (PYTHONPATH=. python docs/options.py): a row for each that its line says is shown."""
 
-from style.options import markdown
 from style.command import Files
+from style.options import markdown
 from style.settings import Settings
 
 if __name__ == "__main__":
