@@ -183,7 +183,7 @@ def web():
         try:
             address = next(line.split()[-1] for line in server.stdout if "token=" in line)
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": 1100, "height": 1040})
+            page = browser.new_page(viewport={"width": 1100, "height": 1500})
             page.goto(address)
             for to, name in (("content", "Use a sample"), ("styles", "Sample: strokes")):
                 page.get_by_role("button", name=name).click()
@@ -192,9 +192,9 @@ def web():
             page.get_by_role("button", name="Paint", exact=True).click()
             page.get_by_text("scale 3 of 3").wait_for(timeout=300_000)
             page.wait_for_timeout(20_000)
-            page.keyboard.press("Home")
-            shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-            shot.resize((825, 780), Image.Resampling.LANCZOS).save(Path(__file__).with_name("web.jpg"), quality=70)
+            box = {"x": 0, "y": 0, "width": 1100, "height": 1150}
+            shot = Image.open(io.BytesIO(page.screenshot(clip=box))).convert("RGB")
+            shot.resize((770, 805), Image.Resampling.LANCZOS).save(Path(__file__).with_name("web.jpg"), quality=70)
             browser.close()
         finally:
             server.send_signal(2)

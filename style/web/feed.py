@@ -95,7 +95,7 @@ def entry(desk: Desk, id: str, status: str) -> dict[str, Any]:
     return {
         "id": id,
         "status": status,
-        "wish": desk.wish(id),
+        "wish": desk.wish(id) if status in ACTIVE else "",
         "names": asked.get("names", []),
         "preset": asked.get("preset"),
         "options": asked.get("options", {}),
