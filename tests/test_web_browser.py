@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("starlette", reason='needs pip install -e ".[web]"')
 
+import base64
 import os
 import re
 import shutil
@@ -79,6 +80,17 @@ class Visit:
         found = axe.Axe().run(self.page).response["violations"]
         assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == [], name
 
+    def drop(self, to, path, name):
+        """A file, let go over a part of the form."""
+        data = base64.b64encode(path.read_bytes()).decode()
+        make = """([data, name]) => {
+            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0)), transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], name, { type: "image/png" }));
+            return transfer;
+        }"""
+        transfer = self.page.evaluate_handle(make, [data, name])
+        self.page.dispatch_event(f'[data-drop="{to}"]', "drop", {"dataTransfer": transfer})
+
     def press(self, name, inside="body"):
         self.page.locator(inside).get_by_role("button", name=name, exact=True).click()
 
@@ -99,9 +111,12 @@ def test_from_an_empty_start_to_a_picture_on_the_disk(chromium, server, tmp_path
     page.set_input_files("#styles-file", [str(painting), str(tmp_path / "note.png")])
     visit.has("#said", "note.png: ")
     visit.has("#styles-chosen li", count=1)
-    visit.press("Sample: mosaic")
+    visit.drop("styles", painting, "dropped.png")
     visit.has("#styles-chosen li", count=2)
-    visit.press("Remove mosaic (sample)")
+    page.get_by_label("Share of dropped.png").fill("3")
+    visit.has("#plan", "memory")
+    visit.step("two paintings")
+    visit.press("Remove dropped.png")
     page.fill("#size", "96")
     visit.has("#plan", "96 × 72 pixels")
     visit.has("#plan", "memory")
@@ -139,6 +154,8 @@ def test_from_an_empty_start_to_a_picture_on_the_disk(chromium, server, tmp_path
         download.value.save_as(tmp_path / "report.html")
         page.goto((tmp_path / "report.html").as_uri())
         assert page.title()
+        if SHOTS:
+            page.screenshot(path=str(Path(SHOTS) / f"{size}-report.png"))
     assert [f for f in visit.faults if "422" not in f] == []  # the note that is no picture
 
 
@@ -176,6 +193,36 @@ def test_by_keyboard_alone(chromium, server):
     visit.has("#what", re.compile("strength 0.55"))
     visit.has("#history-list li", count=1)
     tab_to("download")
+    assert visit.faults == []
+
+
+def test_a_queue_of_several_and_one_that_fails(chromium, server, tmp_path):
+    visit = Visit(chromium, server, "queue", viewport=SIZES["wide"])
+    page = visit.page
+    visit.press("Use a sample")
+    visit.has("#content-chosen li", count=1)
+    visit.press("Sample: mosaic")
+    visit.has("#styles-chosen li", count=1)
+    page.fill("#size", "400")
+    for count in range(3):
+        visit.press("Paint")
+        visit.has("#said", "It is in the queue")
+        visit.has("#queue-list li", count=count + 1)
+    visit.has("#what", "is being painted")
+    waiting = page.locator("#queue-list li").last.get_attribute("data-id")
+    (tmp_path / "web" / "runs" / waiting / "style-1.png").unlink()
+    visit.step("waiting")
+    for count in (1, 3):  # the last one fails at once
+        visit.press("Stop and keep it", "#controls")
+        visit.has("#history-list li", count=count)
+    visit.has("#history-list", "no such file")
+    visit.has("#queue-list li", count=0)
+    visit.step("failed")
+    visit.press("Show: scene (sample) in the manner of mosaic (sample)", f'li[data-id="{waiting}"]')
+    visit.has("#what", "no such file")
+    api.expect(page.locator("#controls").get_by_role("button", name="Go on")).to_be_visible()
+    visit.press("Remove", "#controls")
+    visit.has("#history-list li", count=2)
     assert visit.faults == []
 
 

@@ -18,9 +18,10 @@ const attempt = async (work) => {
   try { return await work(); } catch (error) { if (error.name !== "AbortError") say(error.message); return null; }
 };
 
-function submitted(id) {
+function submitted() {
   const box = $("view");
-  select(id);
+  history.replaceState(null, "", "/");  // what is under way is shown, or this one, where nothing is
+  refresh();
   box.focus({ preventScroll: true });
   if (box.getBoundingClientRect().top > innerHeight / 2) box.scrollIntoView();  // on a phone it is below the form
 }
@@ -93,7 +94,7 @@ function item(run) {
 }
 
 function list(name, runs) {
-  const box = $(`${name}-list`), text = JSON.stringify(runs.map((r) => ({ ...r, evaluation: 0, loss: 0, seconds: 0 })));
+  const box = $(`${name}-list`), text = JSON.stringify(runs.map((r) => ({ ...r, evaluation: 0, loss: 0, seconds: 0, latest: 0 })));
   $(`${name}-empty`).hidden = runs.length > 0;
   if (box.dataset.text === text) return;
   const focused = document.activeElement?.closest?.("li")?.dataset.id, label = document.activeElement?.textContent;
@@ -139,7 +140,7 @@ events.addEventListener("message", async (event) => {
   Object.assign(state, data);
   $("lost").hidden = !data.trouble;
   $("lost").textContent = data.trouble;
-  list("queue", state.runs.filter((r) => r.status !== "running"));
+  list("queue", state.runs);
   if (ended || !renew.done) { renew.done = true; await renew(); }
   announce(data);
   refresh();

@@ -117,10 +117,12 @@ export class Chooser {
     this.asking?.abort();
     $("paint").disabled = Boolean(this.missing());
     if (this.missing()) return this.tell(this.missing());
+    if (!this.planned) this.tell("Finding out what it takes …");
     this.timer = setTimeout(() => this.plan(), 350);
   }
 
   tell(...lines) {
+    this.planned = false;
     $("plan").replaceChildren(...lines.filter(Boolean).map((line) => {
       const p = document.createElement("p");
       if (line.bad) p.className = "bad";
@@ -140,6 +142,7 @@ export class Chooser {
         `Sizes and evaluations: ${steps}. Network ${p.network} on ${p.device}.`, ...p.notes,
         p.network === "mini" ? "Better pictures with VGG-19: python -m weights fetch vgg19" : "",
       );
+      this.planned = true;
     } catch (error) {
       if (error.name !== "AbortError") this.tell({ bad: error.message });
     }
@@ -148,9 +151,9 @@ export class Chooser {
   async submit() {
     if (this.missing()) return this.say(this.missing());
     await this.work($("paint"), async () => {
-      const { id } = await post("/runs", this.asked());
+      await post("/runs", this.asked());
       this.say("It is in the queue.");
-      this.submitted(id);
+      this.submitted();
     });
   }
 
