@@ -252,7 +252,7 @@ def test_a_run_that_fails_says_why_and_can_be_tried_again(made):
     content.rename(content.with_suffix(".away"))
     assert work(found)[0][1] == "failed"
     entry = feed.entry(found, id, found.status(id))
-    assert entry["status"] == "failed" and "no such file" in entry["reason"]
+    assert entry["status"] == "failed" and entry["reason"].startswith("content.png: no such file")
     content.with_suffix(".away").rename(content)
     found.go_on(id)
     assert work(found)[0][1] == "done"

@@ -217,10 +217,11 @@ def test_a_queue_of_several_and_one_that_fails(chromium, server, tmp_path):
         visit.has("#history-list li", count=count)
     visit.has("#history-list", "no such file")
     visit.has("#queue-list li", count=0)
+    visit.has("#plan", "memory")
     visit.step("failed")
     visit.press("Show: scene (sample) in the manner of mosaic (sample)", f'li[data-id="{waiting}"]')
     visit.has("#what", "no such file")
-    api.expect(page.locator("#controls").get_by_role("button", name="Go on")).to_be_visible()
+    api.expect(page.locator("#controls").get_by_role("button", name="Try again")).to_be_visible()
     visit.press("Remove", "#controls")
     visit.has("#history-list li", count=2)
     assert visit.faults == []

@@ -82,8 +82,9 @@ class Desk:
         return read_json(self.run(id) / ASKED) or {}
 
     def reason(self, id: str) -> str:
-        """Why a run failed."""
-        return read_text(self.place(id, FAILED).with_suffix(".json.txt")).strip()
+        """Why a run failed, in words without folders."""
+        words = read_text(self.place(id, FAILED).with_suffix(".json.txt")).strip()
+        return words.replace(f"{self.run(id)}{os.sep}", "").replace(f"../runs/{id}/", "")
 
     # --- what a page asks for -----------------------------------------------------------------------------------
 

@@ -73,6 +73,8 @@ export class View {
       remove: true,
     };
     for (const b of document.querySelectorAll("#controls [data-do]")) b.hidden = !can[b.dataset.do];
+    document.querySelector('[data-do="go-on"]').textContent = run.status === "failed" ? "Try again" : "Go on";
+    $("frame").hidden = !run.latest;
     $("download").hidden = !run.picture;
     $("download").href = `/runs/${run.id}/picture`;
     $("report").hidden = !run.report;
