@@ -39,7 +39,7 @@ from .common import TERMS, peak_rss
 NETWORKS = {"1 Gb/s Ethernet": (50e-6, 117e6), "10 Gb/s Ethernet": (20e-6, 1.17e9), "100 Gb/s InfiniBand": (2e-6, 12e9)}
 KINDS = ("halos", "gradients", "vectors", "sums", "products")
 HISTORY, MARGIN = 10, 8
-RATE = 5.5  # µs a pixel of an undivided evaluation of VGG-19 on two cores (benchmarks/README.md)
+RATE = 3.7  # µs a pixel of an undivided evaluation of VGG-19 on two cores (benchmarks/README.md, Tiles)
 
 
 def blocks(size, seed=0):

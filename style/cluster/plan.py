@@ -13,9 +13,9 @@ from ..units import format_memory, format_size
 from .tiles import Division
 
 CUT = "pool3"
-ROWS = 8  # rows of tiles, at least, where the picture is high enough
-HIGHEST, WIDEST, LOWEST = 512, 1024, 64  # pixels of a tile's core
-STEP = 32  # of what a core's height is a multiple
+ROWS = 8  # rows of tiles, or a multiple, where the picture is high enough: as many ranks share them evenly
+HIGHEST, WIDEST, LOWEST = 576, 1024, 64  # pixels of a tile's core
+STEP = 8  # pixels of a place at CUT: so both segments have as many rows of tiles
 MPI = 24 << 20  # bytes of MPI's library and its buffers (measured)
 
 
@@ -24,10 +24,12 @@ def tilings(net, terms, H, W):
     names = layers(terms)
     deepest = max(net.names.index(n) for n in names)
     cuts = (CUT,) if CUT in net.names[:deepest] else ()
-    high = min(HIGHEST, max(LOWEST, -(-H // ROWS // STEP) * STEP))
+    rows = ROWS * -(-H // (ROWS * HIGHEST))
+    high = max(LOWEST, -(-H // rows // STEP) * STEP)
     while high >= LOWEST:
         for wide in (WIDEST, WIDEST // 2, WIDEST // 4, WIDEST // 8):
-            yield Tiling(cuts, ((high, min(wide, W)),) * (len(cuts) + 1))
+            deep = ((high, min(4 * wide, W)),) * len(cuts)  # few places, of which each has a wide halo
+            yield Tiling(cuts, ((high, min(wide, W)), *deep))
         high //= 2
 
 

@@ -47,7 +47,9 @@ class Ranks:
         outgoing  (rank, array) pairs;  incoming  (rank, shape, dtype): what the others send here
         Returns the arrays that came, in the order of `incoming`.
         """
-        own, requests, found = None, [], []
+        own: Any = None
+        requests: list[Any] = []
+        found: list[np.ndarray] = []
         sent = [(rank, np.ascontiguousarray(a)) for rank, a in outgoing]
         for rank, a in sent:
             if rank == self.rank:
@@ -212,9 +214,9 @@ class Ranks:
         """Raise the exception of the first rank that has one, on all."""
         for rank, error in enumerate(self.everyone(None if failed is None else _portable(failed))):
             if error is not None:
-                error = failed if rank == self.rank else error
-                error.agreed = True
-                raise error
+                raised: Any = failed if rank == self.rank else error
+                raised.agreed = True
+                raise raised
 
     def neighbours(self) -> int:
         """How many ranks share this machine."""

@@ -116,7 +116,7 @@ class Accumulated:
         """The Strip of this rank's own rows."""
         me, dtype, C = self.ranks.rank, self.like.dtype, self.like.shape[1]
         outgoing = [(rank, np.concatenate(parts)) for rank, parts in self.sent.items()]
-        incoming = {}
+        incoming: dict[int, list] = {}
         for rank, regions in enumerate(self.regions):
             for number in sorted(regions, reverse=True):
                 top, bottom, left, right = regions[number]
