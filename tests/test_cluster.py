@@ -286,6 +286,34 @@ def test_a_state_whose_values_were_changed_is_refused_in_one_line(tmp_path):
     assert not (tmp_path / "out.png").exists()
 
 
+BROKEN = """
+import sys
+from style import run
+from style.cluster import job
+
+evaluate = job.SpreadObjective.evaluate
+
+def broken(self, image, **more):
+    if self.layout.ranks.rank == 1:
+        raise MemoryError("no room for a tile")
+    return evaluate(self, image, **more)
+
+job.SpreadObjective.evaluate = broken
+sys.exit(run.main(sys.argv[1:]))
+"""
+
+
+@over_ranks
+def test_a_rank_that_fails_alone_ends_them_all_with_one_line(tmp_path):
+    code, _, err = ended(start(3, "-c", BROKEN, *RUN, "-o", str(tmp_path / "out.png")), seconds=60)
+    assert code == 1
+    assert [line for line in err.splitlines() if line.startswith("style.run")] == [
+        "style.run: rank 1 of 3: no room for a tile; all ranks end"
+    ]
+    assert "Traceback" not in err
+    assert os.listdir(tmp_path) == []
+
+
 @over_ranks
 @pytest.mark.parametrize("which", [0, 2])
 def test_a_rank_that_dies_ends_them_all_and_leaves_nothing_half_written(which, tmp_path):

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from minivgg.backend import get_xp
+from minivgg.backend import get_xp, resolve_device
 
 from ..faster.pairs import BLOCK, blocks_together
 from ..job import Job
@@ -63,7 +63,8 @@ class SpreadJob(Job):
         check_settings(settings)
         self.ranks, self.saving, self.layouts = ranks, saving, {}
         self.near = ranks.neighbours()
-        free = available_memory(None, 0)[0] // self.near
+        device = resolve_device(settings.device)
+        free = available_memory(device, 0)[0] // (self.near if device.kind == "cpu" else 1)
         self.free = min(ranks.everyone(free if settings.memory is None else parse_memory(settings.memory)))
         ranks.in_turn(lambda: self._prepare(content, style, settings))
         ranks.agree(None)
@@ -225,12 +226,13 @@ class SpreadJob(Job):
         needs = [[_span(mirrored(unit, stage.size[0], margin)) for unit in mine] for mine in units]
         made = enlarged(self.ranks, Strip(planes, rows[0], coarser.size[0]), coarser.size, stage.size, needs)
         first, end = layout.rows[self.ranks.rank]
-        start = np.empty((1, 3, end - first, layout.shape[3]), np.float32)
+        xp = get_xp(self.contents[stage].part)
+        start = xp.empty((1, 3, end - first, layout.shape[3]), dtype=np.float32)
         for unit, need, rgb in zip(units[self.ranks.rank], needs[self.ranks.rank], made, strict=True):
             at = (slice(None), slice(None), slice(unit[0] - first, unit[1] - first))
             start[at] = to_strip(self.colours, rgb, unit, stage.size[0], need[0]).part
             if changed:  # both less the average colour, which counts once
-                mean = np.asarray(self.colours.mean, np.float32).reshape(1, 3, 1, 1)
+                mean = xp.asarray(np.asarray(self.colours.mean, np.float32).reshape(1, 3, 1, 1))
                 start[at] += self.contents[stage].part[at] + mean
         return layout.from_strip(Strip(start, first, layout.shape[2]))
 
