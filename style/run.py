@@ -12,7 +12,7 @@ from pathlib import Path
 import weights
 from minivgg.backend import BackendError, UnknownDeviceError
 from minivgg.files import FileError, check_folder
-from minivgg.program import FAILURE, OK, USAGE, end, fail, ready, say
+from minivgg.program import FAILURE, OK, USAGE, end, fail, first_line, ready, say
 from minivgg.program import tell as answer
 
 from .again import again
@@ -45,8 +45,11 @@ CODES = dict.fromkeys((SettingsError, weights.UnknownWeightsError, UnknownDevice
 def main(argv=None):
     """Run the command line; returns the exit code."""
     if launched():  # by mpiexec, as one of several
-        from .cluster.run import main as over_ranks
-
+        try:
+            from .cluster.run import main as over_ranks
+        except (ImportError, RuntimeError) as error:  # not there, or without a library of MPI
+            why = f"mpi4py cannot be used ({first_line(error)})"
+            return fail(NAME, f'started by MPI, but {why}; pip install -e ".[mpi]"', USAGE)
         return over_ranks(argv)
     ready()
     return program(parsed(sys.argv[1:] if argv is None else argv))

@@ -24,6 +24,7 @@ from strict_device import StrictModule
 from minivgg import VGG
 from minivgg.gradcheck.rows import random_params
 from style import cluster
+from style import run as command_line
 from style.cluster import pictures, plan
 from style.cluster.strips import Strip, shares
 from style.cluster.tiles import Distributed
@@ -99,6 +100,17 @@ def test_a_single_machine_imports_no_mpi():
 )
 def test_who_started_it(environ, is_launched):
     assert cluster.launched(environ) is is_launched
+
+
+def test_a_launcher_without_mpi4py_is_one_line(monkeypatch, capsys):
+    monkeypatch.setenv("PMI_RANK", "0")
+    monkeypatch.setenv("PMI_SIZE", "2")
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    monkeypatch.delitem(sys.modules, "style.cluster.run", raising=False)
+    assert command_line.main([]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("style.run: started by MPI, but mpi4py cannot be used (")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize("count, ranks", [(8, 3), (2, 4), (1, 1), (7, 7)])

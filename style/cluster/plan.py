@@ -16,7 +16,7 @@ CUT = "pool3"
 ROWS = 8  # rows of tiles, or a multiple, where the picture is high enough: as many ranks share them evenly
 HIGHEST, WIDEST, LOWEST = 576, 1024, 64  # pixels of a tile's core
 STEP = 8  # pixels of a place at CUT: so both segments have as many rows of tiles
-MPI = 24 << 20  # bytes of MPI's library and its buffers (measured)
+MPI = 40 << 20  # bytes of MPI's library and its buffers (measured)
 
 
 def tilings(net, terms, H, W):
