@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cuda_twins
@@ -30,12 +31,14 @@ from style.cluster.strips import Strip, shares
 from style.cluster.tiles import Distributed
 from style.cluster.vectors import Layout, Space
 from style.faster import pairs
+from style.job import Job
 from style.large.plan import MemoryBudgetError
 from style.large.tiles import Tiled
 from style.large.tiling import Tiling
 from style.objective import Objective, aim
 from style.optimize import minimize
 from style.pictures import ImageError, saving
+from style.settings import settings_from
 from style.state import State
 from style.statistics import make_terms
 
@@ -233,6 +236,25 @@ def test_the_command_line_gives_the_same_picture_on_any_number_of_ranks(found):
         assert [line["terms"] for line in lines[ranks]] == [line["terms"] for line in lines[1]]
         assert path.with_name(f"{ranks}-80x60.tif").is_file()
     assert len(lines[1]) == 9
+
+
+@over_ranks
+@pytest.mark.parametrize("optimizer", ["l-bfgs", "adam"])
+def test_the_command_line_gives_the_picture_of_one_machine_in_the_same_tiles(optimizer, tmp_path):
+    options = {"size": 96, "weights": "mini", "evaluations": 5, "optimizer": optimizer}
+    if optimizer == "l-bfgs":
+        options |= {"precondition": 0, "lag": 1}
+    job = Job("sample:scene:96", "sample:strokes:96", settings_from(device="cpu", **options))
+    (stage,) = job.stages
+    height, width = (n + 2 * job.colours.margin for n in stage.size)
+    tiling = next(plan.tilings(job.engine.outline(job.terms), job.terms, height, width))
+    job.plans[stage] = replace(job.plans[stage], tiling=tiling, keep_transforms=False)
+    alone = job.run()
+    path, log = tmp_path / "out.png", tmp_path / "log"
+    code, _, err = run(2, *RUN, "--evaluations", "5", "--optimizer", optimizer, "-o", path, "--log", log)
+    assert (code, err) == (0, "")
+    assert [json.loads(line)["loss"] for line in log.read_text().splitlines()] == alone.losses
+    assert np.array_equal(np.asarray(Image.open(path)), alone.image)
 
 
 @over_ranks
