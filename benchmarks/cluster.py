@@ -27,7 +27,7 @@ from minivgg import VGG
 from style.cluster.plan import Request
 from style.cluster.strips import PIPE, common
 from style.cluster.tiles import Division
-from style.cluster.vectors import Layout, overlaps
+from style.cluster.vectors import Layout, overlaps, unit_of
 from style.events import Evaluated
 from style.faster.pairs import BLOCK, blocks_together
 from style.large.tiling import segments
@@ -135,7 +135,7 @@ def counted(net, size, ranks):
                 size_of = [4 * channels * (r[1] - r[0]) * (t[3] - t[2]) for t, r in pieces if r is not None]
                 if a != b and size_of:
                     sent["gradients"][a] += 1, sum(size_of)
-    layout = Layout(None, (1, 3, H, W), parts[0].cores, BLOCK * blocks_together(2 * HISTORY + 2))
+    layout = Layout(None, (1, 3, H, W), parts[0].cores, unit_of("l-bfgs", HISTORY))
     for a in range(ranks):
         for b in range(ranks):
             for have, want in ((layout.strips, layout.held), (layout.held, layout.strips)):

@@ -7,7 +7,6 @@ import numpy as np
 
 from minivgg.backend import get_xp, resolve_device
 
-from ..faster.pairs import BLOCK, blocks_together
 from ..job import Job
 from ..large.plan import available_memory
 from ..large.tiling import segments
@@ -22,7 +21,7 @@ from .pictures import StripResult, enlarged, mirrored, noise, to_rgb, to_strip
 from .plan import Request
 from .strips import Strip
 from .tiles import Distributed, Division
-from .vectors import Layout, Space
+from .vectors import Layout, Space, unit_of
 
 ONE = "on one machine; over several it is not done"
 REFUSED = {  # options that need more than a strip of the picture, and what they work with instead
@@ -153,9 +152,7 @@ class SpreadJob(Job):
         if stage not in self.layouts:
             s, margin = self.settings, self.settings.margin
             shape = (1, 3, *(n + 2 * margin for n in stage.size))
-            unit = BLOCK
-            if s.optimizer == "l-bfgs":
-                unit *= blocks_together(2 * self.plans[stage].history + 2)
+            unit = unit_of(s.optimizer, self.plans[stage].history)
             rows = self._rows(stage, stage.size, self.terms, margin)
             self.layouts[stage] = Layout(self.ranks, shape, rows, unit)
         return self.layouts[stage]

@@ -11,6 +11,7 @@ from ..large.tiling import Tiling, segments
 from ..terms import layers
 from ..units import format_memory, format_size
 from .tiles import Division
+from .vectors import Layout, unit_of
 
 CUT = "pool3"
 ROWS = 8  # rows of tiles, or a multiple, where the picture is high enough: as many ranks share them evenly
@@ -73,16 +74,18 @@ class Request:
         strip = max(b - a for a, b in parts[0].cores)
         region = max(b - a for a, b in parts[0].regions)
         size, values = net.dtype.itemsize, 3 * strip * W
+        unit = unit_of(self.optimizer, self.history)
+        held = Layout(None, (1, 3, H, W), parts[0].cores, unit).most
         kept, passing = optimiser_bytes(self.optimizer, self.history, self.bounds)
         kept += 2 * size if self.bounds else 0  # the limits, two a value
         base = BASE + MPI + network_bytes(net)
-        running = base + values * (2 * size + kept)  # the content's strip and the start's
+        running = base + values * size + held * (size + kept)  # the content's strip; the start
         evaluating = max(segment_peak(net, terms, region, W, tiling, k) for k in range(len(parts)))
         tiles = max(len(t) for p in parts for t in p.tiles)
         sums = (tiles + 2) * 8 * sum(net.channels[t.layer] ** 2 for t in terms if not t.statistic.per_place)
-        moving = 4 * values * size  # from strip to vector and back, with what is on the way
-        copied = 2 * self.history * values * size if self.saving and self.optimizer == "l-bfgs" else 0
-        running += max(evaluating + sums + moving, values * (size + passing) + copied)
+        moving = 2 * (values + held) * size  # from strip to vector and back, with what is on the way
+        copied = 2 * self.history * held * size if self.saving and self.optimizer == "l-bfgs" else 0
+        running += max(evaluating + sums + moving, held * (size + passing) + copied)
         return max(running, base + self.reading), sum(a == b for a, b in parts[0].cores)
 
     def _padded(self, height, width):

@@ -14,6 +14,11 @@ from ..method import check_finite
 from .strips import Strip
 
 
+def unit_of(optimizer, history):
+    """Values of a piece of a vector: as many as L-BFGS adds up at a time; Adam adds up none."""
+    return BLOCK * (blocks_together(2 * history + 2) if optimizer == "l-bfgs" else 32)
+
+
 class Layout:
     """Who has what of a vector.
 
@@ -37,6 +42,11 @@ class Layout:
                 own[-1] = own[-1][0], stop
             else:
                 own.append((start, stop))
+
+    @property
+    def most(self):
+        """How many values the rank has that has most."""
+        return max(sum(b - a for a, b in held) for held in self.held)
 
     @property
     def own(self):
