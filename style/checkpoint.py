@@ -136,13 +136,14 @@ def about(options):
     return {"options": found}
 
 
-def resumed(path, given, free):
+def resumed(path, given, free, load=State.load):
     """(State, argparse.Namespace of the options to go on with).
 
     given  {name: value} of what stands beside --resume, None where nothing does
     free   names of options that may be other ones now
+    load   what reads the file
     """
-    state = State.load(path)
+    state = load(path)
     stored = state.about.get("options")
     if not isinstance(stored, dict):
         raise StateError(f"{path}: saved from Python, without a command; go on with Job.run(state=State.load(…))")

@@ -227,6 +227,10 @@ class Job:
         """The content's transparency at a picture's size, or None."""
         return self.content.opacity(size_hw)
 
+    def as_saved(self, image: Array, stage: Stage) -> Array:
+        """The network input that the file of a stage's picture has."""
+        return self.colours.as_saved(image)
+
     def leaving(self, image: Array) -> np.ndarray:
         """(h, w, 3) float32, 0..255: a network input as a picture that leaves, colours filtered."""
         rgb = self.colours.to_rgb(image)

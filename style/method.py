@@ -48,15 +48,15 @@ class Method:
         """Go on from what state() gave; ValueError if that was of another picture's size or other options."""
 
 
-def check_finite(gradient: Array, squared: bool = False) -> None:
+def check_finite(gradient: Array, squared: bool = False, size: int | None = None) -> None:
     """Raise Ended unless all of a gradient is finite: what steps along it goes nowhere, and has not converged.
 
-    squared  whether the sum of its squares must be, too, in its own type
+    squared  whether the sum of its squares must be, too, in its own type; size: of how many, if not of these alone
     """
     largest = float(abs(gradient).max())
     if not math.isfinite(largest):
         raise Ended("non-finite", "the gradient is not finite")
-    if squared and largest**2 * gradient.size > float(np.finfo(gradient.dtype).max):
+    if squared and largest**2 * (size or gradient.size) > float(np.finfo(gradient.dtype).max):
         raise Ended("non-finite", f"the gradient, up to {largest:.1e}, is too large for {gradient.dtype}")
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import weights
 from minivgg.backend import BackendError, UnknownDeviceError
 from minivgg.files import FileError, check_folder
-from minivgg.program import FAILURE, OK, USAGE, end, fail, ready, say
+from minivgg.program import FAILURE, OK, USAGE, end, fail, first_line, ready, say
 from minivgg.program import tell as answer
 
 from .again import again
 from .checkpoint import EVERY, SCIPYS, Checkpoint, about, check_inputs, is_ours, parse_every, resumed
+from .cluster import launched
 from .command import Files, given, measure, named_styles, parsed
 from .job import Job
 from .large.plan import MemoryBudgetError
@@ -30,7 +31,7 @@ from .report import Report, check_report
 from .settings import Settings, settings_from
 from .several import asked_for, mode_of, run_several
 from .specs import sized, styles_and_options
-from .state import StateError
+from .state import State, StateError
 from .watching import Animation, check_animation, check_latest
 from .writing import write
 
@@ -43,8 +44,19 @@ CODES = dict.fromkeys((SettingsError, weights.UnknownWeightsError, UnknownDevice
 
 def main(argv=None):
     """Run the command line; returns the exit code."""
+    if launched():  # by mpiexec, as one of several
+        try:
+            from .cluster.run import main as over_ranks
+        except (ImportError, RuntimeError) as error:  # not there, or without a library of MPI
+            why = f"mpi4py cannot be used ({first_line(error)})"
+            return fail(NAME, f'started by MPI, but {why}; pip install -e ".[mpi]"', USAGE)
+        return over_ranks(argv)
     ready()
-    args = parsed(sys.argv[1:] if argv is None else argv)
+    return program(parsed(sys.argv[1:] if argv is None else argv))
+
+
+def program(args):
+    """Do what the arguments say, in this process alone; returns the exit code."""
 
     def work(signals):
         try:
@@ -95,14 +107,14 @@ def run(args, signals):
     return optimise(job, args, files, output, replace, state, signals)
 
 
-def completed(args):
+def completed(args, load=State.load):
     """(State or None, the arguments with all that --resume, --again, --texture and defaults add)."""
     state = None
     if args.resume is not None:
         if args.again is not None:
             raise SettingsError("--again: works without --resume, which goes on with a run of its own", "again")
         beside = {k: v for k, v in vars(args).items() if k != "resume"}
-        state, args = resumed(args.resume, beside, free=[n for n in options_of(Files) if n != "preset"])
+        state, args = resumed(args.resume, beside, free=[n for n in options_of(Files) if n != "preset"], load=load)
     elif args.again is not None:
         if args.preset is not None:
             raise SettingsError("--preset: works without --again, which has all settings of the picture", "preset")

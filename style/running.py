@@ -88,7 +88,7 @@ class Run:
             return outcome
         try:
             with np.errstate(all="ignore"):
-                saved = objective.exact(job.colours.as_saved(outcome.image)).loss
+                saved = objective.exact(job.as_saved(outcome.image, stage)).loss
         except KeyboardInterrupt:  # a figure is not worth the picture
             return outcome.ended("interrupted")
         return dataclasses.replace(outcome, saved=saved)

@@ -10,7 +10,7 @@ from minivgg import VGG
 from minivgg.gradcheck.rows import random_params
 from style.faster.deferred import Deferred
 from style.large.tiles import Tiled
-from style.objective import Objective
+from style.objective import Evaluation, Objective
 from style.pictures import saving
 from style.statistics import make_terms
 
@@ -126,3 +126,47 @@ def assert_same(found, expected, tolerance):
     assert found.gradient.shape == expected.gradient.shape
     assert found.gradient.dtype == expected.gradient.dtype
     assert worst(found.gradient, expected.gradient) <= tolerance
+
+
+class ThreadedRanks:
+    """One rank of several that are threads of this process, with what cluster.ranks.Ranks offers to the maths.
+
+    shared  {"size": …, "barrier": threading.Barrier(size), "posts": {}}, the same for all
+    """
+
+    def __init__(self, rank, shared):
+        self.rank, self.size, self.shared = rank, shared["size"], shared
+
+    def everyone(self, value):
+        posts, barrier = self.shared["posts"], self.shared["barrier"]
+        barrier.wait(60)
+        posts["value", self.rank] = value
+        barrier.wait(60)
+        return [posts["value", rank] for rank in range(self.size)]
+
+    def exchange(self, what, outgoing, incoming):
+        everyone = self.everyone({rank: np.array(a) for rank, a in outgoing})
+        return [everyone[rank][self.rank].reshape(shape) for rank, shape, _ in incoming]
+
+    def chained(self, what, size, own):
+        total = np.zeros(size)
+        for items in self.everyone(own):
+            for item in items:
+                for offset, values in item:
+                    total[offset : offset + values.size] += values
+        return total
+
+    def table(self, what, own, sizes):
+        return self.everyone(own)
+
+
+class OfVectors(Objective):
+    """An objective of parts of vectors."""
+
+    def __init__(self, net, terms, passes, layout):
+        super().__init__(net, terms, passes)
+        self.layout = layout
+
+    def evaluate(self, image, *, fresh=True):
+        found = super().evaluate(self.layout.to_strip(image))
+        return Evaluation(found.values, self.layout.from_strip(found.gradient))

@@ -18,6 +18,7 @@ WALLS = [
     (r"(?!style\.report\.(page|plots)$).*", r"(jinja2|markupsafe|matplotlib)(\..*)?", r"$"),  # extras
     (r"(?!style\.preview$).*", r"(rich|textual_image)(\..*)?", r"$"),
     (r"study(\..*)?", r"weights(\..*)?", r"$"),
+    (r"(?!style\.cluster).*", r"mpi4py(\..*)?", r"$"),
     (r"(?!study).*", r"study(\..*)?", r"$"),
     (r"(?!style\.web(\.|$)).*", r"(style\.web|starlette|uvicorn)(\..*)?", r"$"),
 ]
@@ -26,6 +27,7 @@ LAZY = {  # imports within functions that close a circle, or load what few need,
     ("style.events", "style.result"),
     ("style.events", "style.schedule"),
     ("style.pictures.images", "style.samples"),
+    ("style.run", "style.cluster.run"),
 }
 
 
@@ -114,6 +116,7 @@ def test_a_planted_import_is_found(module, line, said):
 # tests of a benchmark, and of the program that made golden.json
 BENCHMARKED = {
     *(
+        "test_benchmark_cluster",
         "test_benchmark_gpu",
         "test_benchmark_losses",
         "test_benchmark_memory",

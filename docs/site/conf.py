@@ -35,6 +35,7 @@ nitpick_ignore_regex = [("py:.*", ".*")]  # types in signatures: NumPy's and our
 
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
+autodoc_mock_imports = ["mpi4py"]  # an extra
 autodoc_typehints = "none"  # a docstring says what each thing is; "Any" for an array says less
 add_module_names = False
 toc_object_entries = False  # or every page copies every function's entry

@@ -21,6 +21,25 @@ MAX_TRIALS = 12  # evaluations of one line search
 FIRST_STEP = 1.0  # grey levels (root mean square) of the first step
 
 
+class Here:
+    """What is asked of vectors that lie whole in this process: cluster.vectors.Space asks several."""
+
+    def size(self, x):
+        return x.size
+
+    def pairs(self, x, history, metric=False):
+        return make_pairs(x, history, metric=metric)
+
+    def dot(self, a, b):
+        return dot(a, b)
+
+    def check_finite(self, gradient, squared=False):
+        check_finite(gradient, squared=squared)
+
+
+HERE = Here()
+
+
 class LBFGS:
     """The optimiser: `step(evaluate)` is one iteration.
 
@@ -32,9 +51,10 @@ class LBFGS:
              stay out of the direction (two-metric projection, Bertsekas 1982)
     metric   a function g → M g on arrays like x, M symmetric and positive definite: the first guess of the inverse
              Hessian is γ M in place of γ I (precondition.Spectrum.metric); or None
+    space    Here, or what else knows the sizes and products of vectors that are elsewhere too
     """
 
-    def __init__(self, x, *, history=10, bounds=None, metric=None):
+    def __init__(self, x, *, history=10, bounds=None, metric=None, space=HERE):
         if history < 1:
             raise ValueError(f"history {history}: keep at least 1 pair")
         xp = get_xp(x)
@@ -42,8 +62,8 @@ class LBFGS:
         self.bounds = bounds and tuple(xp.asarray(v, dtype=x.dtype) for v in bounds)
         if bounds:
             x = xp.clip(x, *self.bounds)
-        self.metric = metric
-        self.pairs = make_pairs(x.reshape(-1), history, metric=metric is not None)
+        self.metric, self.space, self.size = metric, space, space.size(x)
+        self.pairs = space.pairs(x.reshape(-1), history, metric=metric is not None)
         self._trial = xp.zeros(self.pairs.padded_shape, dtype=x.dtype)
         self.trial = self._trial.reshape(-1)[: x.size].reshape(x.shape)
         self.factors = self.direction = None  # the direction: factors of the pairs' rows, or, with bounds, an array
@@ -122,20 +142,20 @@ class LBFGS:
         if pairs.order:
             self.factors = pairs.direction()
         else:
-            norm = pairs.with_gradient[-1] ** 0.5 if self.metric is None else _norm(pairs.get(pairs.metric))
+            norm = pairs.with_gradient[-1] ** 0.5 if self.metric is None else self._norm(pairs.get(pairs.metric))
             self.factors = np.zeros_like(pairs.with_gradient)
-            self.factors[pairs.metric + 1] = -FIRST_STEP * pairs.size**0.5 / norm if norm > 0 else 0.0
+            self.factors[pairs.metric + 1] = -FIRST_STEP * self.size**0.5 / norm if norm > 0 else 0.0
         if self.bounds is None:
             return float(self.factors @ pairs.with_gradient)
         held, g, slope = self._held(), self.gradient.reshape(-1), 0.0
         if pairs.order:
             self.direction = self._combined()
             self.direction[held] = 0
-            slope = dot(self.direction, g)
+            slope = self.space.dot(self.direction, g)
         if not slope < 0:  # what comes over from the pixels that are held points uphill
             self.direction = None  # its memory is wanted
             self.direction = self._apart_from(held, g)
-            slope = dot(self.direction, g)
+            slope = self.space.dot(self.direction, g)
         return slope
 
     def _held(self):
@@ -163,8 +183,8 @@ class LBFGS:
             direction = self._combined()
             direction += m
         else:
-            norm = _norm(m)
-            direction = m * (-FIRST_STEP * pairs.size**0.5 / norm if norm > 0 else 0.0)
+            norm = self._norm(m)
+            direction = m * (-FIRST_STEP * self.size**0.5 / norm if norm > 0 else 0.0)
         direction[held] = 0
         return direction
 
@@ -211,7 +231,7 @@ class LBFGS:
             return t * slope
         xp, x = get_xp(self.trial), self.x
         xp.clip(x + t * self.direction.reshape(x.shape), *self.bounds, out=self.trial)
-        return dot((self.trial - x).reshape(-1), self.gradient.reshape(-1))
+        return self.space.dot((self.trial - x).reshape(-1), self.gradient.reshape(-1))
 
     def _measure(self, evaluate, t):
         """Evaluate the trial: (loss, gradient, flat, and the slope there along the step to it)."""
@@ -223,6 +243,9 @@ class LBFGS:
     def _by_metric(self, gradient):
         """M·gradient, flat, or None where there is no metric."""
         return None if self.metric is None else self.metric(gradient).reshape(-1)
+
+    def _norm(self, v):
+        return self.space.dot(v, v) ** 0.5
 
     def state(self):
         """All that a later run needs to go on to the bit, as a dict of NumPy arrays."""
@@ -253,10 +276,6 @@ class LBFGS:
         self.loss = None if np.isnan(state["loss"]) else float(state["loss"])
 
 
-def _norm(v):
-    return dot(v, v) ** 0.5
-
-
 class LimitedMemoryBFGS(Method):
     """L-BFGS on the picture's own device and in its own type.
 
@@ -265,14 +284,15 @@ class LimitedMemoryBFGS(Method):
     bounds        (low, high), arrays that broadcast to the image, or None
     precondition  α of precondition.Spectrum, by which a first guess of the curvature tells frequencies apart; 0: alike
     wraps         whether the image goes on at its opposite edge: then those of precondition.Waves
+    space         as for LBFGS
     """
 
     name = "L-BFGS"
 
-    def __init__(self, image, *, history=10, tolerance=0.0, bounds=None, precondition=0.0, wraps=False):
+    def __init__(self, image, *, history=10, tolerance=0.0, bounds=None, precondition=0.0, wraps=False, space=HERE):
         self.tolerance, self.precondition = tolerance, precondition
         metric = (Waves if wraps else Spectrum)(image, precondition).metric if precondition else None
-        self.optimiser = LBFGS(image, history=history, bounds=bounds, metric=metric)
+        self.optimiser = LBFGS(image, history=history, bounds=bounds, metric=metric, space=space)
 
     def step(self, evaluate):
         optimiser, before = self.optimiser, self.optimiser.loss
@@ -283,7 +303,7 @@ class LimitedMemoryBFGS(Method):
 
         stuck = optimiser.step(loss_and_gradient)
         if stuck:
-            check_finite(optimiser.gradient, squared=True)
+            optimiser.space.check_finite(optimiser.gradient, squared=True)
             raise Ended("non-finite" if stuck == NOT_FINITE else "converged", stuck)
         if self.tolerance and before is not None:
             scale = max(abs(before), abs(optimiser.loss), 1.0)

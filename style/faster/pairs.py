@@ -99,7 +99,7 @@ class Pairs:
             new = [self._with(g, v[:, None]) for v in ((g,) if m is g else (m, g))]
             return xp.concatenate([self._with(g, part)[: self.X], own, *new])
 
-        found = to_numpy(sum(self._map(products)))  # in the chunks' order on any number of cores
+        found = to_numpy(self._total(products))
         rows = len(self.with_gradient)
         with_new = found[:rows]
         with_y = with_new - self.with_gradient
@@ -166,7 +166,7 @@ class Pairs:
     def _chunks(self):
         """Slices of the blocks, which workers take in turn."""
         n, rows, _ = self.rows.shape
-        step = max(1, CHUNK // (rows * BLOCK))
+        step = blocks_together(rows)
         return [slice(i, min(i + step, n)) for i in range(0, n, step)]
 
     def _map(self, task):
@@ -183,6 +183,10 @@ class Pairs:
             parallel(run, range(len(chunks)), cores())
         return results
 
+    def _total(self, task):
+        """Σ task(chunk), in the chunks' order on any number of cores."""
+        return sum(self._map(task))
+
     def last_step(self, length):
         """Factors (R - 1,) that make `length` times the s that was measured last."""
         slot, factors = self._measured[0], np.zeros_like(self.with_gradient)
@@ -192,7 +196,7 @@ class Pairs:
 
     def with_all(self, v):
         """Scalar products of all rows but x with v (size,), in double precision on the host."""
-        found = sum(self._map(lambda chunk: self._with(self._blocks(v, chunk), self.rows[chunk])))
+        found = self._total(lambda chunk: self._with(self._blocks(v, chunk), self.rows[chunk]))
         return to_numpy(found)[: self.X]
 
     def direction(self, with_gradient=None):
@@ -228,6 +232,11 @@ class Pairs:
 
         self._map(task)
         return out
+
+
+def blocks_together(rows):
+    """Blocks of so many rows that are handled at a time."""
+    return max(1, CHUNK // (rows * BLOCK))
 
 
 def products(a, b):

@@ -55,9 +55,12 @@ class ColourSpace:
         rgb = images.from_network(to_numpy(x[inside]), self.mean, self.order)
         return np.clip(rgb, 0, 255) if clip else rgb
 
-    def as_saved(self, x: Array) -> Array:
-        """The network input that a picture of `depth` bits a value has, margins as they are: cut off and rounded."""
-        xp, (low, high) = get_xp(x), self.bounds()
+    def as_saved(self, x: Array, bounds: tuple[Array, Array] | None = None) -> Array:
+        """The network input that a picture of `depth` bits a value has, margins as they are: cut off and rounded.
+
+        bounds  grey levels 0 and 255, in the shape that x has if it is not a picture's
+        """
+        xp, (low, high) = get_xp(x), bounds or self.bounds()
         step = 255 / (2**self.depth - 1)
         return xp.round((xp.clip(x, low, high) - low) / step) * step + low
 

@@ -1,0 +1,17 @@
+"""One picture on several machines: MPI beneath, the same digits on any number of ranks. docs/cluster.md."""
+
+import os
+from collections.abc import Mapping
+
+RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")  # what launchers say
+
+
+def launched(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether MPI's launcher has started this process: mpiexec, or srun as one of several."""
+    found = [environ[name] for name in SIZES if environ.get(name, "").isdecimal()]
+    if not found or (
+        "PMI_RANK" not in environ and "OMPI_COMM_WORLD_RANK" not in environ and "PMIX_RANK" not in environ
+    ):
+        return False
+    return int(found[0]) > 1 or "SLURM_STEP_ID" not in environ

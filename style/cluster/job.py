@@ -1,0 +1,277 @@
+"""A transfer over several ranks: job.Job whose pictures, targets and vectors lie in strips. Every rank has one."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from minivgg.backend import get_xp, resolve_device
+
+from ..job import Job
+from ..large.plan import available_memory
+from ..large.tiling import segments
+from ..objective import Evaluation, Objective
+from ..options import SettingsError, flag
+from ..pictures import ImageError
+from ..provenance import metadata
+from ..running import Run
+from ..terms import layers
+from ..units import parse_memory
+from .pictures import StripResult, enlarged, mirrored, noise, to_rgb, to_strip
+from .plan import Request
+from .strips import Strip
+from .tiles import Distributed, Division
+from .vectors import Layout, Space, unit_of
+
+ONE = "on one machine; over several it is not done"
+REFUSED = {  # options that need more than a strip of the picture, and what they work with instead
+    "mask": ONE,
+    "style_mask": ONE,
+    "keep": ONE,
+    "keep_colors": ONE,
+    "match_colors": ONE,
+    "match_histogram": ONE,
+    "palette": ONE,
+    "tv_weight": ONE,
+    "photo_weight": ONE,
+    "laplacian_weight": ONE,
+    "wrap": ONE,
+    "precondition": "0 over several machines: the spectrum is one of the whole picture",
+}
+
+
+def check_settings(settings):
+    """Raise SettingsError for what is not done over several ranks."""
+    if settings.optimizer not in ("l-bfgs", "adam"):
+        raise SettingsError(
+            f"--optimizer {settings.optimizer}: over several machines l-bfgs or adam; the others keep whole vectors",
+            "optimizer",
+        )
+    for name, works in REFUSED.items():
+        if getattr(settings, name):
+            raise SettingsError(f"{flag(name)}: works with {works}" if works != ONE else f"{flag(name)}: {works}", name)
+
+
+class SpreadJob(Job):
+    """job.Job over ranks. The same arguments, and ranks.Ranks; all ranks make and run it together.
+
+    saving  whether states are saved meanwhile, which the plan counts
+    """
+
+    def __init__(self, content, style, settings, ranks, *, saving=False):
+        check_settings(settings)
+        self.ranks, self.saving, self.layouts = ranks, saving, {}
+        self.near = ranks.neighbours()
+        device = resolve_device(settings.device)
+        free = available_memory(device, 0)[0] // (self.near if device.kind == "cpu" else 1)
+        self.free = min(ranks.everyone(free if settings.memory is None else parse_memory(settings.memory)))
+        ranks.in_turn(lambda: self._prepare(content, style, settings))
+        ranks.agree(None)
+
+    def _prepare(self, content, style, settings):
+        super().__init__(content, style, settings)
+        for term in self.terms:
+            if term.layer is None:
+                raise SettingsError(f"{term.name}: {ONE}")
+        for what, picture in (("content", self.content), *(("style", p) for p in self.styles.pictures)):
+            if picture.alpha is not None:
+                raise ImageError(
+                    f"{picture.path or what}: is transparent in places; over several machines: opaque ones"
+                )
+        self._cut()
+
+    def _cut(self):
+        """Keep this rank's rows of the pictures at each stage, and let the pictures go."""
+        me, plain = self.ranks.rank, dataclasses.replace(self.colours, margin=0)
+        self.contents, self.inputs, self.first = {}, {}, None
+        for stage in self.stages:
+            rows = self._rows(stage, stage.size, self.terms, self.colours.margin)[me]
+            content = self.at(self.content, stage.size)
+            self.contents[stage] = to_strip(self.colours, content, rows, stage.size[0])
+            del content
+            own = [t for t in self.terms if t.source not in (None, "content")]
+            self.inputs[stage] = {
+                group.source: [(share, self._style_strip(stage, k, own, plain)) for k, share in group.members]
+                for group in self.styles.groups
+            }
+        if self.start is not None or self.settings.init == "style":
+            stage = self.stages[0]
+            picture = self.start if self.start is not None else self.styles.pictures[0]
+            rows = self._rows(stage, stage.size, self.terms, self.colours.margin)[me]
+            self.first = to_strip(self.colours, self.at(picture, stage.size), rows, stage.size[0])
+        self.content = _emptied(self.content)
+        self.start = None if self.start is None else _emptied(self.start)
+        self.styles.pictures = [_emptied(p) for p in self.styles.pictures]
+        self.filters.content, self.filters.styles = self.content, self.styles.pictures
+
+    def _style_strip(self, stage, k, terms, colours):
+        size = stage.style_sizes[k]
+        rows = self._rows(stage, size, terms, 0)[self.ranks.rank]
+        return to_strip(colours, self.at(self.styles.pictures[k], size), rows, size[0])
+
+    def _rows(self, stage, size, terms, margin):
+        """Rows of a picture of a size that each rank has, in the stage's tiling."""
+        return Division(self._first_segment(stage, size, terms, margin), self.ranks.size).cores
+
+    def _first_segment(self, stage, size, terms, margin):
+        H, W = (n + 2 * margin for n in size)
+        return segments(self.engine.outline(self.terms), layers(terms), H, W, self.plans[stage].tiling)[0]
+
+    def _plan(self, outline, stage):
+        s = self.settings
+        request = Request(
+            outline,
+            self.terms,
+            self.ranks.size,
+            self.free,
+            s.optimizer,
+            history=min(s.history, stage.evaluations),
+            bounds=s.bounds,
+            margin=s.margin,
+            reading=self._reading(stage),
+            saving=self.saving,
+        )
+        return request.plan(*stage.size)
+
+    def _reading(self, stage):
+        """Bytes of the pictures as they came, and of one at its size, while this rank cuts its strips."""
+        pictures = [(self.content, stage.size), *zip(self.styles.pictures, stage.style_sizes)]
+        held = sum(p.rgb.nbytes for p, _ in pictures)
+        return held + max(0 if _is_at(p, size) else 24 * math.prod(size) for p, size in pictures)
+
+    def at(self, picture, size):
+        """resized(), without a copy where a picture is of that size."""
+        return picture.rgb if _is_at(picture, size) else self.resized(picture, size)
+
+    @property
+    def precondition(self):
+        return 0.0
+
+    def layout(self, stage):
+        """Layout of the stage's vectors."""
+        if stage not in self.layouts:
+            s, margin = self.settings, self.settings.margin
+            shape = (1, 3, *(n + 2 * margin for n in stage.size))
+            unit = unit_of(s.optimizer, self.plans[stage].history)
+            rows = self._rows(stage, stage.size, self.terms, margin)
+            self.layouts[stage] = Layout(self.ranks, shape, rows, unit)
+        return self.layouts[stage]
+
+    def _objective(self, stage, terms):
+        net = self.engine.load(terms)
+        net.release()
+        net = net.keeping_transforms(False)
+        passes = Distributed(net, self.plans[stage].tiling, self.ranks)
+        content, layout = self.contents[stage], self.layout(stage)
+        pictures = {"content": content, **self.inputs[stage]}
+        aimed = self.engine.aim(terms, passes, pictures, keys=self.styles.keys(stage))
+        net.release()
+        aimed = passes.placed(aimed, *content.shape[2:])
+        return SpreadObjective(net, aimed, passes, layout)
+
+    def objective(self, stage):
+        found = super().objective(stage)
+        self.inputs[stage] = {}  # the targets are there, and the engine keeps them
+        return found
+
+    def initial_image(self, stage):
+        s, layout = self.settings, self.layout(stage)
+        if self.first is not None:
+            return layout.from_strip(self.first)
+        content = self.contents[stage]
+        if s.init == "content":
+            return layout.from_strip(content)
+        part = noise(s.seed, s.noise_level, layout.shape, content.rows)
+        if s.init == "blend":
+            part = s.noise_ratio * part + (1 - s.noise_ratio) * content.part
+        return layout.from_strip(Strip(get_xp(content.part).asarray(part), content.top, content.shape[2]))
+
+    def optimizer_options(self, stage):
+        found = super().optimizer_options(stage)
+        if found["bounds"] is not None:
+            found["bounds"] = tuple(map(self.layout(stage).broadcast, self.colours.bounds()))
+        if self.settings.optimizer == "l-bfgs":
+            found["space"] = Space(self.layout(stage))
+        return found
+
+    def input(self, picture, size_hw):
+        """Nothing is made whole. Bounds, which ask for it, need it with masks alone."""
+
+    def as_saved(self, image, stage):
+        low, high = map(self.layout(stage).broadcast, self.colours.bounds())
+        return self.colours.as_saved(image, (low, high))
+
+    def forecast(self):
+        alone = super().forecast()
+        return None if alone is None else alone / self.ranks.size * self.near
+
+    def run(self, *listeners, state=None):
+        with self.engine.alone():
+            return SpreadRun(self, listeners).go(state)
+
+    def enlarged(self, image, index):
+        """What running.Run._enlarged does: the vector at which stage `index` starts."""
+        coarser, stage = self.stages[index - 1], self.stages[index]
+        was, layout, margin = self.layout(coarser), self.layout(stage), self.colours.margin
+        changed = any(t.source == "content" and t.factor for t in self.terms)
+        rows, change = to_rgb(self.colours, was.to_strip(image), clip=False)
+        if changed:
+            change = change - to_rgb(self.colours, self.contents[coarser], clip=False)[1]
+        planes = np.ascontiguousarray(np.moveaxis(change, -1, 0)[None])
+        segment = self._first_segment(stage, stage.size, self.terms, margin)
+        units = [self._units(segment, first, end) for first, end in layout.rows]
+        needs = [[_span(mirrored(unit, stage.size[0], margin)) for unit in mine] for mine in units]
+        made = enlarged(self.ranks, Strip(planes, rows[0], coarser.size[0]), coarser.size, stage.size, needs)
+        first, end = layout.rows[self.ranks.rank]
+        xp = get_xp(self.contents[stage].part)
+        start = xp.empty((1, 3, end - first, layout.shape[3]), dtype=np.float32)
+        for unit, need, rgb in zip(units[self.ranks.rank], needs[self.ranks.rank], made, strict=True):
+            at = (slice(None), slice(None), slice(unit[0] - first, unit[1] - first))
+            start[at] = to_strip(self.colours, rgb, unit, stage.size[0], need[0]).part
+            if changed:  # both less the average colour, which counts once
+                mean = xp.asarray(np.asarray(self.colours.mean, np.float32).reshape(1, 3, 1, 1))
+                start[at] += self.contents[stage].part[at] + mean
+        return layout.from_strip(Strip(start, first, layout.shape[2]))
+
+    def _units(self, segment, first, end):
+        """Rows of tiles, (top, bottom) each, between two rows: what is computed in one go on any number of ranks."""
+        return sorted({t.core[:2] for t in segment.tiles if first <= t.core[0] < end})
+
+
+class SpreadObjective(Objective):
+    """objective.Objective of vectors. layout  vectors.Layout"""
+
+    def __init__(self, net, terms, passes, layout):
+        super().__init__(net, terms, passes)
+        self.layout = layout
+
+    def evaluate(self, image, *, fresh=True):
+        found = super().evaluate(self.layout.to_strip(image))
+        return Evaluation(found.values, self.layout.from_strip(found.gradient))
+
+
+class SpreadRun(Run):
+    """running.Run over ranks."""
+
+    def _enlarged(self, image, index):
+        return self.job.enlarged(image, index)
+
+    def _result(self, outcome):
+        job = self.job
+        stage = next(s for s in reversed(job.stages) if s in job.layouts)
+        rows, rgb = to_rgb(job.colours, job.layout(stage).to_strip(outcome.image))
+        more = {"losses": self.losses, "depth": job.settings.depth}
+        return StripResult(job.ranks, rows, rgb, stage.size, outcome, metadata(job, outcome), **more)
+
+
+def _is_at(picture, size):
+    return picture.rgb.shape[:2] == tuple(size) and picture.box is None
+
+
+def _emptied(picture):
+    """The picture's name and hash, without what it shows."""
+    return dataclasses.replace(picture, rgb=np.empty((0, 0, 3), np.float32))
+
+
+def _span(rows):
+    return int(rows.min()), int(rows.max()) + 1
