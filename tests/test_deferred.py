@@ -479,7 +479,9 @@ def mini():
 
 @pytest.mark.parametrize("side, evaluations", [(48, 32), pytest.param(64, 120, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
-@pytest.mark.parametrize("weight", [100, 1000, 1e5])
+@pytest.mark.parametrize(
+    "weight", [pytest.param(100, marks=pytest.mark.slow), 1000, pytest.param(1e5, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("start", ["content", "noise", "style"])
 @pytest.mark.parametrize("pooling", ["max", "avg"])
 def test_only_an_exact_evaluation_is_kept_as_best(
