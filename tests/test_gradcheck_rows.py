@@ -105,12 +105,12 @@ def test_the_table_has_every_layer_loss_and_the_objective_and_passes(capsys):
     "module, name, row",
     [
         ("minivgg.layers", "conv2d_backward", "conv2d 3x3 stride 1 pad 1, 3 to 4"),
-        pytest.param(*("minivgg.layers", "relu_backward", "relu 6x4"), marks=pytest.mark.slow),
-        pytest.param(*("minivgg.layers", "maxpool2d_backward", "maxpool2d 7x5"), marks=pytest.mark.slow),
+        pytest.param("minivgg.layers", "relu_backward", "relu 6x4", marks=pytest.mark.slow),
+        pytest.param("minivgg.layers", "maxpool2d_backward", "maxpool2d 7x5", marks=pytest.mark.slow),
         ("minivgg.layers", "avgpool2d_backward", "avgpool2d 7x5"),
         ("style.losses", "gram_backward", "gram"),
-        pytest.param(*("style.losses", "content_loss", "content_loss"), marks=pytest.mark.slow),
-        pytest.param(*("style.losses", "style_loss", "style_loss"), marks=pytest.mark.slow),
+        pytest.param("style.losses", "content_loss", "content_loss", marks=pytest.mark.slow),
+        pytest.param("style.losses", "style_loss", "style_loss", marks=pytest.mark.slow),
         ("style.losses", "tv_loss", "tv_loss beta 2.5"),
     ],
 )
