@@ -14,12 +14,12 @@ from minivgg.program import printable
 
 from ..options import default_of, flag, options_of
 from ..pictures import images, saving
-from ..provenance import records
+from ..provenance import is_texture, records
 from ..settings import Settings
 from ..units import duration, format_size
 from . import plots
 from .facts import LARGEST, SIDE, reduced
-from .repeat import PROGRAM, as_text, changed, command, is_texture
+from .repeat import PROGRAM, as_text, changed, command
 
 FOLDER = Path(__file__).parent
 LARGE, MEDIUM, FILM = 400_000, 250_000, 150_000  # bytes: the result and the content each; all styles; the film

@@ -102,6 +102,7 @@ class Matting(Statistic):
     """
 
     per_place, reach, regional = True, 2, False
+    smallest = 3
     passing = 40
 
     def gather(self, part):
