@@ -175,7 +175,7 @@ def given_styles(settings, content, style):
     if content is None and (any(s.content_layers.values()) or _is(s.init, "content", "blend")):
         raise SettingsError("a texture has no content picture: expected --content-layers none and --init noise")
     for name in _taking(s, "content") if content is None else ():
-        raise SettingsError(f"{flag(name)}: a texture has no content picture to compare with", name)
+        raise SettingsError(f"{flag(name)}: works with a content picture, and a texture has none", name)
     found = images.several(style)
     if found:
         return found

@@ -1,6 +1,7 @@
 """The matting Laplacian and the Laplacian of pooled pictures: against their definitions, and as terms."""
 
 import tracemalloc
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -8,10 +9,11 @@ from cases import make_case, make_net, worst
 from scipy import sparse
 
 from minivgg.backend import Device
-from style import gradcheck, passes, transfer
+from style import SettingsError, gradcheck, passes, settings_from, transfer
 from style.large.peaks import whole_peak
 from style.large.tiling import Tiling
 from style.objective import Objective, aim
+from style.schedule import Stage, check_depth
 from style.statistics import laplacian, make_terms, matting
 from style.terms import Part
 
@@ -163,6 +165,20 @@ def test_what_they_take_is_what_the_plan_counts(name):
     net = make_net(np.float32)
     with_it, without = (whole_peak(net, terms, 120, 150) for terms in ([*STYLE, term], STYLE))
     assert with_it - without == (1 + term.statistic.passing) * strip.nbytes  # and the content's pixels
+
+
+@pytest.mark.parametrize("name, least", [("photo", 3), ("laplacian", 12)])
+def test_a_picture_too_narrow_for_it_is_refused(name, least):
+    stage = Stage((least - 3, 40), (), 1)
+    for more, refused in ((0, True), (1, True), (2, False)):  # a margin lies on both sides
+        settings = settings_from(margin=more, **{f"{name}_weight": 1.0})
+        with (
+            pytest.raises(SettingsError, match=f"^{name}_weight: .*less than {least} pixels")
+            if refused
+            else nullcontext()
+        ):
+            check_depth(stage, TERMS[name], settings)
+    check_depth(stage, TERMS[name], settings_from(wrap=True, **{f"{name}_weight": 1.0}))
 
 
 @pytest.mark.slow

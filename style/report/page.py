@@ -110,7 +110,8 @@ def _stages(record, curve):
     for number, stage in enumerate(record["stages"], 1):
         found = took.get(number, {})
         done, seconds = found.get("evaluations", 0), found.get("seconds", math.nan)
-        styles = stage["style size"] if isinstance(stage["style size"][0], list | tuple) else [stage["style size"]]
+        styles = stage["style size"]  # of one style its size, else a list of them
+        styles = [styles] if styles and not isinstance(styles[0], list | tuple) else styles
         rows.append(
             {
                 "size": format_size(stage["size"][::-1]),

@@ -1,4 +1,4 @@
-"""What of a style's features a loss can compare: a row here, a file each for what is not in the core; the terms of it."""
+"""What of a style's features a loss can compare: a row here, a file each but for the core's; and their terms."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
