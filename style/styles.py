@@ -61,7 +61,8 @@ class Styles:
     def regions(self, size):
         """{source: Region} of the groups that have a part of the picture, at (height, width) and its margin."""
         with_mask = [g for g in self.groups if g.mask is not None]
-        return {g.source: self._region(self.colours.with_margin(_at(g.mask, size))) for g in with_mask}
+        guidance = self.settings.guidance
+        return {g.source: self._region(self.colours.with_margin(_at(g.mask, size)), guidance) for g in with_mask}
 
     def inputs(self, stage):
         """{source: [(share, network input, Region of what counts as paint or None), …]} at a schedule.Stage."""
@@ -126,12 +127,13 @@ class Styles:
     def _input(self, k, stage):
         size, paint = stage.style_sizes[k], self.paint[k]
         rgb = self.pictures[k].resized(size, method=self.settings.resample)
-        paint = None if paint is None else _at(paint, size)
+        guidance, paint = self.settings.guidance, None if paint is None else _at(paint, size)
         if self.settings.wrap:
             pads = self._surroundings(size)
-            paint = np.pad(np.ones(size, np.float32) if paint is None else paint, pads)
-            rgb = np.pad(rgb, (*pads, (0, 0)), mode="symmetric")
-        region = None if paint is None else self._region(paint)
+            if paint is None:  # all of it counts, to its edges: what its places see beyond them is mirrored paint
+                guidance, paint = "simple", np.ones(size, np.float32)
+            paint, rgb = np.pad(paint, pads), np.pad(rgb, (*pads, (0, 0)), mode="symmetric")
+        region = None if paint is None else self._region(paint, guidance)
         return dataclasses.replace(self.colours, margin=0).to_input(rgb), region
 
     def computed(self, size):
@@ -152,9 +154,9 @@ class Styles:
         before = -(-reach // s.grid) * s.grid
         return tuple((before, before + -n % s.grid) for n in size)
 
-    def _region(self, m):
-        s, pixels = self.settings, to_device(np.ascontiguousarray(m), self.colours.device)
-        return Region(pixels, s.guidance, self.names, s.wrap)
+    def _region(self, m, guidance):
+        pixels = to_device(np.ascontiguousarray(m), self.colours.device)
+        return Region(pixels, guidance, self.names, self.settings.wrap)
 
 
 def _at(mask, size):
