@@ -245,13 +245,18 @@ def settings_from(preset: str | os.PathLike[str] | None = None, **options: Any) 
     origin = None if preset is None else Origin(os.fspath(preset), frozenset(values.keys() - options.keys()))
     try:
         settings = Settings(**{**values, **options}, origin=origin)
-        if not record:
-            refuse_idle(settings, options)
-        return settings
     except SettingsError as e:
         if origin is not None and e.option in origin.options:  # what the user did not type
             raise _said(e, origin.preset, values) from None
         raise
+    try:
+        if not record:
+            refuse_idle(settings, options)
+    except SettingsError as e:
+        if origin is None:
+            raise
+        raise SettingsError(f"{e.on_command_line}; beside --preset {origin.preset} it does nothing", e.option) from None
+    return settings
 
 
 def _check_alone(preset, found):

@@ -212,6 +212,14 @@ def test_a_preset_s_file_is_read_and_not_written(folder, capsys):
     assert Path("own.toml").read_text() == "style_weight = 3\n"
 
 
+def test_what_does_nothing_beside_a_preset_is_refused_with_its_name(folder, capsys):
+    line = refused(capsys, "--preset", "coursera", "--history", "5")
+    assert (
+        line
+        == "--history: works with --optimizer l-bfgs-b, l-bfgs or two-loop; beside --preset coursera it does nothing"
+    )
+
+
 def test_the_list_is_no_recipe():
     with pytest.raises(SettingsError, match="'list' is not known, it explains them on the command line alone: gatys"):
         settings_from("list")

@@ -138,6 +138,11 @@ def test_content_alone_of_several_and_in_a_sweep(folder):
     ]
 
 
+def test_content_alone_from_several_starts(folder):
+    assert run.main([*ALONE[:3], "--size", "32", "--sweep", "init=noise,a.png", *BASE]) == 0
+    assert [c["values"]["init"] for c in saving.read_metadata("out.png")["cells"]] == ["noise", "a.png"]
+
+
 def test_content_alone_of_the_library(network_file, pictures):
     options = {"weights": str(network_file), "size": 32, "evaluations": 3, "device": "cpu", "style_layers": "none"}
     found = [style.transfer(pictures[0], none, init="noise", **options).rgb for none in (None, [])]
