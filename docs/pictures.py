@@ -27,7 +27,9 @@ from style.statistics import STYLE_LOSSES
 
 SIZE, GAP = 480, 8
 SMALL, SHOWN = 300, 210  # colours.jpg: each picture as it is made, and as it is shown
-COMPARED, EQUAL = 240, 80  # losses.jpg: the size, and evaluations of each
+COMPARED, EQUAL = 240, 80  # losses.jpg: the size, and how many of gram's evaluations each may take the time of
+TIMES = {"moments": 0.94, "w2": 1.05, "cmd": 1.35, "histogram": 1.61, "sliced": 1.78, "nearest": 1.8}  # gram's: 1;
+# with mini, of the table in style/statistics/MATH.md
 PIXELS = [("photo_weight", 1e4), ("photo_weight", 1e5), ("laplacian_weight", 300.0)]
 TINY, MOST = 160, 250  # presets.jpg: pixels, and evaluations at most
 BEFORE = [  # options that need a transfer of their own
@@ -100,11 +102,13 @@ def losses():
     """As docs/losses.md lists them: each style loss, two together, and the terms of the picture."""
     scene, strokes = (samples.SAMPLES[name](COMPARED) for name in ("scene", "strokes"))
 
-    def painted(**options):
-        found = style.transfer(scene, strokes, weights="mini", size=COMPARED, evaluations=EQUAL, **options).rgb
+    def painted(time=1.0, **options):
+        budget = round(EQUAL / time)
+        found = style.transfer(scene, strokes, weights="mini", size=COMPARED, evaluations=budget, **options).rgb
         return images.resize(found, images.fit(SHOWN, *found.shape[:2]))
 
-    cells = [painted(style_loss=name) for name in (*STYLE_LOSSES, "gram,nearest:0.2")]
+    cells = [painted(TIMES.get(name, 1.0), style_loss=name) for name in STYLE_LOSSES]
+    cells += [painted(TIMES["nearest"], style_loss="gram,nearest:0.2")]
     cells += [painted(**{name: weight}) for name, weight in PIXELS]
     save([cells[k : k + 3] for k in range(0, len(cells), 3)], "losses.jpg", 72)
 

@@ -30,30 +30,36 @@ def main(photo=None, paintings=(), *, size=192, tell=say, **options):
     """
     photo = f"sample:scene:{size}" if photo is None else photo
     paintings = list(paintings) or [f"sample:strokes:{size}", f"sample:mosaic:{size}"]
-    pictures, engines = [shown(p, size) for p in (photo, *paintings)], []
+    pictures, jobs = [shown(p, size) for p in (photo, *paintings)], []
 
-    def made(label, content, painting, **more):
+    def add(label, content, painting, **more):
         settings = style.settings_from(size=size, **options, **more)
-        job = style.Job(content, painting, settings, engine=engines[0] if engines else None)
-        engines[:] = [job.engine]  # one network for all of them
-        result = job.run()
-        if result.outcome.status == "interrupted":
-            raise KeyboardInterrupt
-        tell(f"{label}: loss {result.outcome.loss:.4g}, {result.outcome.message}")
-        return label, result.rgb
+        engine = jobs[0][1].engine if jobs else None  # one network for all of them
+        jobs.append((label, style.Job(content, painting, settings, engine=engine)))
 
-    alone = {"init": "noise"}
-    cells = [made(f"1 content {n}", photo, None, content_layers=n, style_layers="none", **alone) for n in CONTENT]
+    for n in CONTENT:
+        add(f"1 content {n}", photo, None, content_layers=n, style_layers="none", init="noise")
     for names in itertools.accumulate([n] for n in STYLE):
-        cells.append(
-            made(f"1 style to {names[-1]}", None, paintings[0], content_layers="none", style_layers=names, **alone)
-        )
-    both = made("2 both", photo, paintings[0])
-    content, all_styles = cells[CONTENT.index(SCHEME)][1], cells[-1][1]
+        add(f"1 style to {names[-1]}", None, paintings[0], content_layers="none", style_layers=names, init="noise")
+    add("2 both", photo, paintings[0])
+    for k, painting in enumerate(paintings[1:], 2):
+        add(f"3 in manner {k}", photo, painting)
+    made = [(label, run(label, job, tell)) for label, job in jobs]  # all of them are checked before the first is run
+    alone, (both, *manners) = made[: len(CONTENT + STYLE)], made[len(CONTENT + STYLE) :]
+    content, all_styles = alone[CONTENT.index(SCHEME)][1], alone[-1][1]
     scheme = ["2 the photograph", "2 its content", both[0], "2 the style", "2 the painting"]
-    cells += zip(scheme, [pictures[0], content, both[1], all_styles, pictures[1]], strict=True)
-    cells += [("3 in manner 1", both[1])] + [made(f"3 in manner {k}", photo, p) for k, p in enumerate(paintings[1:], 2)]
+    scheme = zip(scheme, [pictures[0], content, both[1], all_styles, pictures[1]], strict=True)
+    cells = [*alone, *scheme, ("3 in manner 1", both[1]), *manners]
     return contact_sheet(cells, pictures, largest(cells), COLUMNS)
+
+
+def run(label, job, tell):
+    """(H, W, 3): the picture of a job; KeyboardInterrupt where it was cut short."""
+    result = job.run()
+    if result.outcome.status == "interrupted":
+        raise KeyboardInterrupt
+    tell(f"{label}: loss {result.outcome.loss:.4g}, {result.outcome.message}")
+    return result.rgb
 
 
 def shown(picture, size):

@@ -11,7 +11,7 @@ from minivgg.backend import BackendError, resolve_device
 
 from .options import SettingsError, options_of
 from .pictures import images, saving
-from .provenance import records, version, versions
+from .provenance import is_texture, records, version, versions
 from .settings import Settings
 
 
@@ -27,9 +27,12 @@ def again(args, tell):
     settings = dict(record["settings"])
     if settings.get("init") == "a picture" or "init" in record:
         settings["init"] = _found(picture, record, "init", args.init, tell)
-    args.content = _found(picture, record, "content", args.content, tell)
-    stored = records(record.get("style"))
-    given = args.style or [None] * len(stored)
+    stored, given = records(record.get("style")), args.style or []
+    if is_texture(record):  # all pictures are styles
+        args.texture, args.content, given = True, None, [p for p in (args.content, *given) if p is not None]
+    else:
+        args.content = _found(picture, record, "content", args.content, tell)
+    given = given or [None] * len(stored)
     if len(given) != len(stored):
         raise SettingsError(f"--again {picture}: it was made from {len(stored)} styles; give as many, or none", "again")
     args.style = [_found(picture, {"style": r}, "style", g, tell) for r, g in zip(stored, given, strict=True)]

@@ -144,12 +144,13 @@ def is_content_alone(args):
     return args.style_layers is not None and not any(parse_layers("style_layers", args.style_layers).values())
 
 
-def named_styles(args):
+def named_styles(args, swept=()):
     """The style pictures of a command, folders and patterns gone through; by default our own.
 
-    Where the loss has no style layers and none is named there are none, and the start is noise unless it is given.
+    Where the loss has no style layers and none is named there are none, and the start is noise unless it is given,
+    or among the options that are swept.
     """
     if not args.style and is_content_alone(args):
-        args.init = args.init or "noise"
+        args.init = args.init or (None if "init" in swept else "noise")
         return []
     return [one for spec in args.style or ["sample:strokes"] for one in expanded(spec)]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from minivgg.backend import Array, to_device
-from minivgg.table import activation_size, layer_names
+from minivgg.table import layer_names
 
 from .engine import Engine
 from .events import Evaluated, Listener
@@ -32,12 +32,12 @@ from .pictures.images import Picture, PictureLike
 from .recipes import attributed, fitted
 from .result import Result
 from .running import Run
-from .schedule import Stage, first_stage, stages
+from .schedule import Stage, check_depth, first_stage, stages
 from .settings import INITS, MIN_SIZE, Settings, settings_from
 from .state import State
-from .statistics import terms_of
+from .statistics import equalised, terms_of
 from .styles import Styles, given_styles
-from .terms import Term, confined, equalised, layers
+from .terms import Term, confined, layers
 from .units import format_size, parse_memory
 
 
@@ -105,7 +105,7 @@ class Job:
             self._read(content, style)
             self.size, self.style_sizes = self.stages[-1].size, self.stages[-1].style_sizes
             self.terms = terms_of(self.settings, self.styles.groups)
-            self._check_depth()
+            check_depth(self.stages[0], self.terms, settings)
             self.styles.check(self.stages[0], layers([t for t in self.terms if t.source != "content"]))
             outline = self.engine.outline(self.terms)
             self.plans: dict[Stage, Plan] = {stage: self._plan(outline, stage) for stage in self.stages}
@@ -124,7 +124,8 @@ class Job:
         def read(source, need):
             return images.as_picture(source, need=need, room=files.room(budget))
 
-        if content is None:  # the size is all that is taken of it
+        texture = content is None
+        if texture:  # the size is all that is taken of it
             content = several[0]
             self.content = read(content, None)
             own, asked = max(self.content.size), s.size if isinstance(s.size, int) else None
@@ -136,6 +137,8 @@ class Job:
             read(one, lambda H, W, k=k: stages(s, hw, *[(H, W)] * count)[-1].style_sizes[k])
             for k, one in enumerate(several)
         ]
+        if texture:  # which is all there: holes in its sample are none of its own
+            self.content = dataclasses.replace(self.content, alpha=None)
         self.filters = Filters(s, self.content, pictures, s.style_blend)
         self.content = self.filters.content
         self.styles = Styles(s, self.content, self.filters.styles, self.colours, layer_names(self.network.arch))
@@ -277,16 +280,6 @@ class Job:
     def resized(self, picture: Picture, size_hw: tuple[int, int]) -> np.ndarray:
         """(h, w, 3) float32, 0..255: a picture at (height, width), as --resample says."""
         return picture.resized(size_hw, method=self.settings.resample)
-
-    def _check_depth(self):
-        """A picture so small that a layer of the loss would be empty is found here, not in the middle of a run."""
-        for what, size in (("content", self.stages[0].size), *(("style", v) for v in self.stages[0].style_sizes)):
-            for name in layers(self.terms):
-                if min(activation_size(name, *size)) < 1:
-                    raise SettingsError(
-                        f"{what} picture at {format_size(size)} leaves nothing at {name}: use a larger size, "
-                        "a less elongated picture, or shallower layers"
-                    )
 
 
 def _is_name(init):

@@ -180,7 +180,7 @@ def order_of(path, name, folder):
         content = "photo.jpg"
         styles = ["a.jpg:0.7", "b.jpg:0.3"]  # or style = "a.jpg"
         output = "out/photo.png"             # without it: NAME.png in done/
-        preset = "fast"                      # or a file, "my.toml"
+        preset = "fast"                      # or a file, "presets/my.toml", which is no job there
         [options]
         size = 512
 

@@ -4,6 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from . import recipes
 from .options import SettingsError, flag
 from .pictures import images, masks, palette, saving
 from .printing import names_on_the_way
@@ -24,7 +25,7 @@ def inputs(args):
     found = [("content", args.content), *(("style", shared(spec)[0]) for spec in args.style)]
     found += [(flag(name), getattr(args, name)) for name in ("init", "weights", "keep")]
     found += [(flag(name), mask) for name in ("mask", "style_mask") for mask in masks.split(getattr(args, name) or "")]
-    found.append(("--palette", palette.file_of(args.palette)))
+    found += [("--palette", palette.file_of(args.palette)), ("--preset", recipes.file_of(args.preset))]
     return [(what, path) for what, path in found if path is not None and os.path.isfile(path)]
 
 

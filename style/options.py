@@ -83,7 +83,7 @@ KINDS = {
     "names": Kind("names of files", (list, tuple), several={"nargs": "+", "action": "extend"}),
     "texts": Kind("texts", (list, tuple), several={"action": "append"}),
     "picture": Kind("a name, a file or a picture", (object,)),
-    "layers": Kind("names of layers with weights", (str, dict, list, tuple, set)),
+    "layers": Kind("names with weights", (str, dict, list, tuple, set)),
     "palette": Kind("colours, or a picture's file", (str, os.PathLike, list, tuple)),
     "wholes": Kind(
         "a whole number, or one for each style", (numbers.Integral, tuple, list), lambda text: _several(text, int)

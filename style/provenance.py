@@ -50,6 +50,13 @@ def is_record_of(record, job):
     return _essence(made_from(job)) == _essence(record or {})
 
 
+def is_texture(record):
+    """Whether there was no content picture: what stands for one is the first style then."""
+    first = (records(record.get("style")) or [{}])[0]
+    layers = record["settings"].get("content_layers") or {}
+    return not any(layers.values()) and (record.get("content") or {}).get("sha256") == first.get("sha256")
+
+
 def fingerprint(record):
     """12 hex digits that a run's metadata, or its made_from(), share with the lines of its log: of inputs and settings,
     wherever it ran."""

@@ -100,7 +100,7 @@ def recipe(preset: Any, known: Mapping[str, str]) -> Recipe:
     if isinstance(preset, str) and preset in built_in:
         return Recipe({k: v for k, v in built_in[preset].items() if k not in WORDS})
     if not is_file(preset):
-        hint = suggest(preset, [*built_in, LIST])
+        hint = ", it explains them on the command line alone" if preset == LIST else suggest(preset, [*built_in, LIST])
         raise SettingsError(
             f"--preset {preset!r} is not known{hint}: {', '.join(built_in)}; or a file of your own, my.toml", "preset"
         )
@@ -127,9 +127,14 @@ def parted(preset: str | os.PathLike[str]) -> tuple[str, str | None]:
     return (text, None) if match is None or os.path.exists(text) else (match[1], match[2])
 
 
+def file_of(preset: Any) -> str | None:
+    """The file that a preset stands in, or None for a built-in one."""
+    return parted(preset)[0] if is_file(preset) and preset not in presets() else None
+
+
 def placed(preset: Any, folder: str | os.PathLike[str]) -> Any:
     """The same preset from any folder: a file, which is seen from `folder`, by its whole path."""
-    if not is_file(preset) or preset in presets():
+    if file_of(preset) is None:
         return preset
     return os.path.abspath(os.path.join(folder, os.fspath(preset)))
 

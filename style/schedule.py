@@ -9,12 +9,15 @@ factors hold at every size.
 
 from dataclasses import dataclass
 
+from minivgg.table import activation_size
 from minivgg.threads import is_number
 
-from .options import ORIGINAL, SettingsError
+from .options import ORIGINAL, SettingsError, flag
 from .pictures import images
 from .settings import DEFAULT_SIZE, MAX_SIZE, MIN_SIZE, Settings
 from .styles import per_style
+from .terms import layers
+from .units import format_size
 
 COARSEST = 400  # automatic: no scale is added below a longest side of this many pixels
 SMALLEST = 16
@@ -67,6 +70,28 @@ def first_stage(stages, start_hw):
         return 0
     enough = [k for k, stage in enumerate(stages) if max(stage.size) >= max(start_hw)]
     return enough[0] if enough else len(stages) - 1
+
+
+def check_depth(stage, terms, settings):
+    """Raise SettingsError where a picture is so small at a stage that a term of the loss has nothing to look at.
+
+    terms  [terms.Term, …]
+    """
+    ways = "use a larger size, a less elongated picture, or"
+    for what, size in (("content", stage.size), *(("style", v) for v in stage.style_sizes)):
+        for name in layers(terms):
+            if min(activation_size(name, *size)) < 1:
+                raise SettingsError(
+                    f"{what} picture at {format_size(size)} leaves nothing at {name}: {ways} shallower layers"
+                )
+    for term in terms if not settings.wrap else ():  # on a torus there is no end
+        least = term.statistic.smallest
+        if term.layer is None and min(stage.size) + 2 * settings.margin < least:
+            raise SettingsError(
+                f"{flag(option := f'{term.kind}_weight')}: the picture at {format_size(stage.size)} has a side of less "
+                f"than {least} pixels: {ways} a --margin",
+                option,
+            )
 
 
 def fitted(size, hw, side):

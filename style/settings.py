@@ -41,6 +41,8 @@ NOT_SCIPY = (
     lambda s: s.optimizer != "l-bfgs-b",
 )
 MATCHED = ("--match-colors", lambda s: s.match_colors is not None)
+WITH_CONTENT = ("content layers: without --content-layers none", lambda s: any(s.content_layers.values()))
+WITH_STYLE = ("style layers: without --style-layers none", lambda s: any(s.style_layers.values()))
 PALETTE = ("--palette", lambda s: s.palette is not None)
 OTHER_COLOURS = ("colours that change: without --keep-colors", lambda s: not s.keep_colors)
 MASKED = (
@@ -73,15 +75,15 @@ class Settings:
     guidance: str = option("simple", "text", STYLES, "what a layer's places have of a mask: simple (default, the mean), inside (nothing outside has a say), all (nothing of it is missed)", "G", choices=GUIDANCE, needs=MASKED)
 
     strength: float = option(0.5, "number", LOSS, "0 the photograph, {} the balance that the weights give (default), 1 nothing but style", "S", low=0, high=1, shown=True)
-    balance: bool = option(False, "switch", LOSS, "style layers weighed so that at the start each has the same share of the style loss")
-    content_weight: float = option(1.0, "number", LOSS, "factor of the content loss (default {})", low=0)
-    style_weight: float = option(200.0, "number", LOSS, "factor of the style loss (default {}; 50 keeps more of the content, 1000 little)", low=0, shown=True)
+    balance: bool = option(False, "switch", LOSS, "style layers weighed so that at the start each has the same share of the style loss", needs=WITH_STYLE)
+    content_weight: float = option(1.0, "number", LOSS, "factor of the content loss (default {})", low=0, needs=WITH_CONTENT)
+    style_weight: float = option(200.0, "number", LOSS, "factor of the style loss (default {}; 50 keeps more of the content, 1000 little)", low=0, needs=WITH_STYLE, shown=True)
     tv_weight: float = option(0.0, "number", LOSS, "factor of total variation (default {})", low=0)
     photo_weight: float = option(0.0, "number", LOSS, "photographs stay photographs: factor of the matting Laplacian, by which neighbours' colours change alike (default {}; from 1e4 strokes fade, at 1e5 they are gone)", low=0)
     laplacian_weight: float = option(0.0, "number", LOSS, "the content's lines stay: factor of the difference of Laplacians (default {}; 20 to 1000)", low=0)
     content_layers: dict[str, float] = option({"relu4_2": 1.0}, "layers", LOSS, "such as relu4_2 or conv4_2:0.5,relu3_1:1; none", "L")
     style_layers: dict[str, float] = option(dict.fromkeys(STYLE_LAYERS, 1.0), "layers", LOSS, "such as relu1_1:0.5,relu2_1:1; none", "L")
-    style_loss: dict[str, float] = option({"gram": 1.0}, "layers", LOSS, f"what of the style's features is compared: {', '.join(STYLE_LOSSES)}, or several with weights, gram,moments:0.5", "S")
+    style_loss: dict[str, float] = option({"gram": 1.0}, "layers", LOSS, f"what of the style's features is compared: {', '.join(STYLE_LOSSES)}, or several with weights, gram,moments:0.5", "S", needs=WITH_STYLE)
     tv_beta: float = option(2.0, "number", LOSS, "exponent of total variation: 1 absolute, 2 squared (default), up to 4", low=1, high=4, needs=TV)
     pooling: str = option("avg", "text", LOSS, "avg (default, as the paper prefers: calmer) or max (as trained)", "P", choices=("max", "avg"))
 
@@ -175,11 +177,13 @@ class Settings:
         ):
             if on and not works(self):
                 raise SettingsError(f"{flag(name)}: works with {words}", name)
-        factors = [self.content_weight * v for v in self.content_layers.values()]
-        factors += [self.style_weight * v for v in self.style_layers.values()]
+        content, style = self.factors
+        factors = [content * self.content_weight * v for v in self.content_layers.values()]
+        factors += [style * self.style_weight * v for v in self.style_layers.values()]
         if not any((*factors, self.tv_weight, self.photo_weight, self.laplacian_weight)):
             raise SettingsError(
                 "nothing to optimise: no content, no style, no total variation and no Laplacian, or all of weight 0"
+                + (f" at --strength {self.strength:g}" if self.strength in (0, 1) else "")
             )
 
     @property
@@ -241,13 +245,18 @@ def settings_from(preset: str | os.PathLike[str] | None = None, **options: Any) 
     origin = None if preset is None else Origin(os.fspath(preset), frozenset(values.keys() - options.keys()))
     try:
         settings = Settings(**{**values, **options}, origin=origin)
-        if not record:
-            refuse_idle(settings, options)
-        return settings
     except SettingsError as e:
         if origin is not None and e.option in origin.options:  # what the user did not type
             raise _said(e, origin.preset, values) from None
         raise
+    try:
+        if not record:
+            refuse_idle(settings, options)
+    except SettingsError as e:
+        if origin is None:
+            raise
+        raise SettingsError(f"{e.on_command_line}; beside --preset {origin.preset} it does nothing", e.option) from None
+    return settings
 
 
 def _check_alone(preset, found):

@@ -118,8 +118,9 @@ def _sweep(args, files, signals):
     if args.content and expanded(args.content) != [args.content]:
         raise SettingsError(f"--sweep: of one content picture; {args.content} is several", "sweep")
     content = args.content or "sample:scene"
-    args.style = named_styles(args)
-    swept, options = parse_sweep(files.sweep), _given(args)
+    swept = parse_sweep(files.sweep)
+    args.style = named_styles(args, swept)
+    options = _given(args)
     pictures, options = styles_and_options(args.style, options)
     sizes = [v for v in swept.get("size", [options.get("size")]) if isinstance(v, int)]
     content = sized(content, max(sizes, default=None))

@@ -61,7 +61,8 @@ class Styles:
     def regions(self, size):
         """{source: Region} of the groups that have a part of the picture, at (height, width) and its margin."""
         with_mask = [g for g in self.groups if g.mask is not None]
-        return {g.source: self._region(self.colours.with_margin(_at(g.mask, size))) for g in with_mask}
+        guidance = self.settings.guidance
+        return {g.source: self._region(self.colours.with_margin(_at(g.mask, size)), guidance) for g in with_mask}
 
     def inputs(self, stage):
         """{source: [(share, network input, Region of what counts as paint or None), …]} at a schedule.Stage."""
@@ -126,12 +127,13 @@ class Styles:
     def _input(self, k, stage):
         size, paint = stage.style_sizes[k], self.paint[k]
         rgb = self.pictures[k].resized(size, method=self.settings.resample)
-        paint = None if paint is None else _at(paint, size)
+        guidance, paint = self.settings.guidance, None if paint is None else _at(paint, size)
         if self.settings.wrap:
             pads = self._surroundings(size)
-            paint = np.pad(np.ones(size, np.float32) if paint is None else paint, pads)
-            rgb = np.pad(rgb, (*pads, (0, 0)), mode="symmetric")
-        region = None if paint is None else self._region(paint)
+            if paint is None:  # all of it counts, to its edges: what its places see beyond them is mirrored paint
+                guidance, paint = "simple", np.ones(size, np.float32)
+            paint, rgb = np.pad(paint, pads), np.pad(rgb, (*pads, (0, 0)), mode="symmetric")
+        region = None if paint is None else self._region(paint, guidance)
         return dataclasses.replace(self.colours, margin=0).to_input(rgb), region
 
     def computed(self, size):
@@ -148,13 +150,13 @@ class Styles:
         s = self.settings
         if not s.wrap:
             return ((0, 0), (0, 0))
-        reach = max(context(layer, self.names) for layer in s.style_layers)
+        reach = max((context(layer, self.names) for layer in s.style_layers), default=0)
         before = -(-reach // s.grid) * s.grid
         return tuple((before, before + -n % s.grid) for n in size)
 
-    def _region(self, m):
-        s, pixels = self.settings, to_device(np.ascontiguousarray(m), self.colours.device)
-        return Region(pixels, s.guidance, self.names, s.wrap)
+    def _region(self, m, guidance):
+        pixels = to_device(np.ascontiguousarray(m), self.colours.device)
+        return Region(pixels, guidance, self.names, self.settings.wrap)
 
 
 def _at(mask, size):
@@ -172,26 +174,40 @@ def given_styles(settings, content, style):
     Raises SettingsError or ImageError where a picture is missing of which the settings take something.
     """
     s = settings
-    if content is None and (any(s.content_layers.values()) or s.init in ("content", "blend")):
+    if content is None and (any(s.content_layers.values()) or _is(s.init, "content", "blend")):
         raise SettingsError("a texture has no content picture: expected --content-layers none and --init noise")
-    for name in ("photo_weight", "laplacian_weight"):
-        if content is None and getattr(s, name):
-            raise SettingsError(f"{flag(name)}: a texture has no content picture to compare with", name)
+    for name in _taking(s, "content") if content is None else ():
+        raise SettingsError(f"{flag(name)}: works with a content picture, and a texture has none", name)
     found = images.several(style)
     if found:
         return found
     if content is None or any(s.style_layers.values()):
         raise ImageError("no style: expected a picture, or a list of pictures; without one, --style-layers none")
-    taken = [
-        n for n in ("style_size", "style_blend", "mask", "style_mask", "match_colors") if getattr(s, n) is not None
-    ]
-    taken += [n for n in ("init", "match_histogram") if getattr(s, n) == "style"]
-    taken += ["palette"] if s.palette is not None and palette.read_spec(s.palette).source == "style" else []
-    for name in taken:
+    for name in _taking(s, "style"):
         raise SettingsError(f"{flag(name)}: works with a style picture, and there is none", name)
-    if s.init == "content" and not s.tv_weight:
+    if _is(s.init, "content") and not s.tv_weight:
         raise SettingsError("--init content: content alone is there already; expected --init noise", "init")
     return found
+
+
+TAKING = {  # options, beside layers, that take something of the pictures of a kind
+    "content": ("photo_weight", "laplacian_weight", "keep", "keep_colors", "match_colors"),
+    "style": ("style_size", "style_blend", "mask", "style_mask", "match_colors"),
+}
+
+
+def _taking(settings, kind):
+    """Those of TAKING that are on, and those whose value names the kind."""
+    values = {name: getattr(settings, name) for name in TAKING[kind]}
+    found = [n for n, v in values.items() if v is not None and not (isinstance(v, bool | float) and not v)]
+    found += [n for n in ("init", "match_histogram") if _is(getattr(settings, n), kind)]
+    spec = settings.palette
+    return found + (["palette"] if spec is not None and palette.read_spec(spec).source == kind else [])
+
+
+def _is(value, *names):
+    """Whether an option's value, which may be a picture, is one of these names."""
+    return isinstance(value, str) and value in names
 
 
 def groups_of(settings, content, styles):

@@ -5,7 +5,7 @@ up; compare the sums with the target's, which is *loss*, whole and small; *sprea
 again. Tiles, regions, several styles and deferred terms need no more than that of any loss.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -74,6 +74,7 @@ class Statistic:
     per_place = False  # whether the target is an activation, one value a place, of which a part gets its own
     reach = 0  # rows below a place, and columns at its right, that it looks at; above 0 for terms of the picture alone
     every = 1  # rows of which a part of the picture must begin at a multiple; above 1 for such terms only
+    smallest = 1  # pixels that a side must have for such a term to see anything
     least = 0.0  # the smallest value that the loss can have
     regional = True  # whether it knows weights of places
     passing = 0  # arrays as large as the activation, or as a strip of the picture, that are made on the way
@@ -264,19 +265,6 @@ class Term:
 def confined(terms: Iterable[Term], regions: Mapping[Any, Region | None]) -> list[Term]:
     """The terms, each in the Region of its source. regions  {source: Region}"""
     return [t.confined(regions[t.source]) if t.source in regions else t for t in terms]
-
-
-def equalised(terms: Sequence[Term], values: Mapping[str, float]) -> list[Term]:
-    """The terms, their factors changed so that among those of one source and statistic each has the same value.
-
-    values  {name: factor · loss} somewhere; the sum over such terms stays what it is there. A term of value 0 stays.
-    """
-    alike: dict[tuple, list[Term]] = {}
-    for t in terms:
-        if t.layer is not None and t.source not in (None, "content") and values[t.name] > 0:
-            alike.setdefault((t.source, repr(t.statistic)), []).append(t)
-    mean = {t.name: sum(values[u.name] for u in group) / len(group) for group in alike.values() for t in group}
-    return [replace(t, factor=t.factor * mean[t.name] / values[t.name]) if t.name in mean else t for t in terms]
 
 
 def layers(terms: Iterable[Term]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """What the tests share: narrow random networks, pictures, objectives, and when two evaluations are the same."""
 
+import tracemalloc
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,6 +111,16 @@ def make_case(H, W, dtype=np.float64, terms=TERMS, **net_options):
 def hears(kind, look):
     """A listener that calls `look` with the events of one kind, of events.py; what look returns is the answer."""
     return lambda event: look(event) if isinstance(event, kind) else None
+
+
+def peak_of(work):
+    """Bytes that work() has allocated at once at most."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def worst(found, expected):

@@ -2,7 +2,9 @@
 
 import importlib.util
 import itertools
+from pathlib import Path
 
+import cases
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -95,12 +97,12 @@ def test_figures(example, capsys):
         (["--sise", "4"], 2, "--sise is not an option, did you mean --size?"),
         (["--out", "sheet.xyz"], 1, "sheet.xyz"),
         (["--out", "there.png"], 1, "there.png: exists already"),
+        (["--weights", "narrow.npz"], 2, "narrow: layer 'relu5_2' is not in this network"),
     ],
 )
 def test_figures_says_what_is_wrong_before_the_work(example, capsys, args, code, words):
     figures = example("figures")
-    with open("there.png", "wb"):
-        pass
+    cases.lay_out(Path(), {"there.png": (1, 1)})
     try:
         found = figures.program(["--size", "32", "--weights", "mini", "--device", "cpu", *args])
     except SystemExit as exit:

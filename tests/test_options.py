@@ -29,6 +29,10 @@ NEEDS = {
     "evaluations": (5, {"scales": "32:5,64"}, {"scales": "32:5,64:3"}),
     "match_to": ("style", {"match_colors": "pca"}, {}),
     "dither": (True, {"palette": "#000000,#ffffff"}, {}),
+    "content_weight": (2.0, {}, {"content_layers": "none"}),
+    "style_weight": (2.0, {}, {"style_layers": "none"}),
+    "style_loss": ({"nearest": 1.0}, {}, {"style_layers": "none"}),
+    "balance": (True, {}, {"style_layers": "none"}),
     "guidance": ("inside", {"mask": "m.png"}, {"mask": "all"}),
     # these are refused by themselves, beside a default too
     "precondition": (0.45, {"optimizer": "l-bfgs"}, {"optimizer": "l-bfgs-b"}),
@@ -53,7 +57,8 @@ def as_args(options):
     """The same options for the command line."""
     args = []
     for name, value in options.items():
-        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        value = [f"{k}:{v}" for k, v in value.items()] if isinstance(value, dict) else value
+        text = ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
         args += [flag(name)] if value is True else [flag(name), text]
     return args
 

@@ -1,17 +1,18 @@
 """The matting Laplacian and the Laplacian of pooled pictures: against their definitions, and as terms."""
 
-import tracemalloc
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from cases import make_case, make_net, worst
+from cases import make_case, make_net, peak_of, worst
 from scipy import sparse
 
 from minivgg.backend import Device
-from style import gradcheck, passes, transfer
+from style import SettingsError, gradcheck, passes, settings_from, transfer
 from style.large.peaks import whole_peak
 from style.large.tiling import Tiling
-from style.objective import Objective, aim
+from style.objective import Objective
+from style.schedule import Stage, check_depth
 from style.statistics import laplacian, make_terms, matting
 from style.terms import Part
 
@@ -154,15 +155,25 @@ def test_what_they_take_is_what_the_plan_counts(name):
     (term,) = TERMS[name]
     strip, guide = RNG.uniform(0, 255, (2, 1, 3, 120, 150)).astype(np.float32)
     part = Part(strip, passes.ALL, None, guide, matmul=None)
-    tracemalloc.start()
-    term.statistic.gather(part)
-    term.statistic.spread((1.0,), part)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    peak = peak_of(lambda: (term.statistic.gather(part), term.statistic.spread((1.0,), part)))
     assert 0.5 * term.statistic.passing * strip.nbytes < peak <= term.statistic.passing * strip.nbytes
     net = make_net(np.float32)
     with_it, without = (whole_peak(net, terms, 120, 150) for terms in ([*STYLE, term], STYLE))
     assert with_it - without == (1 + term.statistic.passing) * strip.nbytes  # and the content's pixels
+
+
+@pytest.mark.parametrize("name, least", [("photo", 3), ("laplacian", 12)])
+def test_a_picture_too_narrow_for_it_is_refused(name, least):
+    stage = Stage((least - 3, 40), (), 1)
+    for more, refused in ((0, True), (1, True), (2, False)):  # a margin lies on both sides
+        settings = settings_from(margin=more, **{f"{name}_weight": 1.0})
+        with (
+            pytest.raises(SettingsError, match=f"^{name}_weight: .*less than {least} pixels")
+            if refused
+            else nullcontext()
+        ):
+            check_depth(stage, TERMS[name], settings)
+    check_depth(stage, TERMS[name], settings_from(wrap=True, **{f"{name}_weight": 1.0}))
 
 
 @pytest.mark.slow
@@ -183,21 +194,3 @@ def test_a_loss_without_a_network_s_layer(tmp_path, monkeypatch):
     found = transfer("sample:scene:64", "sample:strokes:64", weights="mini", init="style", evaluations=5, **alone)
     assert found.losses[-1] < 0.5 * found.losses[0]
     assert {name.split()[0] for name in found.metadata["result"]["terms"]} == {"photo", "laplacian"}
-
-
-@pytest.mark.parametrize("name", TERMS)
-def test_on_a_torus_no_place_is_the_first(name, monkeypatch):
-    """A picture and its content that are rolled alike have the same value, and the gradient rolled; in strips too."""
-    x, guide = RNG.uniform(0, 255, (2, 1, 3, 16, 20))
-
-    def value_and_gradient(x, guide):
-        terms = aim(TERMS[name], passes.Whole(None), {"content": guide})
-        sums = passes.picture_sums(x, terms, wraps=True)
-        (value, dS), (term,) = terms[0].compare(sums[terms[0]], x.dtype), terms
-        return value, passes.add_picture_gradient(np.zeros_like(x), x, {term: dS}, wraps=True)
-
-    value, gradient = value_and_gradient(x, guide)
-    monkeypatch.setattr(passes, "STRIP", 4 * 3 * 20)
-    rolled = value_and_gradient(*(np.roll(a, (4, 8), axis=(2, 3)) for a in (x, guide)))
-    assert rolled[0] == pytest.approx(value, rel=1e-12)
-    assert worst(rolled[1], np.roll(gradient, (4, 8), axis=(2, 3))) < 1e-12

@@ -204,6 +204,27 @@ def test_jobs_batches_and_sweeps_take_it(folder, capsys):
     assert [r.metadata["settings"]["style_weight"] for _, r in sheet.results] == [300, 300]
 
 
+def test_a_preset_s_file_is_read_and_not_written(folder, capsys):
+    Path("own.toml").write_text("style_weight = 3\n")
+    for option in ("--log", "--checkpoint"):
+        line = refused(capsys, "--preset", "own.toml", option, "own.toml", "--overwrite")
+        assert line == f"{option} own.toml: is the --preset file as well; give another name"
+    assert Path("own.toml").read_text() == "style_weight = 3\n"
+
+
+def test_what_does_nothing_beside_a_preset_is_refused_with_its_name(folder, capsys):
+    line = refused(capsys, "--preset", "coursera", "--history", "5")
+    assert (
+        line
+        == "--history: works with --optimizer l-bfgs-b, l-bfgs or two-loop; beside --preset coursera it does nothing"
+    )
+
+
+def test_the_list_is_no_recipe():
+    with pytest.raises(SettingsError, match="'list' is not known, it explains them on the command line alone: gatys"):
+        settings_from("list")
+
+
 def test_what_means_a_file(folder):
     (folder / "a.toml:b").touch()
     assert [is_file(p) for p in ("my.toml", "x/y", "photo.png", folder, "my.TOML:x", "gatys", "", 3, None)] == (

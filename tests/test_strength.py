@@ -7,7 +7,7 @@ import style
 from style.large import forecast
 from style.printing import shares
 from style.settings import Settings
-from style.terms import equalised
+from style.statistics import equalised
 
 
 def test_half_is_what_the_weights_say():

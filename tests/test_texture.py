@@ -31,12 +31,16 @@ def test_a_texture_larger_than_its_sample(folder, capsys):
     assert [n.split()[0] for n in record["result"]["terms"]] == ["style"] * 5
 
 
-def test_a_texture_again_and_from_several(folder):
+def test_a_texture_again_and_from_several(folder, capsys):
     assert run.main(["--texture", "a.png", "b.png:2", "--size", "48", *BASE]) == 0
     first = images.read("out.png").rgb
     assert saving.read_metadata("out.png")["settings"]["style_blend"] == [1.0, 2.0]
     assert run.main(["--again", "out.png", "-o", "again.png"]) == 0
     assert np.array_equal(images.read("again.png").rgb, first)
+    assert run.main(["--again", "out.png", "--photo-weight", "1", "-o", "no.png"]) == 2  # still of no content picture
+    assert "a texture has none" in capsys.readouterr().err and not (folder / "no.png").exists()
+    assert run.main(["--again", "out.png", "b.png", "a.png", "--size", "32", "-o", "other.png"]) == 0
+    assert [s["name"] for s in saving.read_metadata("other.png")["style"]] == ["b.png", "a.png"]
 
 
 def seam(rgb):
@@ -69,6 +73,12 @@ def test_wrap_with_content_in_two_scales_and_again(folder):
     assert np.array_equal(images.read("again.png").rgb, first)
 
 
+def test_wrap_beside_a_style_of_which_nothing_is_taken(folder):
+    none = ["--style-layers", "none", "--content-layers", "relu2_2", "--init", "noise"]
+    assert run.main(["b.png", "a.png", "--wrap", "--size", "48", *none, *BASE]) == 0
+    assert images.read("out.png").rgb.shape == (34, 48, 3)
+
+
 def test_sizes_with_wrap_are_multiples_of_the_deepest_layers_places(folder):
     shallow = ["--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_2", "--size", "47"]
     assert run.main(["b.png", "a.png", "--wrap", *shallow, *BASE]) == 0
@@ -93,8 +103,9 @@ ALONE = ["b.png", "--style-layers", "none", "--content-layers", "relu2_2", "--si
 
 
 def test_content_alone_needs_no_style_picture(folder, capsys):
-    assert run.main([*ALONE, *BASE]) == 0
-    out = capsys.readouterr().out
+    assert run.main([*ALONE, "--report", "run.html", *BASE]) == 0
+    out, error = capsys.readouterr()
+    assert error == "" and (folder / "run.html").exists()
     assert "style " not in out and "layers   content relu2_2" in out and "from noise" in out
     first, record = images.read("out.png").rgb, saving.read_metadata("out.png")
     assert (
@@ -127,6 +138,11 @@ def test_content_alone_of_several_and_in_a_sweep(folder):
     ]
 
 
+def test_content_alone_from_several_starts(folder):
+    assert run.main([*ALONE[:3], "--size", "32", "--sweep", "init=noise,a.png", *BASE]) == 0
+    assert [c["values"]["init"] for c in saving.read_metadata("out.png")["cells"]] == ["noise", "a.png"]
+
+
 def test_content_alone_of_the_library(network_file, pictures):
     options = {"weights": str(network_file), "size": 32, "evaluations": 3, "device": "cpu", "style_layers": "none"}
     found = [style.transfer(pictures[0], none, init="noise", **options).rgb for none in (None, [])]
@@ -149,6 +165,11 @@ def test_content_alone_of_the_library(network_file, pictures):
         (["--match-histogram", "style"], "--match-histogram: works with a style picture"),
         (["--palette", "style:4"], "--palette: works with a style picture"),
         (["--content-weight", "0"], "nothing to optimise"),
+        (
+            ["--strength", "1"],
+            "nothing to optimise: no content, no style, no total variation and no Laplacian, or all of "
+            "weight 0 at --strength 1",
+        ),
     ],
 )
 def test_options_that_take_something_of_a_style_ask_for_one(folder, capsys, args, found):
@@ -161,13 +182,39 @@ def test_a_texture_of_the_library(network_file, pictures):
     options = {"weights": str(network_file), "size": 40, "evaluations": 3, "device": "cpu"}
     found = style.transfer(None, pictures[1], content_layers="none", init="noise", **options)
     assert found.rgb.shape == (40, 27, 3)
+    again = style.transfer(None, pictures[1], content_layers="none", init=found.rgb, **options)
+    assert again.outcome.loss <= found.outcome.loss
     with pytest.raises(style.SettingsError, match="a texture has no content picture"):
         style.transfer(None, pictures[1], **options)
     with pytest.raises(style.SettingsError, match="a texture has no content picture"):
         style.transfer(None, pictures[1], content_layers="none", init="content", **options)
-    for name in ("photo_weight", "laplacian_weight"):
-        with pytest.raises(style.SettingsError, match=f"{name}: a texture has no content picture to compare with"):
-            style.transfer(None, pictures[1], content_layers="none", init="noise", **{name: 1.0}, **options)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--photo-weight", "1"],
+        ["--laplacian-weight", "1"],
+        ["--keep", "a.png"],
+        ["--keep-colors"],
+        ["--match-colors", "pca"],
+        ["--match-histogram", "content"],
+        ["--palette", "content:4"],
+    ],
+)
+def test_options_that_take_something_of_a_content_picture_ask_for_one(folder, capsys, args):
+    assert run.main(["--texture", "a.png", *args, *BASE]) == 2
+    error = capsys.readouterr().err
+    assert f"{args[0]}: works with a content picture, and a texture has none" in error and error.count("\n") == 1
+    assert not (folder / "out.png").exists()
+
+
+def test_a_texture_has_no_holes_where_its_sample_has_some(folder):
+    sample, holes = cases.blocks([(6, 6)])[0], np.ones((48, 48))
+    holes[:24] = 0
+    saving.save("holes.png", sample, alpha=holes)
+    assert run.main(["--texture", "holes.png", "--size", "48", *BASE]) == 0
+    assert images.read("out.png").alpha is None
 
 
 def test_a_texture_is_named_after_its_style(folder):
@@ -207,6 +254,7 @@ def test_a_print(folder):
         (["--print", "9000in"], "--size 2700000: expected 16 to 65500"),
         (["--texture", "--init", "content"], "a texture has no content picture"),
         (["--texture", "--content-layers", "relu4_2"], "a texture has no content picture"),
+        (["--texture", "--strength", "0"], "weight 0 at --strength 0"),
         (["--wrap", "--margin", "4"], "--margin: works with borders: without --wrap"),
     ],
 )

@@ -271,6 +271,19 @@ def test_style_pictures_are_mirrored_around_and_counted_within(tmp_path):
         assert_close(targets[name], (F * m) @ F.T / m.sum(), 1e-4)
 
 
+def test_a_sample_without_a_mask_counts_to_its_edges_whatever_the_guidance(tmp_path):
+    """Its surroundings are no paint, but nothing that a mask would keep away from it either."""
+    weights.save_compact(make_network(), tmp_path / "narrow.npz")
+    top = np.repeat(np.linspace(2, -1, 64).clip(0, 1)[:, None], 64, axis=1)
+    options = {"weights": str(tmp_path / "narrow.npz"), "size": 64, "style_size": 40, "device": "cpu", "wrap": True}
+    options |= {"mask": [top], "guidance": "all", "style_layers": {"relu3_1": 1.0}}
+    job = style.Job(*blocks([(8, 8), (4, 5)]), style.settings_from(**options))
+    for guidance in ("all", "inside"):
+        job.styles.settings = style.settings_from(**options | {"guidance": guidance})
+        ((_, _, region),) = job.styles.inputs(job.stages[0])["style"]
+        assert float(region.weights("relu3_1").sum()) == pytest.approx(32 * 40 / 16)
+
+
 def test_regions_of_tiles_go_round():
     parts = tiling.segments(torus(), layers_of(TERMS), 96, 128, GRIDS["rows cut"])
     assert len(parts[0].tiles) == 3

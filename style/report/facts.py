@@ -13,9 +13,9 @@ from PIL import Image
 from minivgg.program import first_line
 
 from ..pictures import ImageError, images, saving
-from ..provenance import records
+from ..provenance import is_texture, records
 from .curve import Curve, ReportError, check_same_run, read_log
-from .repeat import from_memory, is_texture
+from .repeat import from_memory
 
 MOST, SIDE = 12, 240  # frames of a film, and pixels of one
 LARGEST = 1200  # pixels of the result and the content, at most

@@ -12,12 +12,11 @@ from minivgg.program import first_line
 from ..events import Evaluated, Finished, Planned
 from ..options import SettingsError
 from ..pictures import ImageError, images, saving
-from ..provenance import fingerprint, made_from
+from ..provenance import fingerprint, is_texture, made_from
 from ..units import duration, format_size
 from ..watching import Frames
 from .curve import Curve, ReportError, read_log
 from .facts import LARGEST, MOST, SIDE, Facts, facts_of, reduced, sha256_of
-from .repeat import is_texture
 
 SUFFIXES = (".html", ".htm")
 NEEDED = {"jinja2": "Jinja2", "matplotlib": "matplotlib"}

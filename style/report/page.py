@@ -14,12 +14,12 @@ from minivgg.program import printable
 
 from ..options import default_of, flag, options_of
 from ..pictures import images, saving
-from ..provenance import records
+from ..provenance import is_texture, records
 from ..settings import Settings
 from ..units import duration, format_size
 from . import plots
 from .facts import LARGEST, SIDE, reduced
-from .repeat import PROGRAM, as_text, changed, command, is_texture
+from .repeat import PROGRAM, as_text, changed, command
 
 FOLDER = Path(__file__).parent
 LARGE, MEDIUM, FILM = 400_000, 250_000, 150_000  # bytes: the result and the content each; all styles; the film
@@ -110,7 +110,8 @@ def _stages(record, curve):
     for number, stage in enumerate(record["stages"], 1):
         found = took.get(number, {})
         done, seconds = found.get("evaluations", 0), found.get("seconds", math.nan)
-        styles = stage["style size"] if isinstance(stage["style size"][0], list | tuple) else [stage["style size"]]
+        styles = stage["style size"]  # of one style its size, else a list of them
+        styles = [styles] if styles and not isinstance(styles[0], list | tuple) else styles
         rows.append(
             {
                 "size": format_size(stage["size"][::-1]),

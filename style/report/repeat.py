@@ -7,7 +7,7 @@ from typing import Any
 from PIL import ImageMode
 
 from ..options import SettingsError, default_of, flag, options_of
-from ..provenance import records
+from ..provenance import is_texture, records
 from ..settings import Settings, settings_from
 
 PROGRAM = "python -m style.run"
@@ -54,13 +54,6 @@ def changed(stored: Mapping[str, Any]) -> dict[str, Any]:
         if own or (value != getattr(base, name) and not idle):
             found[name] = value
     return found
-
-
-def is_texture(record: Mapping[str, Any]) -> bool:
-    """Whether there was no content picture: what stands for one is the first style then."""
-    first = records(record.get("style"))[0]
-    layers = record["settings"].get("content_layers") or {}
-    return not any(layers.values()) and (record.get("content") or {}).get("sha256") == first.get("sha256")
 
 
 def from_memory(name: str) -> bool:

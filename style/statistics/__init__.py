@@ -1,4 +1,7 @@
-"""What of a style's features a loss can compare: a row here, a file each for what is not in the core."""
+"""What of a style's features a loss can compare: a row here, a file each but for the core's; and their terms."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ..styles import Group
 from ..terms import Content, Gram, Term, TotalVariation
@@ -69,3 +72,16 @@ def make_terms(
     if laplacian:
         terms.append(Term("laplacian", Laplacian(), factor=laplacian, source="content"))
     return terms
+
+
+def equalised(terms: Sequence[Term], values: Mapping[str, float]) -> list[Term]:
+    """The terms, their factors changed so that among those of one source and statistic each has the same value.
+
+    values  {name: factor · loss} somewhere; the sum over such terms stays what it is there. A term of value 0 stays.
+    """
+    alike: dict[tuple, list[Term]] = {}
+    for t in terms:
+        if t.layer is not None and t.source not in (None, "content") and values[t.name] > 0:
+            alike.setdefault((t.source, repr(t.statistic)), []).append(t)
+    mean = {t.name: sum(values[u.name] for u in group) / len(group) for group in alike.values() for t in group}
+    return [replace(t, factor=t.factor * mean[t.name] / values[t.name]) if t.name in mean else t for t in terms]

@@ -45,6 +45,7 @@ class Laplacian(Statistic):
     """mean q² as a statistic of the picture; q at a place belongs to the part that has the row above it."""
 
     per_place, reach, every, regional = True, 2 * POOL, POOL, False
+    smallest = 3 * POOL
     passing = 2
 
     def gather(self, part):

@@ -29,7 +29,7 @@ def box_adjoint(q):
 
 
 class Windows:
-    """What the fits in all windows have in common: means and covariances of the guide, factored as L D Lᵀ.
+    """What the fits in all windows have in common: means and covariances of the guide, factored as Λ D Λᵀ.
 
     guide  (3, h, w), grey levels; worked on in double precision, for variances are small differences of squares
     """
@@ -52,7 +52,7 @@ class Windows:
         self.d3 = covariance(c, c, mc, mc) + EPSILON / N - self.l31 * ac - self.l32 * rest
 
     def correlated(self, p, mean):
-        """y = L⁻¹ cov(guide, p): three (h-2, w-2). p (h, w) one channel, `mean` its windows' mean"""
+        """y = Λ⁻¹ cov(guide, p): three (h-2, w-2). p (h, w) one channel, `mean` its windows' mean"""
         y1, c2, c3 = box(self.guide * p) / N - self.mean * mean
         y2 = c2 - self.l21 * y1
         return y1, y2, c3 - self.l31 * y1 - self.l32 * y2
@@ -68,7 +68,7 @@ class Windows:
         """L p: at each pixel, p less what the windows around it fit there, summed over these windows."""
         mean = box(p) / N
         y1, y2, y3 = self.correlated(p, mean)
-        slope = get_xp(p).empty_like(self.mean, dtype=p.dtype)  # a = L⁻ᵀ D⁻¹ y
+        slope = get_xp(p).empty_like(self.mean, dtype=p.dtype)  # a = Λ⁻ᵀ D⁻¹ y
         slope[2] = y3 / self.d3
         slope[1] = y2 / self.d2 - self.l32 * slope[2]
         slope[0] = y1 / self.d1 - self.l21 * slope[1] - self.l31 * slope[2]
@@ -102,6 +102,7 @@ class Matting(Statistic):
     """
 
     per_place, reach, regional = True, 2, False
+    smallest = 3
     passing = 40
 
     def gather(self, part):
