@@ -124,7 +124,7 @@ def relu_backward(dout: Array, cache: Cache) -> Array:
 def maxpool2d_forward(x: Array) -> tuple[Array, Cache]:
     """2×2 maximum with stride 2. Odd sizes, the floor rule: a last odd row or column is dropped. MATH.md 5, (10).
 
-    x    (N, C, H, W), H and W at least 2
+    x    (N, C, H, W), H and W at least 2 (ValueError where they are not)
     out  (N, C, H//2, W//2)   out[n,c,p,q] = max over i, j in {0, 1} of x[n, c, 2p+i, 2q+j]
 
     The cache is one byte a window: which of the four (row by row) was the largest, the first one where several are.
@@ -155,7 +155,7 @@ def maxpool2d_backward(dout: Array, cache: Cache) -> Array:
 def avgpool2d_forward(x: Array) -> tuple[Array, Cache]:
     """2×2 mean with stride 2. Odd sizes, the floor rule: a last odd row or column is dropped. MATH.md 6, (12).
 
-    x    (N, C, H, W), H and W at least 2
+    x    (N, C, H, W), H and W at least 2 (ValueError where they are not)
     out  (N, C, H//2, W//2)   out[n,c,p,q] = (Σ over i, j in {0, 1} of x[n, c, 2p+i, 2q+j]) / 4
     """
     q = _quarters(x, "avgpool2d")

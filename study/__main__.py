@@ -99,8 +99,17 @@ def judged(names):
     for name, check in found:
         tell(ROW.format(name, check.method, "ok" if check.passed else "FAILED", check.words).rstrip())
     failed = {name for name, check in found if not check.passed}
-    tell(f"{len(names) - len(failed)} of {len(names)} pass" if len(names) > 1 else "fails" if failed else "passes")
+    if len(names) > 1:
+        tell(f"{len(names) - len(failed)} of {len(names)} pass")
+    else:
+        tell("fails" if failed else f"passes; the next is {following(names[0])}")
     return FAILURE if failed else OK
+
+
+def following(name):
+    """What comes after an exercise on the road."""
+    road = [*EXERCISES, PICTURE]
+    return road[road.index(name) + 1]
 
 
 def shown(names, options):

@@ -206,4 +206,5 @@ def refuses(method, f, *args, error=ValueError, **options):
         f(*args, **options)
     except error:
         return Check(method, True)
-    return Check(method, False, f"expected {error.__name__}")
+    sizes = ", ".join(words for a in args if (words := _sizes(a)))
+    return Check(method, False, f"returns, expected it to raise {error.__name__}; {CALLED}{sizes}")

@@ -1,7 +1,7 @@
 """A learner's code in a process of its own, with a time limit: it may loop for ever, end the program, or print.
 
-What it prints goes where the program's own output goes. Its checks come back through a file, a line of JSON each, so
-that nothing that the code prints or returns to the system can pass for a verdict.
+Of what it prints the first lines are passed on, so that a print in a loop does not bury the verdict. Its checks come
+back through a file, a line of JSON each: nothing that the code prints or returns to the system can pass for a verdict.
 """
 
 import contextlib
@@ -13,11 +13,15 @@ import tempfile
 import threading
 from pathlib import Path
 
+from minivgg.program import OutputError, tell
+
 from .checks import Check, judged, words_of
 from .road import EXERCISES, number_of
 from .source import HERE
 
 SECONDS = 30  # for each exercise; the judges need a fraction of one
+PATIENCE = 5  # seconds, after which one is told that a learner's line is still running
+PRINTED = 40  # lines of what the code prints that are passed on
 NOTED = 0.2  # seconds between two notes of where the code is
 END = "end"  # the last row of a child that came through
 # Ctrl-C ends the program, which ends this process
@@ -31,16 +35,47 @@ def run(module, *args, seconds):
     """(rows, why) of study.MODULE in a child: the JSON lines that it wrote, and why there are no more, or ""."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows"
-        command = [sys.executable, "-c", START.format(str(HERE), module), str(path), *args]
+        command = [sys.executable, "-u", "-c", START.format(str(HERE), module), str(path), *args]
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        process = subprocess.Popen(command, **streams)
+        reader = threading.Thread(target=_pass_on, args=(process.stdout,), daemon=True)
+        reader.start()
         why = ""
         try:
-            code = subprocess.run(command, timeout=seconds, stdin=subprocess.DEVNULL).returncode
+            code = _wait(process, path, seconds)
         except subprocess.TimeoutExpired:
             why = f"was still running after {seconds:g} s{_at(_places(path))}, and was stopped"
+        finally:  # Ctrl-C as well
+            process.kill()
+            process.wait()
+            reader.join(1)  # a process that the code has started may hold the stream open
         rows = list(_rows(path)) if path.exists() else []
     if rows and rows[-1] == END:
         return rows[:-1], ""
     return rows, why or f"ended the process (exit code {code})"
+
+
+def _wait(process, path, seconds):
+    """The exit code; a loop without an end is silent, so a line meanwhile says where it is."""
+    patience = min(PATIENCE, seconds)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return process.wait(patience)
+    at = _at(_places(path))
+    if at and patience < seconds:
+        tell(f"still running after {patience:g} s{at}; stopped after {seconds:g} s, or now by Ctrl-C")
+    return process.wait(seconds - patience)
+
+
+def _pass_on(stream):
+    """Tell the first lines of a stream, and how many more there were."""
+    count = 0
+    with stream, contextlib.suppress(OSError, OutputError):  # nobody may listen any more
+        for line in iter(lambda: stream.readline(1000), b""):
+            count += 1
+            if count <= PRINTED:
+                tell(line.decode(errors="replace").rstrip("\r\n"))
+        if count > PRINTED:
+            tell(f"… {count - PRINTED} more lines printed by the code, left out")
 
 
 def _places(path):

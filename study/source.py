@@ -120,6 +120,9 @@ def value_notes(exercise):
     for name, value in used(exercise).items():
         if name == "get_xp":
             yield "get_xp(a) is the module of an array: numpy here, cupy on a GPU"
+        elif inspect.isfunction(inspect.unwrap(value)) and not name.startswith("_"):
+            line = (inspect.getdoc(value) or "").partition("\n")[0].partition(". ")[0].rstrip(".")
+            yield f"{name}({', '.join(inspect.signature(value).parameters)}): {line}"
         elif isinstance(value, int | float | tuple) and name.isupper():
             shown = ", ".join(f"{v:.4g}" for v in value) if isinstance(value, tuple) else f"{value:g}"
             yield f"{name} = {shown}"

@@ -149,7 +149,7 @@ class Adam(Method):
         """One step: x, m and v (in place) and t, from g = evaluate(x).gradient. MATH.md 8.
 
         m, v  running means of g and of g², at the rates of betas; both start at 0, which dividing by 1 - beta^t undoes
-        x     goes down by rate · m / (√v + eps), m and v so divided; then into the bounds, if there are any
+        x     goes down by rate · m / (√v + eps), m and v so divided; then into bounds (lower, upper), if any
         """
         x, m, v, betas, xp = self.x, self.m, self.v, self.betas, get_xp(self.x)
         g = evaluate(x).gradient

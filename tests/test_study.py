@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 from study import child, source
 from study.__main__ import NOTES, main
-from study.checks import judged
+from study.checks import Check, judged
 from study.road import EXERCISES, STEPS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -137,7 +138,7 @@ def test_a_judge_rejects_a_typical_mistake(name):
 # Bodies that are right and not ours
 ANOTHER = {
     "conv2d": """
-    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)), mode="wrap" if padding == "circular" else "constant")
     patches = np.lib.stride_tricks.sliding_window_view(padded, w.shape[2:], axis=(2, 3))[:, :, ::stride, ::stride]
     return np.einsum("ncpqij,fcij->nfpq", patches, w) + b[:, None, None]""",
     "relu_forward": """
@@ -212,6 +213,18 @@ SAID = {
     "another cache": ("relu_forward", "return np.maximum(x, 0), x > 0", "relu_backward finds another cache than it "),
     "shapes": ("gram_backward", "return F @ dG", "; called with dG (4, 4), F (4, 15)"),
     "the order": ("content_loss", "return F - P, 0.0", "loss is an array of the shape (4, 15), expected a number"),
+    "outside": ("conv2d", "return _right(x, w, b, stride=stride, pad=pad)", "out[0, 0, 0, 0] is "),  # not "circular"
+    "no padding": (
+        "col2im",
+        "x = np.pad(_right(cols, x_shape, KH, KW, stride, pad), [(0, 0)] * 2 + [(pad, pad)] * 2)\n"
+        "    return x[:, :, pad:-pad, pad:-pad]",
+        "x has the shape (1, 2, 0, 0), expected (1, 2, 4, 5)",
+    ),
+    "what it takes": (
+        "avgpool2d_forward",
+        "return _right(x) if min(x.shape[2:]) > 1 else (x, (x.shape,))",
+        "returns, expected it to raise ValueError; called with (1, 1, 1, 4)",
+    ),
     "a number": ("content_loss", "return np.mean((F - P) ** 2), 0.0", "dF is a number, expected an array of the shape"),
 }
 
@@ -233,6 +246,18 @@ def test_adams_arrays_are_compared_in_the_order_in_which_they_are_computed():
         assert text.count(right) == 1
         found = failures(exercise, function_of(exercise, text.replace(right, wrong)))
         assert found[0].words.startswith(said)
+
+
+def test_adams_arrays_stay_the_same_arrays():
+    exercise = EXERCISES["adam"]
+
+    def rebound(self, evaluate):
+        self.m = self.m.copy()
+        exercise.function(self, evaluate)
+
+    found = failures(exercise, rebound)
+    assert {check.method for check in found} == {"in place"}
+    assert found[0].words == "self.m is another array after the step; change it: self.m[...] = …"
 
 
 def test_the_judge_does_not_stumble_over_what_it_has_found_wrong():
@@ -276,6 +301,12 @@ def test_every_exercise_has_hints_of_its_own_section(name):
     code = text.split(f"\n## {exercise.section}. ")[1].split("check:")[0]  # the section's signpost
     known = {"adam": "Adam", "conv2d": "conv2d"}
     assert f"`{known.get(name, name)}`" in code
+
+
+def test_functions_of_ours_are_explained():
+    text = source.blank(EXERCISES["halo"])
+    assert "# level(name): Poolings between the picture and the activation at `name`" in text
+    assert "# matrices(dtype): " in source.blank(EXERCISES["winograd_textbook"])
 
 
 def test_steps_are_short():
@@ -384,6 +415,38 @@ def test_a_loop_without_an_end_is_stopped(folder, capsys, monkeypatch):
     assert code == 1 and re.search(
         r"gram_forward.py: the code was still running after 1 s(, in line [23])?, and was stopped", lines[0]
     )
+
+
+def test_a_line_that_goes_on_is_told_before_it_is_stopped(tmp_path, capsys):
+    """A process that is waited for twice, while its notes say line 3."""
+    child._places(tmp_path / "rows").write_text("3")
+    waits = []
+
+    def wait(seconds):
+        waits.append(seconds)
+        if len(waits) == 1:
+            raise subprocess.TimeoutExpired("", seconds)
+        return 0
+
+    assert child._wait(types.SimpleNamespace(wait=wait), tmp_path / "rows", 30) == 0
+    assert waits == [5, 25]
+    assert capsys.readouterr().out == "still running after 5 s, in line 3; stopped after 30 s, or now by Ctrl-C\n"
+
+
+def test_prints_in_a_loop_do_not_bury_the_verdict(folder, capsys):
+    text = "import sys\nfor k in range(1000):\n    print(k, file=(sys.stdout, sys.stderr)[k % 2])\n"
+    (folder / "halo.py").write_text(text)
+    _, lines, _ = said(capsys, "halo")
+    assert lines[: child.PRINTED] == [str(k) for k in range(child.PRINTED)]
+    assert lines[child.PRINTED] == f"… {1000 - child.PRINTED} more lines printed by the code, left out"
+    assert len(lines) == child.PRINTED + 3 and lines[-1] == "fails"
+
+
+def test_what_passes_names_what_comes_next(folder, capsys, monkeypatch):
+    monkeypatch.setattr(child, "judge", lambda names: [(names[0], Check("definition", True))])
+    for name, follows in (("conv2d", "im2col"), ("wasserstein_loss", "picture")):
+        (folder / f"{name}.py").touch()
+        assert said(capsys, name)[1][-1] == f"passes; the next is {follows}"
 
 
 def test_the_line_of_a_loop_is_noted(tmp_path):

@@ -6,7 +6,7 @@ from minivgg import naive
 from minivgg.fast_cpu import taps
 from minivgg.table import layer_names, level
 
-from ..checks import BOUND, compare, parts
+from ..checks import BOUND, Check, compare, parts
 
 # Stanford's CS231n, assignment 2: its check of Adam, as the notebook prints it: rows 1 and 4 of w, and m's and v's last
 CS231N_ADAM = {
@@ -46,15 +46,23 @@ def adam(f):
     v = rng.uniform(0.5, 1, (2, 3))
     for bounds in (None, (-0.5, 0.5)):
         adam = _optimiser(f, x, m, v, 3, learning_rate=0.1, betas=(0.8, 0.95), bounds=bounds)
-        expected = [a.copy() for a in (x, m, v)]
+        expected, begun = [a.copy() for a in (x, m, v)], (adam.x, adam.m, adam.v)
         for t, count in ((4, "one step"), (5, "two steps")):
             adam.step(lambda x, **_: Evaluated(x - target))
             _adam_by_loops(*expected, expected[0] - target, t, bounds)
             x1, m1, v1 = expected
             found = {"t": (adam.t, t), "m": (adam.m, m1), "v": (adam.v, v1), "x": (adam.x, x1)}  # as they are computed
             yield compare(count + (" within bounds" if bounds else ""), **found)
+        yield _in_place(dict(zip("xmv", zip((adam.x, adam.m, adam.v), begun))))
     found = cs231n_adam(f)
     yield compare("CS231n's values", CS231N_DIGITS, **{k: (found[k], CS231N_ADAM[k]) for k in found})
+
+
+def _in_place(pairs):
+    """Check that {name: (array after a step, before)} are the same arrays, with other numbers in them."""
+    others = [name for name, (after, before) in pairs.items() if after is not before]
+    words = f"self.{others[0]} is another array after the step; change it: self.{others[0]}[...] = …" if others else ""
+    return Check("in place", not others, words)
 
 
 def _adam_by_loops(x, m, v, g, t, bounds):

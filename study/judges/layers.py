@@ -9,11 +9,12 @@ from minivgg.program import first_line
 
 from ..checks import Check, adjoint, compare, gradients, keeps_float32, parts, refuses, slopes
 
-# (N, C, H, W), (F, KH, KW), stride, pad: odd sizes, strides that leave a rest
+# (N, C, H, W), (F, KH, KW), stride, pad: odd sizes, strides that leave a rest, no padding (slices to -pad are empty)
 CASES = (
     ((2, 3, 6, 5), (4, 3, 3), 1, 1),
     ((1, 2, 7, 6), (2, 3, 2), 2, 1),
     ((2, 1, 5, 7), (2, 2, 3), 3, 2),
+    ((1, 2, 4, 5), (2, 3, 3), 1, 0),
 )
 # Stanford's CS231n, assignment 2: conv_forward_naive, stride 2 and padding 1, as its notebook prints them
 # fmt: off
@@ -59,6 +60,10 @@ def conv2d(f):
     for x, w, b, options in _cases():
         expected = layers.conv2d_forward(x, w, b, **options)[0]
         yield compare(f"as a product {_size(w, **options)}", out=(f(x, w, b, **options), expected))
+    x, w, b, _ = next(_cases())
+    around = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="wrap")
+    found, expected = f(x, w, b, pad=1, padding="circular"), layers.conv2d_forward(around, w, b)[0]
+    yield compare(f'padding="circular", {_size(w, 1, 1)}', out=(found, expected))
     yield compare("CS231n's values", CS231N_DIGITS, out=(f(*cs231n_conv(), stride=2, pad=1), CS231N_CONV))
 
 
