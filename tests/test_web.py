@@ -417,7 +417,7 @@ def test_without_the_packages_it_says_what_to_install(monkeypatch, capsys):
 
 
 @pytest.mark.skipif(lock.fcntl is None, reason="needs file locks")
-def test_one_page_at_a_folder_and_one_at_a_port(tmp_path, capsys):
+def test_one_page_at_a_folder_and_one_at_a_port(tmp_path, capsys, monkeypatch):
     Desk(tmp_path)
     with lock.hold(tmp_path / "web.lock"):
         assert program.main(["--no-browser", "--folder", str(tmp_path)]) == 2
@@ -425,6 +425,9 @@ def test_one_page_at_a_folder_and_one_at_a_port(tmp_path, capsys):
     with server.listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         assert program.main(["--no-browser", "--folder", str(tmp_path), "--port", str(port)]) == 2
+        monkeypatch.setattr(server, "PORT", port)
+        with server.listen("127.0.0.1", None) as other:  # the default one is taken: another
+            assert other.getsockname()[1] != port
     assert f"--port {port}: cannot be had" in capsys.readouterr().err
 
 
