@@ -151,11 +151,16 @@ def test_old_uploads_go_and_what_a_killed_process_left(made, monkeypatch):
     (found.uploads / f"{uploads.INCOMING}abc").write_bytes(b"half")
     (found.uploads / f"{'1' * 20}.png").write_bytes(b"half")
     (found.runs / ("2" * 20)).mkdir()
+    (found.runs / "mine").mkdir()
+    (found.uploads / "mine.txt").touch()
+    (found.queue.folder / "mine.json").write_text("{}")
     monkeypatch.setattr(uploads, "KEPT", 1)
     uploads.Uploads(found, None).tidy()
     found.tidy()
-    assert {p.stem for p in found.uploads.iterdir()} == {asked.styles[0]}
-    assert [p.name for p in found.runs.iterdir()] == [id]
+    (found.queue.folder / "mine.json").unlink()
+    assert {p.stem for p in found.uploads.iterdir()} == {asked.styles[0], "mine"}
+    assert {p.name for p in found.runs.iterdir()} == {id, "mine"}
+    assert found.statuses() == {id: "waiting"}
     with pytest.raises(Refused, match="choose it again"):
         found.submit(asked)
     assert work(found)[0][1] == "done"  # the run has pictures of its own
@@ -390,6 +395,7 @@ def test_the_queue_is_bounded(made, monkeypatch):
         (["--port", "many"], "--port 'many': expected a number", 2),
         (["--port", "70000"], "--port '70000': expected a number", 2),
         (["--folder", __file__], "a file; expected a folder", 2),
+        (["--folder", os.path.dirname(__file__)], "has other files in it", 2),
         (["--host", "256.0.0.1"], "--host 256.0.0.1: cannot listen there", 2),
         (["--prt", "1"], "did you mean --port?", 2),
     ],
@@ -411,7 +417,7 @@ def test_without_the_packages_it_says_what_to_install(monkeypatch, capsys):
 
 
 @pytest.mark.skipif(lock.fcntl is None, reason="needs file locks")
-def test_one_page_at_a_folder_and_one_at_a_port(tmp_path, capsys):
+def test_one_page_at_a_folder_and_one_at_a_port(tmp_path, capsys, monkeypatch):
     Desk(tmp_path)
     with lock.hold(tmp_path / "web.lock"):
         assert program.main(["--no-browser", "--folder", str(tmp_path)]) == 2
@@ -419,6 +425,9 @@ def test_one_page_at_a_folder_and_one_at_a_port(tmp_path, capsys):
     with server.listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         assert program.main(["--no-browser", "--folder", str(tmp_path), "--port", str(port)]) == 2
+        monkeypatch.setattr(server, "PORT", port)
+        with server.listen("127.0.0.1", None) as other:  # the default one is taken: another
+            assert other.getsockname()[1] != port
     assert f"--port {port}: cannot be had" in capsys.readouterr().err
 
 

@@ -15,7 +15,6 @@ A run changes hands by a rename, as in jobqueue.py; where ID.json lies says wher
 """
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
@@ -23,25 +22,32 @@ import time
 from pathlib import Path
 from typing import Any
 
-from minivgg.files import atomic_file
+from minivgg.program import UsageError
 
 from ..jobqueue import DONE, FAILED, RUNNING, STATES, Queue
-from .asked import Asked, Refused, check_id, checked
+from .asked import ID, Asked, Refused, check_id, checked
+from .small_files import link, read_json, read_text, write_json, write_text
 
 WAITING, PAUSED = "waiting", "paused"
 ACTIVE = (WAITING, RUNNING, PAUSED)
 MOST_WAITING = 100
 PICTURE, LATEST, LOG, PLAN, ASKED = "picture.png", "latest.jpg", "log.jsonl", "plan.json", "asked.json"
 FILM, REPORT, SMALL = "film.webp", "report.html", "small.jpg"
+MARK = "minivgg-style.web"  # an empty file by which the folder is known
 PAUSE, STOP, REMOVE = "pause", "stop", "remove"
 
 
 class Desk:
-    """Makes the folders within `folder`, which only this user may read."""
+    """Makes the folders within `folder`, which only this user may read. Raises UsageError for a folder of other things:
+    what is not known is removed here (tidy)."""
 
     def __init__(self, folder: str | os.PathLike[str]):
         self.folder = Path(folder).absolute()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not (self.folder / MARK).exists():
+            if any(self.folder.iterdir()):
+                raise UsageError(f"--folder {folder}: has other files in it; give an empty one, or a new name")
+            (self.folder / MARK).touch()
         self.uploads, self.runs, jobs = (self.folder / name for name in ("uploads", "runs", "jobs"))
         for made in (self.uploads, self.runs, jobs, jobs / PAUSED):
             made.mkdir(exist_ok=True, mode=0o700)
@@ -63,9 +69,9 @@ class Desk:
             for status in (WAITING, RUNNING, DONE, FAILED, PAUSED):
                 with os.scandir(self.place("0" * 16, status).parent) as entries:
                     names = [e.name.partition("@")[0] for e in entries]
-                found |= {n.removesuffix(".json"): status for n in names if n.endswith(".json") and n[0] != "."}
+                found |= {n.removesuffix(".json"): status for n in names if n.endswith(".json")}
             found = {read_text(p): WAITING for p in self.runs.glob("*/then")} | found
-            found.pop("", None)
+            found = {id: status for id, status in found.items() if ID.fullmatch(id)}
             if all(p.name in found for p in self.runs.iterdir()):
                 break
         return dict(sorted(found.items(), key=lambda item: item[0][1:]))
@@ -202,7 +208,7 @@ class Desk:
         start alone, when nobody else is at it."""
         known = self.statuses()
         for path in self.runs.iterdir():
-            if path.name not in known:
+            if path.name not in known and ID.fullmatch(path.name):
                 shutil.rmtree(path, ignore_errors=True)
 
     # --- within -------------------------------------------------------------------------------------------------
@@ -255,39 +261,3 @@ def new_id(rank):
 def picture_names(count):
     """Names of a run's pictures: the photograph, then the paintings."""
     return ["content.png", *(f"style-{k}.png" for k in range(1, count))]
-
-
-def link(source, target):
-    """The same file under another name; a copy where the disk has no links."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise Refused("a picture is not here any more: choose it again", 409) from None
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def read_text(path):
-    """What a file says, or nothing where there is none."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        return ""
-
-
-def write_text(path, text):
-    with atomic_file(path) as file:
-        file.write(text.encode())
-
-
-def write_json(path, data):
-    write_text(path, json.dumps(data))
-
-
-def read_json(path):
-    """What a JSON file holds, or None where there is none."""
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None

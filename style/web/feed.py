@@ -13,7 +13,8 @@ from typing import Any
 
 from ..jobqueue import DONE, FAILED, RUNNING
 from ..report.listener import NEEDED
-from .desk import ACTIVE, LATEST, LOG, PICTURE, PLAN, Desk, read_json
+from .desk import ACTIVE, LATEST, LOG, PICTURE, PLAN, Desk
+from .small_files import read_json
 
 LOOK = 0.25  # seconds between two looks at the folder
 WHOLE = 2.0  # seconds after which all is looked at again, whatever times the disk keeps

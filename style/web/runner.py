@@ -20,8 +20,9 @@ from ..pictures import ImageError, images, saving
 from ..printing import Log
 from ..watching import SIDE, Animation, Latest
 from ..worker import Worker
-from .desk import FILM, LATEST, LOG, PAUSE, PLAN, REMOVE, SMALL, STOP, Desk, read_json, write_json
+from .desk import FILM, LATEST, LOG, PAUSE, PLAN, REMOVE, SMALL, STOP, Desk
 from .lock import hold
+from .small_files import read_json, write_json
 
 NAME = "style.web.runner"
 EVERY = 2.0  # seconds between two checkpoints; checkpoint.py takes longer where they are dear

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..samples import SAMPLES
-from .asked import Refused, check_id
+from .asked import ID, Refused, check_id
 from .children import Children
-from .desk import Desk, new_id, read_json, write_json
+from .desk import Desk, new_id
+from .small_files import read_json, write_json
 
 BYTES = 64 << 20  # of an upload
 KEPT = 100  # uploads; a run has links of its own to those that it uses
@@ -65,7 +66,7 @@ class Uploads:
         """Remove what a killed process left, and the oldest of too many. At the start alone nothing is arriving."""
         whole = {p.stem for p in self.folder.glob("*.json")}
         for path in self.folder.iterdir():
-            if path.stem not in whole:
+            if path.name.startswith(INCOMING) or (ID.fullmatch(path.stem) and path.stem not in whole):
                 path.unlink(missing_ok=True)
         self._thin()
 

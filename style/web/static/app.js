@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { Chooser } from "./chooser.js";
-import { View, title, describe } from "./view.js";
+import { View, describe, removable, title } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const state = { runs: [], ended: [], known: new Map(), shown: [], more: false, statuses: new Map() };
@@ -87,7 +87,10 @@ function item(run) {
   if (run.picture) link("Download", "picture");
   if (run.report) link("Report", "report");
   if (run.status !== "running") {
-    button("Remove", "Remove", () => attempt(async () => { await post(`/runs/${run.id}/remove`); await renew(); }), "quiet");
+    button("Remove", "Remove", () => removable(run) && attempt(async () => {
+      await post(`/runs/${run.id}/remove`);
+      await renew();
+    }), "quiet");
   }
   li.append(p, small, row);
   return li;

@@ -13,6 +13,8 @@ export function title(run) {
   return `${content ?? "?"} in the manner of ${styles.join(", ") || "?"}`;
 }
 
+export const removable = (run) => !run.picture || confirm(`Remove this picture for good?\n${title(run)}`);
+
 export function describe(run) {
   if (run.reason) return run.reason;
   const o = run.options, last = run.stages[run.scale - 1] ?? run.stages[run.stages.length - 1];
@@ -26,7 +28,9 @@ export class View {
   constructor(attempt) {
     Object.assign(this, { attempt, run: null, points: [], next: 0, loading: false, asking: false });
     for (const b of document.querySelectorAll("#controls [data-do]")) {
-      b.addEventListener("click", () => attempt(() => post(`/runs/${this.run.id}/${b.dataset.do}`)));
+      b.addEventListener("click", () => {
+        if (b.dataset.do !== "remove" || removable(this.run)) attempt(() => post(`/runs/${this.run.id}/${b.dataset.do}`));
+      });
     }
     $("compare").addEventListener("input", () => this.compare());
     $("other").addEventListener("input", () => { $("other-value").textContent = $("other").value; });
