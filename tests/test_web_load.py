@@ -35,7 +35,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="need
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     web_desk.narrow_network(tmp_path / "cache", monkeypatch)
-    return tmp_path / "web"
+    yield tmp_path / "web"
+    Server.kill_all()
 
 
 def listen(server, heard, stop):

@@ -12,6 +12,7 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from typing import ClassVar
 
 import cases
 import httpx
@@ -89,12 +90,15 @@ def work(desk, *more):
 class Server:
     """`python -m style.web` on a folder, as a process; asked as its page would."""
 
+    started: ClassVar[list] = []
+
     def __init__(self, folder, *args):
         command = [sys.executable, "-m", "style.web", "--no-browser", "--port", "0", "--folder", str(folder), *args]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             command, env=environment, cwd=folder.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
+        self.started.append(self)
         said = ""
         while "token=" not in said:
             said = self.process.stdout.readline()
@@ -128,7 +132,14 @@ class Server:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.communicate()
-        self.client.close()
+
+    @classmethod
+    def kill_all(cls):
+        """Those that a test that failed has left."""
+        for server in cls.started:
+            if server.process.poll() is None:
+                server.kill()
+        cls.started.clear()
 
     def end(self):
         """Ctrl-C; (exit code, what was said on standard error)."""
