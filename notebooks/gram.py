@@ -148,9 +148,11 @@ def _():
     mo.md("""
     ## How much it keeps
 
-    $G$ is a sum of $M$ products of a column with itself, so it has at most $\\min(C, M)$ eigenvalues above 0, and it
-    is their squares that the loss compares. The first carries about half of the sum, and its vector is nearly the mean
-    activation. That is one reason for losses that take the mean off first (style/statistics/MATH.md, section 3).
+    $G$ is a sum of $M$ products of a column with itself, so it has at most $\\min(C, M)$ eigenvalues above 0. The
+    squares of its entries add up to the squares of these, so that the loss, a sum of squares, is governed by the few
+    largest. The first carries about half of the sum, and its vector is nearly the mean activation (the legend has the
+    cosine between the two). That is one reason for losses that take the mean off first (style/statistics/MATH.md,
+    section 3).
     """)
     return
 
@@ -161,11 +163,13 @@ def _(F, G, layer):
         fig = Figure(figsize=(8, 3.4), layout="constrained")
         ax = fig.subplots()
         for name in ("strokes", "mosaic", "scene"):
-            values = np.linalg.eigvalsh(G[name].astype(np.float64))[::-1]
+            values, vectors = np.linalg.eigh(G[name].astype(np.float64))
+            values, mean = values[::-1], F[name].mean(axis=1)
+            cosine = abs(vectors[:, -1] @ mean) / np.linalg.norm(mean)
             ax.semilogy(
                 np.arange(1, len(values) + 1),
                 np.maximum(values, 1e-8 * values[0]) / values.sum(),
-                label=f"{name}: min(C, M) = {min(F[name].shape)}",
+                label=f"{name}: min(C, M) = {min(F[name].shape)}, cosine {cosine:.3f}",
             )
         ax.set_xlabel("eigenvalue, the largest first")
         ax.set_ylabel("part of their sum")

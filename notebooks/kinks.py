@@ -118,8 +118,9 @@ def _():
 
     ## What a central difference makes of it
 
-    A switch within the step $h$ adds an error that does not shrink with $h$, as (17) says: fewer steps meet one, and
-    that is all. Rounding grows as $1/h$. Between the two lies the step to take. The complex step has neither
+    Each switch within the step adds an error of the size of its jump, however small $h$ is ((17) of minivgg/MATH.md).
+    The curve falls to the left because a smaller step meets fewer of them, and drops where it meets none. Farther left
+    only rounding remains, which grows as $1/h$. Between the two lies the step to take. The complex step has neither
     (section 8.2).
     """)
     return

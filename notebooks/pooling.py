@@ -157,8 +157,8 @@ def _():
     ## The pictures
 
     The same photograph, painting and number of evaluations. The losses of the two are of different networks and are
-    shown each as a part of its own start. Average pooling is the default here, as in the paper (README, "Where we
-    differ from Gatys et al.").
+    shown each as a part of its own start. Average pooling is the default here, as the paper prefers; `--pooling max`
+    takes the other.
     """)
     return
 

@@ -31,7 +31,7 @@ START = (
 )
 
 
-def run(module, *args, seconds):
+def run(module, *args, seconds, patience=PATIENCE):
     """(rows, why) of study.MODULE in a child: the JSON lines that it wrote, and why there are no more, or ""."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows"
@@ -42,7 +42,7 @@ def run(module, *args, seconds):
         reader.start()
         why = ""
         try:
-            code = _wait(process, path, seconds)
+            code = _wait(process, path, seconds, patience)
         except subprocess.TimeoutExpired:
             why = f"was still running after {seconds:g} s{_at(_places(path))}, and was stopped"
         finally:  # Ctrl-C as well
@@ -55,9 +55,9 @@ def run(module, *args, seconds):
     return rows, why or f"ended the process (exit code {code})"
 
 
-def _wait(process, path, seconds):
+def _wait(process, path, seconds, patience):
     """The exit code; a loop without an end is silent, so a line meanwhile says where it is."""
-    patience = min(PATIENCE, seconds)
+    patience = min(patience, seconds)
     with contextlib.suppress(subprocess.TimeoutExpired):
         return process.wait(patience)
     at = _at(_places(path))

@@ -13,7 +13,7 @@ from .road import EXERCISES
 
 FILE = "picture.png"
 SIZE, EVALUATIONS = 64, 12
-SECONDS = 600
+SECONDS, PATIENCE = 600, 60
 USED = ("minivgg.layers", "style.losses", "style.optimize")  # what a transfer by textbook kernels goes through
 
 
@@ -32,7 +32,7 @@ def paint():
             "study", f"{name}.py: {check.method}: {check.words}; first let `python -m study {name}` pass", FAILURE
         )
     tell(f"by your own: {', '.join(names) or 'nothing yet'}; the rest by ours")
-    rows, why = child.run("picture", *names, seconds=SECONDS)
+    rows, why = child.run("picture", *names, seconds=SECONDS, patience=PATIENCE)
     if why or not rows:
         return fail("study", f"{FILE}: the code {why or 'made no picture'}", FAILURE)
     wrote, line = rows[-1]
@@ -61,7 +61,8 @@ def main(args):
 
 def said(result):
     first, last = result.losses[0], result.outcome.loss
-    return f"{FILE}: written; the loss fell from {first:.4g} to {last:.4g} in {result.outcome.evaluations} evaluations"
+    fell = f"the loss fell from {first:.4g} to {last:.4g} in {result.outcome.evaluations} evaluations"
+    return f"{FILE}: written; {fell}; `python -m style.run` paints this scene larger"
 
 
 def replace(functions):

@@ -428,7 +428,7 @@ def test_a_line_that_goes_on_is_told_before_it_is_stopped(tmp_path, capsys):
             raise subprocess.TimeoutExpired("", seconds)
         return 0
 
-    assert child._wait(types.SimpleNamespace(wait=wait), tmp_path / "rows", 30) == 0
+    assert child._wait(types.SimpleNamespace(wait=wait), tmp_path / "rows", 30, 5) == 0
     assert waits == [5, 25]
     assert capsys.readouterr().out == "still running after 5 s, in line 3; stopped after 30 s, or now by Ctrl-C\n"
 

@@ -79,7 +79,7 @@ def wasserstein_loss(s, Q, M, style):
     """(|μ - μ_S|² + tr(Σ + Σ_S - 2 (Σ_S^½ Σ Σ_S^½)^½)) / C, the squared distance of two Gaussians over channels.
 
     s, Q   from covariance_forward;  M  number of places, or the sum of their weights
-    style  Gaussian;  Σ and Σ_S stand for the covariances with ε on their diagonals
+    style  Gaussian;  Σ and Σ_S stand for the covariances with ε on their diagonals (style.covariance has none)
     forward: μ = s / M, Σ = Q / M - μ μᵀ + ε
     ds, dQ   L by Σ is (I - T) / C with T = Σ_S^½ (Σ_S^½ Σ Σ_S^½)^-½ Σ_S^½, the linear map that carries the one Gaussian
              to the other; Σ = Q / M - μ μᵀ, so dQ = dΣ / M, and ds = (2 (μ - μ_S) / C - 2 dΣ μ) / M
