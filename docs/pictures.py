@@ -29,7 +29,7 @@ SIZE, GAP = 480, 8
 SMALL, SHOWN = 300, 210  # colours.jpg: each picture as it is made, and as it is shown
 COMPARED, EQUAL = 240, 80  # losses.jpg: the size, and how many of gram's evaluations each may take the time of
 TIMES = {"moments": 0.94, "w2": 1.05, "cmd": 1.35, "histogram": 1.61, "sliced": 1.78, "nearest": 1.8}  # gram's: 1;
-# with mini, of the table in style/statistics/MATH.md
+# with mini, of the table in style/statistics/MATH.md and, for nearest at this size, below it
 PIXELS = [("photo_weight", 1e4), ("photo_weight", 1e5), ("laplacian_weight", 300.0)]
 TINY, MOST = 160, 250  # presets.jpg: pixels, and evaluations at most
 BEFORE = [  # options that need a transfer of their own
