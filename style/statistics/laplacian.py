@@ -37,7 +37,7 @@ def laplacian_backward(dq, shape):
     dp[1:-1, :-2] -= dq
     dp[1:-1, 2:] -= dq
     dd = xp.zeros(shape, dtype=dq.dtype)
-    dd[:, : h * POOL, : w * POOL] = (dp / POOL**2).repeat(POOL, axis=0).repeat(POOL, axis=1)
+    dd[:, : h * POOL, : w * POOL] = xp.repeat(xp.repeat(dp / POOL**2, POOL, axis=0), POOL, axis=1)
     return dd
 
 
