@@ -72,14 +72,17 @@ class Checkpoint:
         elif isinstance(event, Evaluated):
             self.done = event.evaluation
         elif isinstance(event, Iterated):
-            signalled = self.signals is not None and self.signals.pending
-            if signalled or self._due():
-                self.save(event.state())
-            if signalled:
-                self.signals.pending = False
-                raise KeyboardInterrupt
+            self._iterated(event)
         elif isinstance(event, Finished):
             self.end = event.state
+
+    def _iterated(self, event):
+        signalled = self.signals is not None and self.signals.pending
+        if signalled or self._due():
+            self.save(event.state())
+        if signalled:
+            self.signals.pending = False
+            raise KeyboardInterrupt
 
     def _due(self):
         if self.evaluations is not None:
@@ -89,12 +92,15 @@ class Checkpoint:
     def save(self, state):
         state.about, begun = self.about, time.monotonic()
         try:
-            state.save(self.path)
+            self._write(state)
             self.at = self.done
         except OSError as error:
             self.warn(f"--checkpoint {error}")
         self.last = time.monotonic()
         self.took = self.last - begun
+
+    def _write(self, state):
+        state.save(self.path)
 
     def kept(self):
         """Where the output cannot be written: the end's state, if that can. Returns whether the file has it."""

@@ -150,7 +150,6 @@ class Log:
 class Pictures:
     """Pictures on the way: every so many evaluations, and each scale that is finished.
 
-
     replace  a function of a path: whether a file that is there gives way
     """
 

@@ -87,8 +87,12 @@ def _contents(args, files, signals):
     _check_read(args, [item.output for item in batch.items], "--out-dir", [item.content for item in batch.items])
     if len(batch.items) < len(contents) and not files.quiet:
         say(f"left out {len(contents) - len(batch.items)} of the pictures: outputs of the others")
-    title = f"{len(batch.items)} pictures in the manner of {', '.join(map(label, batch.styles))}"
-    teller = _Teller(files, len(batch.items), title=title, styles=batch.styles)
+    total = len(batch.items)
+    batch.items = batch.items[getattr(args, "share", slice(None))]  # names are those of all, on any number of ranks
+    if not batch.items:
+        return OK
+    title = f"{total} pictures in the manner of {', '.join(map(label, batch.styles))}"
+    teller = _Teller(files, total, title=title, styles=batch.styles)
     signals.hold()
     found = batch.run(teller.listeners, teller.told, teller.save)
     cut = [m.output for m in found if m.status == "interrupted" and math.isfinite(m.loss)]

@@ -275,6 +275,28 @@ def test_what_is_not_done_over_ranks_is_one_line(args, says, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@over_ranks
+def test_many_pictures_have_the_names_that_one_machine_gives_them(tmp_path):
+    for k, name in enumerate(("a.bmp", "a.png", "b.png")):
+        Image.new("RGB", (32, 32), (80 * k, 90, 20)).save(tmp_path / name)
+    args = [
+        str(tmp_path),
+        "sample:strokes:32",
+        "--size",
+        "32",
+        "--evaluations",
+        "1",
+        "--weights",
+        "mini",
+        "--overwrite",
+    ]
+    code, _, err = run(4, *args, "--quiet", "--name", "{content}-{number}.png", "--out-dir", tmp_path / "numbered")
+    assert (code, err) == (0, "")
+    assert sorted(os.listdir(tmp_path / "numbered")) == ["a-1.png", "a-2.png", "b-3.png"]
+    assert run(2, *args, "--quiet", "--name", "{content}.png", "--out-dir", tmp_path / "named")[0] == 0
+    assert sorted(os.listdir(tmp_path / "named")) == ["a-2.png", "a.png", "b.png"]
+
+
 def begun(tmp_path, ranks, evaluations=4000):
     """A run that has saved its state once."""
     state = tmp_path / "state.npz"
@@ -417,3 +439,23 @@ def test_ranks_with_a_card_each_give_what_one_gives():
     assert worst(picture, expected.image) <= 1e-4
     for _, values in found:
         assert values == found[0][1] == pytest.approx(expected.values, rel=1e-5)
+
+
+def test_of_paintings_of_several_sizes_as_many_samples_are_kept_as_each_has():
+    (term,) = make_terms(style={"relu3_1": 1.0}, style_loss={"nearest": 1.0})
+    params = random_params(np.random.default_rng(3), widths=(6, 6, 6), last="conv3_1", bias=1.0, dtype=np.float32)
+    net, tiling = VGG(params, kernels="textbook"), Tiling((), ((8, 16),))
+    paintings = [noise(h, w, 1, np.float32)[0] for h, w in ((20, 12), (16, 20), (20, 12))]
+
+    def work(ranks):
+        passes, found = Distributed(net, tiling, ranks), []
+        for one in paintings:
+            a, b = passes.rows(*one.shape[2:], [term])[ranks.rank]
+            strip = Strip(np.ascontiguousarray(one[:, :, a:b]), a, one.shape[2])
+            found.append(aim([term], passes, {"style": strip})[0].target.features)
+        return found
+
+    expected = [aim([term], Tiled(net, tiling), {"style": one})[0].target.features for one in paintings]
+    assert expected[0].shape != expected[1].shape
+    for found in in_threads(2, work):
+        assert all(np.array_equal(f, e) for f, e in zip(found, expected, strict=True))

@@ -23,7 +23,7 @@ from style.report import __main__ as later
 from style.report import listener
 from style.report.curve import Curve, ReportError, read_log
 from style.report.facts import Facts
-from style.report.repeat import command
+from style.report.repeat import again, command
 from style.settings import presets, settings_from
 from style.specs import styles_and_options
 
@@ -508,6 +508,7 @@ def test_the_command_names_no_folder_and_quotes_what_a_shell_would_take():
     assert "jane" not in text
     assert shlex.split(text)[3:5] == ["./-x $(reboot).png", "sample:strokes:512"]
     assert "'my net.npz'" in text
+    assert shlex.split(again("-x $(reboot).png"))[3:] == ["--again", "./-x $(reboot).png"]
 
 
 def test_there_is_no_command_of_pictures_from_memory(pictures, network_file):

@@ -250,6 +250,45 @@ def test_another_strength_goes_on_from_the_picture_of_a_run_under_way(made):
     assert [id for id, *_ in work(found)] == [again]
 
 
+def test_two_tabs_that_go_on_from_one_run_at_once(made, monkeypatch):
+    """One gets its run, the other a refusal; none is given an id whose run is lost."""
+    found, asked = made
+    one = found.submit(asked)
+    (found.run(one) / "latest.jpg").touch()
+    prepare, first = found._prepare, []
+
+    def meanwhile(*args):
+        if not first:
+            first.append(None)
+            first.append(found.vary(one, {"strength": 0.1}))
+        prepare(*args)
+
+    monkeypatch.setattr(found, "_prepare", meanwhile)
+    with pytest.raises(Refused, match="another run goes on from it already"):
+        found.vary(one, {"strength": 0.9})
+    assert {*found.statuses()} == {one, first[1]} == {p.name for p in found.runs.iterdir()}
+
+
+def test_what_a_page_moves_while_a_run_is_let_go_costs_nothing(made):
+    found, asked = made
+    id = found.submit(asked)
+    (found.run(id) / "wish").write_text(PAUSE)
+    found.steer(id, PAUSE)  # it waits again, and ended() has not been there yet
+    found.ended(id, True)
+    assert found.status(id) == "paused"
+
+
+def test_a_run_that_waits_for_anothers_picture_may_be_paused_at_a_kill(made):
+    found, asked = made
+    one = found.submit(asked)
+    (found.run(one) / "latest.jpg").touch()
+    new = found.vary(one, {"strength": 0.8})
+    found.steer(new, PAUSE)
+    runner.recover(found)  # it has no job file yet
+    assert [id for id, *_ in work(found)] == [one, new]
+    assert found.status(new) == "paused"
+
+
 def test_a_run_that_fails_says_why_and_can_be_tried_again(made):
     found, asked = made
     id = found.submit(asked)
@@ -333,6 +372,15 @@ def test_curves_are_read_on_from_where_they_ended(tmp_path):
     path.write_text(line % 1)
     assert feed.points(path, second["next"])["start"] == 0  # it has begun anew
     assert feed.points(tmp_path / "none", 5)["points"] == [] and feed.last_of(tmp_path / "none") == {}
+
+
+def test_a_loss_that_is_not_finite_is_no_json_of_a_browser(made):
+    found, asked = made
+    id = found.submit(asked)
+    line = '{"evaluation": %d, "scale": 1, "loss": %s, "content": %s, "seconds": 1}\n'
+    (found.run(id) / "log.jsonl").write_text(line % (1, 3.5, "Infinity") + line % (2, "NaN", 1))
+    told = json.dumps([feed.active(found), feed.points(found.run(id) / "log.jsonl", 0)], allow_nan=False)
+    assert json.loads(told)[1]["points"] == [[1, 1, 3.5, None, None, None]]
 
 
 def test_shares_of_several_paintings(made):
@@ -437,3 +485,11 @@ def test_it_says_aloud_what_it_opens(tmp_path, capsys):
         out, error = capsys.readouterr()
         assert said in error and bool(error) == bool(said)
         assert "/?token=" in out
+
+
+@pytest.mark.parametrize("host, begins", [("::1", "[::1]"), ("127.0.0.2", "127.0.0.2"), ("Studio.lan", "Studio.lan")])
+def test_the_address_that_is_printed_is_the_one_it_listens_on(tmp_path, capsys, host, begins):
+    access = Access(8421, program._hosts(host))
+    program._announce(SimpleNamespace(host=host, no_browser=True), access, SimpleNamespace(folder=tmp_path))
+    assert f" http://{begins}:8421/?token=" in capsys.readouterr().out
+    assert access.is_host(f"{begins.lower()}:8421")  # browsers write names small

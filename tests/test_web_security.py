@@ -5,12 +5,13 @@ import pytest
 pytest.importorskip("starlette", reason='needs pip install -e ".[web]"')
 
 import asyncio
+import errno
 import json
 
 import web_desk
 from web_desk import PORT
 
-from style.web import exchange, security, uploads
+from style.web import desk, exchange, security, uploads
 from style.web.asked import Refused
 from style.web.security import Access
 
@@ -145,6 +146,21 @@ def test_what_is_wrong_is_refused_in_a_line(page, path, change, status, said):
 )
 def test_a_body_that_is_no_question(page, body, kind, status):
     assert page.post("/runs", content=body, headers={"Content-Type": kind}).status_code == status
+
+
+@pytest.mark.parametrize("start", ["1234567890123x", "1" * 5000, "-1", "\u0663"])
+def test_where_curves_begin_may_be_anything(page, start):
+    assert page.get(f"/runs/{'0' * 20}/points?start={start}").json() == {"points": [], "start": 0, "next": 0}
+
+
+def test_a_full_disk_is_one_line(page, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(desk, "write_json", full)
+    answer = page.post("/runs", json=asked(page))
+    assert answer.status_code == 507 and "No space left on device" in answer.json()["refused"]
+    page.desk.tidy()
 
 
 def test_an_upload_that_says_it_is_too_large_is_not_read(page):

@@ -10,8 +10,6 @@ SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_
 def launched(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether MPI's launcher has started this process: mpiexec, or srun as one of several."""
     found = [environ[name] for name in SIZES if environ.get(name, "").isdecimal()]
-    if not found or (
-        "PMI_RANK" not in environ and "OMPI_COMM_WORLD_RANK" not in environ and "PMIX_RANK" not in environ
-    ):
+    if not found or not any(name in environ for name in RANKS):
         return False
     return int(found[0]) > 1 or "SLURM_STEP_ID" not in environ

@@ -5,7 +5,6 @@ Rank 0 writes and reads it, a piece at a time; none ever holds the whole. A stat
 
 import hashlib
 import json
-import time
 import zipfile
 
 import numpy as np
@@ -14,7 +13,6 @@ from minivgg.files import atomic_file
 from minivgg.program import first_line
 
 from ..checkpoint import Checkpoint
-from ..events import Evaluated, Finished, Iterated, Planned
 from ..faster.pairs import BLOCK
 from ..state import VERSION, State, StateError
 
@@ -192,36 +190,18 @@ class SpreadCheckpoint(Checkpoint):
         super().__init__(path, every, about, warn)
         self.job, self.together = job, together
 
-    def __call__(self, event):
-        if self.path is None:
-            return
-        if isinstance(event, Planned):
-            self.about = self.about | {"started": event.job.started}
-            self.done = self.begun = len(event.losses)
-            self.at = self.done or None
-            self.last = time.monotonic()
-        elif isinstance(event, Evaluated):
-            self.done = event.evaluation
-        elif isinstance(event, Iterated):
-            if self.together.signal or self.together.due:
-                self.save(event.state())
-            if self.together.signal:
-                raise KeyboardInterrupt
-        elif isinstance(event, Finished):
-            self.end = event.state
+    def _iterated(self, event):
+        if self.together.signal or self.together.due:
+            self.save(event.state())
+        if self.together.signal:
+            raise KeyboardInterrupt
 
     def due(self):
         """Whether it is time, as rank 0's clock says."""
         return self.path is not None and self._due()
 
-    def save(self, state):
-        state.about = self.about
-        try:
-            save(state, self.path, self.job)
-            self.at = self.done
-        except OSError as error:
-            self.warn(f"--checkpoint {error}")
-        self.last = time.monotonic()
+    def _write(self, state):
+        save(state, self.path, self.job)
 
     def remove(self):
         if self.job.ranks.rank == 0:

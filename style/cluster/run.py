@@ -24,7 +24,7 @@ from ..pictures import images, saving  # noqa: E402
 from ..printing import Console, Log, scale_name, warn  # noqa: E402
 from ..recipes import LIST  # noqa: E402
 from ..several import asked_for, mode_of  # noqa: E402
-from ..specs import expanded, sized  # noqa: E402
+from ..specs import sized  # noqa: E402
 from .checkpoint import SpreadCheckpoint, load, read_about  # noqa: E402
 from .job import SpreadJob  # noqa: E402
 from .ranks import Ranks  # noqa: E402
@@ -233,19 +233,12 @@ def _several(mode, args, ranks):
     """Many pictures: each rank works by itself, off one folder of jobs, or at its share of the contents."""
     if mode == "sweep":
         raise SettingsError("--sweep: on one machine; many pictures over several: --contents or --jobs", mode)
-    if mode == "contents" and "{number}" in (args.name or ""):
-        raise SettingsError("--name: {number} counts on one machine; over several: {content}", "name")
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     near = ranks.neighbours()
     if args.memory is None and near > 1:
         args.memory = str(available_memory(None, 0)[0] // near)
     if mode == "contents":
-        contents = [one for spec in args.contents or [args.content] for one in expanded(spec)]
-        if args.contents is None:
-            args.content, args.style = None, args.style or ["sample:strokes"]
-        args.contents = contents[ranks.rank :: ranks.size]
-        if not args.contents:
-            return 0
+        args.share = slice(ranks.rank, None, ranks.size)
     return alone.program(args)
 
 

@@ -80,13 +80,13 @@ class Distributed:
                     self.net.release()
             return gradient
 
-        return self._total(found, terms), spread
+        return self._total(found, terms, image.shape[2:]), spread
 
     def sums(self, image, terms):
         """{term: sums} without a way back: for targets."""
         have = self.ranks.everyone(image.rows)
         found = self._forward(image, have, self._divisions(*image.shape[2:], layers(terms)), terms)[0]
-        return self._total(found, terms)
+        return self._total(found, terms, image.shape[2:])
 
     def activations(self, image, names):
         """{layer: Strip of the activation}."""
@@ -180,9 +180,9 @@ class Distributed:
                 total.add(number, task(tile))
         return total.total()
 
-    def _total(self, found, terms):
-        """{term: S} of all tiles of all ranks, added up in their order."""
-        kinds = self._kinds(found, terms)
+    def _total(self, found, terms, size):
+        """{term: S} of all tiles of all ranks, added up in their order. size  (height, width) of the picture"""
+        kinds = self._kinds(found, terms, size)
         offsets = np.cumsum([0, *(size for kind in kinds for _, size, _ in kind)])
         starts = np.cumsum([0, *map(len, kinds)])
         items = []
@@ -202,9 +202,9 @@ class Distributed:
             result[term] = tuple(values)
         return result
 
-    def _kinds(self, found, terms):
+    def _kinds(self, found, terms, size):
         """Of each term, of each of its sums: (what it is, how many values, their shape). All ranks know it then."""
-        key = tuple((t.name, t.layer, repr(t.statistic)) for t in terms)
+        key = (size, *((t.name, t.layer, repr(t.statistic)) for t in terms))  # samples are as many as there are places
         if key not in self._templates:
             own = {}
             for sums in found:

@@ -19,7 +19,7 @@ from ..settings import Settings
 from ..units import duration, format_size
 from . import plots
 from .facts import LARGEST, SIDE, reduced
-from .repeat import PROGRAM, as_text, changed, command
+from .repeat import again, as_text, changed, command
 
 FOLDER = Path(__file__).parent
 LARGE, MEDIUM, FILM = 400_000, 250_000, 150_000  # bytes: the result and the content each; all styles; the film
@@ -57,7 +57,7 @@ def page(facts):
         parameters=list(_parameters(record["settings"])),
         hashes=_hashes(facts),
         command=command(record),
-        program=PROGRAM,
+        again=again(facts.name),
     )
 
 

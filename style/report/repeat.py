@@ -35,8 +35,13 @@ def command(record: Mapping[str, Any]) -> str | None:
         flags.pop("content_layers", None)
         if flags.get("init") == "noise":
             del flags["init"]
-    words = [shlex.quote(f"./{name}" if name.startswith("-") else name) for name in pictures]
+    words = map(_file, pictures)
     return " ".join([PROGRAM, *words, *(word for name, value in flags.items() for word in _words(name, value))])
+
+
+def again(name: str) -> str:
+    """The command line that repeats a run from its picture."""
+    return f"{PROGRAM} --again {_file(name)}"
 
 
 def changed(stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,6 +81,11 @@ def as_text(value: Any) -> str:
     if isinstance(value, float):
         return repr(value).removesuffix(".0")
     return str(value)
+
+
+def _file(name):
+    """A file's name as a shell takes it, and no option."""
+    return shlex.quote(f"./{name}" if name.startswith("-") else name)
 
 
 def _words(name, value):

@@ -90,8 +90,7 @@ def _announce(args, access, desk):
     """Say where the page is, and open it."""
     from .server import is_any, is_local
 
-    name = "127.0.0.1" if is_local(args.host) else _hosts(args.host)[0]
-    address = f"http://{name}:{access.port}/?token="
+    address = f"http://{_hosts(args.host)[0]}:{access.port}/?token="
     if not is_local(args.host):
         say(OPEN.format(args.host if not is_any(args.host) else "every address of this machine"), sys.stderr)
     say(f"folder   {desk.folder}")

@@ -13,6 +13,8 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from minivgg.program import first_line
+
 from ..settings import DEFAULT_SIZE, presets
 from .asked import LARGEST, MOST_STYLES, Asked, Refused
 from .children import Children
@@ -106,9 +108,10 @@ class Pages:
         return JSONResponse(await asyncio.to_thread(entry, self.desk, id, status))
 
     async def points(self, request):
-        start = request.query_params.get("start", "0")
+        text = request.query_params.get("start", "0")
+        start = int(text) if text.isdecimal() and len(text) < 16 else 0
         path = self.desk.run(request.path_params["id"]) / LOG
-        return JSONResponse(await asyncio.to_thread(points, path, int(start) if start[:12].isdecimal() else 0))
+        return JSONResponse(await asyncio.to_thread(points, path, start))
 
     async def latest(self, request):
         return await file_of(self.desk.run(request.path_params["id"]) / LATEST)
@@ -186,9 +189,8 @@ def make_app(pages: Pages, access: Access, *parts: Any) -> Guard:
             for task in tasks:
                 task.cancel()
 
-    inner = Starlette(
-        routes=_routes(pages), lifespan=lifespan, exception_handlers={Refused: _refused, HTTPException: _failed}
-    )
+    handlers = {Refused: _refused, HTTPException: _failed, OSError: _unwritten}
+    inner = Starlette(routes=_routes(pages), lifespan=lifespan, exception_handlers=handlers)
     return Guard(inner, access)
 
 
@@ -219,6 +221,10 @@ def _routes(pages):
 
 async def _refused(request, error):
     return JSONResponse({"refused": error.message}, error.status)
+
+
+async def _unwritten(request, error):
+    return JSONResponse({"refused": f"could not be done ({first_line(error)})"}, 507)
 
 
 async def _failed(request, error):

@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from minivgg.files import FileTakenError
 from minivgg.program import UsageError
 
 from ..jobqueue import DONE, FAILED, RUNNING, STATES, Queue
@@ -122,7 +123,11 @@ class Desk:
         asked = before | {"options": before["options"] | checked(options), "from": id}
         Asked("0" * 16, ("0" * 16,), asked["preset"], asked["options"]).settings()
         self._prepare(new, [s.with_suffix("") for s in sources], asked)
-        write_text(self.run(id) / "then", new)
+        try:
+            write_text(self.run(id) / "then", new, replace=False)
+        except FileTakenError:  # by another tab, since we looked
+            shutil.rmtree(self.run(new), ignore_errors=True)
+            raise Refused("another run goes on from it already", 409) from None
         try:
             self.steer(id, STOP)
         except Refused:  # it is done
@@ -156,7 +161,8 @@ class Desk:
         if status == PAUSED:
             self._release(id)
         elif status == FAILED:
-            os.replace(self.place(id, FAILED), self.place(id, WAITING))
+            with contextlib.suppress(FileNotFoundError):  # another tab was faster
+                os.replace(self.place(id, FAILED), self.place(id, WAITING))
             self.place(id, FAILED).with_suffix(".json.txt").unlink(missing_ok=True)
         elif status == DONE:
             raise Refused("it is done already", 409)
@@ -171,7 +177,8 @@ class Desk:
         """The runner has let go of a run, which waits again where it was interrupted: do what was wished of it."""
         wish = self.wish(id)
         if interrupted and wish == PAUSE:
-            os.replace(self.place(id, WAITING), self.place(id, PAUSED))
+            with contextlib.suppress(FileNotFoundError):  # a page has moved it meanwhile
+                os.replace(self.place(id, WAITING), self.place(id, PAUSED))
         elif interrupted and wish == REMOVE:
             self.place(id, WAITING).unlink(missing_ok=True)
             self.erase(id)

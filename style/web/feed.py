@@ -6,6 +6,7 @@ All is read from the desk's folder, by one task for all pages, so that whoever c
 import asyncio
 import importlib.util
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -105,7 +106,7 @@ def entry(desk: Desk, id: str, status: str) -> dict[str, Any]:
         "stages": plan.get("stages", []),
         "evaluation": last.get("evaluation", 0),
         "scale": last.get("scale", 0),
-        "loss": last.get("loss"),
+        "loss": finite(last.get("loss")),
         "seconds": last.get("seconds", 0),
         "latest": _time(run / LATEST),
         "picture": (run / PICTURE).exists(),
@@ -143,10 +144,17 @@ def points(path: Path, start: int) -> dict[str, Any]:
     for line in whole.splitlines():
         try:
             r = json.loads(line)
-            found.append([r["evaluation"], r["scale"], r["loss"], *(r.get(kind) for kind in KINDS)])
+            values = [r["loss"], *(r.get(kind) for kind in KINDS)]
+            if finite(r["loss"]) is not None:
+                found.append([r["evaluation"], r["scale"], *map(finite, values)])
         except (ValueError, KeyError):
             continue
     return {"points": found, "start": start, "next": start + len(whole)}
+
+
+def finite(value):
+    """A number as JSON has it: None for one that is not finite, which a browser would not read."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _time(path):

@@ -153,8 +153,8 @@ def recover(desk):
     for id, status in desk.statuses().items():
         if status in ("done", "failed"):
             desk.follow(id)
-        elif status == "waiting" and desk.wish(id) == PAUSE:
-            desk.ended(id, True)
+        elif status == "waiting" and desk.wish(id) == PAUSE and desk.place(id, status).exists():
+            desk.ended(id, True)  # one that still waits for another's picture is paused when it has begun
 
 
 def _lines(path):

@@ -40,7 +40,7 @@ class Access:
 
     def __init__(self, port: int, hosts: tuple[str, ...] = (), *, any_address: bool = False):
         self.token, self.port, self.any_address = secrets.token_urlsafe(32), port, any_address
-        self.names = {"127.0.0.1", "localhost", "[::1]", *hosts}
+        self.names = {"127.0.0.1", "localhost", "[::1]", *(name.lower() for name in hosts)}
         self.cookie = f"minivgg-style-{port}"
         self._once, self._until = "", 0.0
 

@@ -28,8 +28,8 @@ def read_text(path):
         return ""
 
 
-def write_text(path, text):
-    with atomic_file(path) as file:
+def write_text(path, text, replace=True):
+    with atomic_file(path, replace=replace) as file:
         file.write(text.encode())
 
 
