@@ -340,6 +340,17 @@ def damaged(text, kind):
 
 
 @pytest.mark.parametrize(
+    "about", [{"settings": {}, "result": {}, "stages": []}, {"settings": [], "result": [], "stages": 3, "style": "x"}]
+)
+def test_a_picture_that_says_something_else_of_itself_is_refused(folder, capsys, about):
+    saving.save("odd.png", np.zeros((16, 16, 3), np.float32), metadata=about)
+    assert later.main(["odd.png"]) == 1
+    error = capsys.readouterr().err
+    assert "odd.png: how it was made is not as style.run writes it" in error and error.count("\n") == 1
+    assert not Path("odd.html").exists()
+
+
+@pytest.mark.parametrize(
     "kind, said",
     [
         ("empty", "log.jsonl: empty; expected the file that --log wrote"),

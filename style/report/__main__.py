@@ -12,7 +12,7 @@ from minivgg.program import FAILURE, OK, USAGE, end, fail, ready, say
 from ..options import Parser, SettingsError
 from ..pictures import ImageError
 from .curve import ReportError
-from .facts import facts_of
+from .facts import facts_of, read_from
 from .listener import check_report, write_page
 
 NAME = "style.report"
@@ -36,10 +36,12 @@ def main(argv=None):
 def run(args):
     output = Path(args.output) if args.output is not None else Path(args.picture).with_suffix(".html")
     check_report(output, replace=args.overwrite, what="-o" if args.output is not None else "the report")
-    facts = facts_of(args.picture, args.log, content=args.content, styles=args.style, animation=args.animation)
     from .page import page  # here, once it is known that there is what it needs
 
-    write_page(output, page(facts), args.overwrite)
+    with read_from(args.picture):
+        facts = facts_of(args.picture, args.log, content=args.content, styles=args.style, animation=args.animation)
+        text = page(facts)
+    write_page(output, text, args.overwrite)
     for note in facts.notes:
         say(f"note     {note}")
     say(f"wrote    {output}")

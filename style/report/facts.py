@@ -1,8 +1,9 @@
 """What a report tells of a run, and how it is found later: beside the picture, or in this folder."""
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,18 @@ class Facts:
     frames: Sequence[tuple[str, np.ndarray]] = ()
     notes: list[str] = field(default_factory=list)
     sha256: str | None = None
+
+
+@contextlib.contextmanager
+def read_from(picture: str | os.PathLike[str]) -> Iterator[None]:
+    """A context in which what a picture says of itself is used: ReportError where that is not as we write it."""
+    try:
+        yield
+    except (ReportError, ImageError, OSError, MemoryError):
+        raise
+    except Exception as error:  # another version's, or anybody's: they fail anywhere
+        what = f"{type(error).__name__}: {first_line(error)}"
+        raise ReportError(f"{picture}: how it was made is not as style.run writes it ({what})") from None
 
 
 def facts_of(

@@ -16,7 +16,7 @@ from ..provenance import fingerprint, is_texture, made_from
 from ..units import duration, format_size
 from ..watching import Frames
 from .curve import Curve, ReportError, read_log
-from .facts import LARGEST, MOST, SIDE, Facts, facts_of, reduced, sha256_of
+from .facts import LARGEST, MOST, SIDE, Facts, facts_of, read_from, reduced, sha256_of
 
 SUFFIXES = (".html", ".htm")
 NEEDED = {"jinja2": "Jinja2", "matplotlib": "matplotlib"}
@@ -172,10 +172,11 @@ class Reports:
 
         path, link, rgb = self._place(name), None, None
         try:
-            facts = facts_of(picture, content=content, styles=styles)
-            rgb = facts.rgb
-            if not is_report(path):
-                write_page(path, page(facts), self.replace)
+            with read_from(picture):
+                facts = facts_of(picture, content=content, styles=styles)
+                rgb = facts.rgb
+                if not is_report(path):
+                    write_page(path, page(facts), self.replace)
             link = path.name
         except (ReportError, ImageError, FileError) as error:
             self.warn(f"--report {path}: cannot be made ({first_line(error)})")

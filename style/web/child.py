@@ -105,11 +105,13 @@ def plan(content: str, styles: list[str], preset: str | None, options: dict[str,
 
 def report(picture: str, log: str, film: str, out: str) -> dict[str, Any]:
     """The page that tells everything about a run that is over."""
-    from ..report.facts import facts_of  # here: these take longer to load than all the rest
+    from ..report.facts import facts_of, read_from  # here: these take longer to load than all the rest
     from ..report.page import page
 
     animation = film if os.path.exists(film) else None
-    write_page(out, page(facts_of(picture, log, animation=animation)), True)
+    with read_from(picture):
+        text = page(facts_of(picture, log, animation=animation))
+    write_page(out, text, True)
     return {}
 
 
