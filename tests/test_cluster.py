@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,7 @@ from style.large.tiles import Tiled
 from style.large.tiling import Tiling
 from style.objective import Objective, aim
 from style.optimize import minimize
-from style.pictures import ImageError, saving
+from style.pictures import ImageError, images, saving
 from style.settings import settings_from
 from style.state import State
 from style.statistics import make_terms
@@ -166,6 +167,34 @@ def test_a_tiff_that_fails_on_the_way_leaves_nothing(tmp_path):
     with pytest.raises(ImageError, match=r"out\.tif: cannot be encoded as TIFF"):
         pictures.write_tiff(tmp_path / "out.tif", parts(), (300, 64), np.uint8, {}, None, replace=True)
     assert os.listdir(tmp_path) == []
+
+
+class OneRank:
+    """What a StripResult asks of ranks.Ranks, of one alone."""
+
+    def first(self, value):
+        return value
+
+    def everyone(self, value):
+        return [value]
+
+    def collect(self, pieces, shape, give, use):
+        use(give(key) for _, key in pieces)
+
+
+@pytest.mark.parametrize("name, depth", [("a.png", 8), ("a.png", 16), ("a.jpg", 8)])
+def test_a_picture_that_one_rank_writes_takes_no_more_than_is_planned(tmp_path, name, depth):
+    H, W = size = (520, 512)
+    rgb = np.random.default_rng(0).uniform(0, 255, (H, W, 3)).astype(np.float32)
+    result = pictures.StripResult(OneRank(), (0, H), rgb, size, None, {}, depth=depth)
+    tracemalloc.start()
+    try:
+        result.save(tmp_path / name)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert 0.5 < most / (pictures.WRITING[depth] * H * W) <= 1
+    assert images.read(tmp_path / name).rgb.shape == rgb.shape
 
 
 def make_plan(**more):

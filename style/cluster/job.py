@@ -17,7 +17,7 @@ from ..provenance import metadata
 from ..running import Run
 from ..terms import layers
 from ..units import parse_memory
-from .pictures import StripResult, enlarged, mirrored, noise, to_rgb, to_strip
+from .pictures import WRITING, StripResult, enlarged, mirrored, noise, to_rgb, to_strip
 from .plan import Request
 from .strips import Strip
 from .tiles import Distributed, Division
@@ -56,11 +56,12 @@ class SpreadJob(Job):
     """job.Job over ranks. The same arguments, and ranks.Ranks; all ranks make and run it together.
 
     saving  whether states are saved meanwhile, which the plan counts
+    whole   whether the picture is to be written by one rank that has all of it, which the plan counts as well
     """
 
-    def __init__(self, content, style, settings, ranks, *, saving=False):
+    def __init__(self, content, style, settings, ranks, *, saving=False, whole=False):
         check_settings(settings)
-        self.ranks, self.saving, self.layouts = ranks, saving, {}
+        self.ranks, self.saving, self.whole, self.layouts = ranks, saving, whole, {}
         self.near = ranks.neighbours()
         device = resolve_device(settings.device)
         free = available_memory(device, 0)[0] // (self.near if device.kind == "cpu" else 1)
@@ -128,7 +129,7 @@ class SpreadJob(Job):
             history=min(s.history, stage.evaluations),
             bounds=s.bounds,
             margin=s.margin,
-            reading=self._reading(stage),
+            reading=max(self._reading(stage), WRITING[s.depth] * math.prod(stage.size) if self.whole else 0),
             saving=self.saving,
         )
         return request.plan(*stage.size)

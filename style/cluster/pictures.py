@@ -15,6 +15,8 @@ from ..pictures.profiles import srgb_profile
 from .strips import Strip, common, fetch
 
 TILE = 256  # pixels of a tile in a TIFF
+IN_TILES = (".tif", ".tiff")
+WRITING = {8: 42, 16: 64}  # bytes a pixel that writing takes where rank 0 has the whole, by depth (measured)
 SUPPORT = 4  # rows beside its own that an enlarged row is made of, with some to spare
 
 
@@ -116,7 +118,7 @@ class StripResult:
             return part if tiff is None else tiff(part)
 
         tiff = None
-        if path.suffix.lower() in (".tif", ".tiff"):
+        if path.suffix.lower() in IN_TILES:
             tiff = images.to_uint8 if self.depth == 8 else deep.to_uint16
 
         def shape(rows):
@@ -126,7 +128,10 @@ class StripResult:
             if not all(finite):
                 raise ImageError(f"{path}: values are not finite; nothing was written")
             if tiff is None:
-                rgb = np.concatenate(list(rows))
+                rgb, at = np.empty((*self.size, 3), np.float32), 0
+                for part in rows:
+                    rgb[at : at + len(part)] = part
+                    at += len(part)
                 more = {"quality": quality, "depth": self.depth, "dpi": dpi, "replace": replace}
                 saving.save(path, rgb, metadata=self.metadata, **more)
             else:

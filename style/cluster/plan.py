@@ -40,7 +40,7 @@ class Request:
 
     ranks    how many there are
     memory   bytes that one may take
-    reading  bytes that the pictures take while a rank reads them and cuts its strips
+    reading  bytes that the pictures take while a rank reads them and cuts its strips, or writes the whole
     saving   whether states are saved, which takes a copy of the pairs
     """
 

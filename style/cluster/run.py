@@ -27,6 +27,7 @@ from ..several import asked_for, mode_of  # noqa: E402
 from ..specs import sized  # noqa: E402
 from .checkpoint import SpreadCheckpoint, load, read_about  # noqa: E402
 from .job import SpreadJob  # noqa: E402
+from .pictures import IN_TILES  # noqa: E402
 from .ranks import Ranks  # noqa: E402
 
 # options that make or read whole pictures
@@ -79,7 +80,8 @@ def run(argv, ranks):
         ranks.together(lambda: _check(args, files, output, own, replace, ranks))
         style, settings = ranks.together(lambda: alone.styles_and_settings(args, files.preset))
         content, kept = sized(args.content, args.size), files.checkpoint is not None
-        job = SpreadJob(content, style, settings, ranks, saving=kept)
+        whole = output.suffix.lower() not in IN_TILES
+        job = SpreadJob(content, style, settings, ranks, saving=kept, whole=whole)
         job.started = ranks.first(job.started)
         if state is not None:
             ranks.together(lambda: check_inputs(files.checkpoint, state, job))
