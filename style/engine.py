@@ -18,7 +18,7 @@ from .pictures.colour import ColourSpace
 from .settings import Settings
 from .terms import Term, layers
 
-KEPT = 120  # targets of style pictures, of a megabyte at most: an engine may live for long
+KEPT = 60  # targets of style pictures, of a megabyte or four at most: an engine may live for long
 
 
 class Engine:

@@ -118,7 +118,7 @@ def overlaps(own, other):
 
 
 class Space:
-    """What L-BFGS asks of its vectors, over the ranks: see faster.lbfgs.Here. layout  Layout"""
+    """What L-BFGS asks of its vectors, over the ranks: see faster.space.Here. layout  Layout"""
 
     def __init__(self, layout):
         self.layout, self.ranks = layout, layout.ranks

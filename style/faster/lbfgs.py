@@ -8,36 +8,17 @@ import numpy as np
 
 from minivgg.backend import get_xp, to_numpy
 
-from ..method import Ended, Method, check_finite, check_option, check_state
+from ..method import Ended, Method, check_option, check_state
 from .line_search import next_step, zero_slope
-from .pairs import Pairs, dot
-from .pairs_gpu import make_pairs
+from .pairs import Pairs
 from .precondition import Spectrum, Waves
+from .space import HERE
 
 ARMIJO, WOLFE = 1e-4, 0.9  # the decrease that a step must give, and how much of the slope it may leave
 RECENT = 5  # losses: a step must fall below the largest of the last so many (Grippo, Lampariello & Lucidi 1986)
 NOT_FINITE = "the gradient is not finite"
 MAX_TRIALS = 12  # evaluations of one line search
 FIRST_STEP = 1.0  # grey levels (root mean square) of the first step
-
-
-class Here:
-    """What is asked of vectors that lie whole in this process: cluster.vectors.Space asks several."""
-
-    def size(self, x):
-        return x.size
-
-    def pairs(self, x, history, metric=False):
-        return make_pairs(x, history, metric=metric)
-
-    def dot(self, a, b):
-        return dot(a, b)
-
-    def check_finite(self, gradient, squared=False):
-        check_finite(gradient, squared=squared)
-
-
-HERE = Here()
 
 
 class LBFGS:
