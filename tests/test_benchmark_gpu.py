@@ -58,6 +58,7 @@ def test_a_card_is_asked_for_in_one_line(capsys, monkeypatch):
     assert capsys.readouterr().err == "benchmarks.gpu: no GPU: CuPy is not installed; use --device cpu\n"
 
 
+@pytest.mark.slow
 def test_sections_for_a_card_run_on_the_stand_in(tmp_path, monkeypatch):
     """Only PyTorch's rows fail: it has no stand-in."""
     xp = StrictModule(cuda_twins.engine)

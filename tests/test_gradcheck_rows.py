@@ -92,7 +92,10 @@ def test_random_params_by_number_by_block_and_by_layer():
 # --- the program ---------------------------------------------------------------------------------------------------
 
 
-def test_the_table_has_every_layer_loss_and_the_objective_and_passes(capsys):
+@pytest.mark.parametrize("kernels", [("textbook",), pytest.param(None, marks=pytest.mark.slow)])  # None: all
+def test_the_table_has_every_layer_loss_and_the_objective_and_passes(kernels, capsys, monkeypatch):
+    if kernels is not None:
+        monkeypatch.setattr(table, "kernel_sets", lambda device: kernels)
     assert program.main(["--device", "cpu"]) == 0
     printed = capsys.readouterr().out
     for what in ("conv2d 5x3", "relu", "maxpool2d", "avgpool2d", "vgg19", "content_loss", "gram", "style_loss"):
@@ -107,11 +110,11 @@ def test_the_table_has_every_layer_loss_and_the_objective_and_passes(capsys):
         ("minivgg.layers", "conv2d_backward", "conv2d 3x3 stride 1 pad 1, 3 to 4"),
         pytest.param("minivgg.layers", "relu_backward", "relu 6x4", marks=pytest.mark.slow),
         pytest.param("minivgg.layers", "maxpool2d_backward", "maxpool2d 7x5", marks=pytest.mark.slow),
-        ("minivgg.layers", "avgpool2d_backward", "avgpool2d 7x5"),
+        pytest.param("minivgg.layers", "avgpool2d_backward", "avgpool2d 7x5", marks=pytest.mark.slow),
         ("style.losses", "gram_backward", "gram"),
         pytest.param("style.losses", "content_loss", "content_loss", marks=pytest.mark.slow),
         pytest.param("style.losses", "style_loss", "style_loss", marks=pytest.mark.slow),
-        ("style.losses", "tv_loss", "tv_loss beta 2.5"),
+        pytest.param("style.losses", "tv_loss", "tv_loss beta 2.5", marks=pytest.mark.slow),
     ],
 )
 def test_the_program_fails_when_one_gradient_is_off(monkeypatch, capsys, module, name, row):

@@ -56,7 +56,7 @@ def test_odd_sizes_and_grids(size, core):
         assert_same(case.tiled(grid).evaluate(case.image), expected, 1e-12)
 
 
-@pytest.mark.parametrize("kernels", ["textbook", "fast"])
+@pytest.mark.parametrize("kernels", [pytest.param("textbook", marks=pytest.mark.slow), "fast"])
 def test_float32_and_both_kernels(kernels):
     case = make_case(97, 131, np.float32, kernels=kernels, widths=(16, 16, 24, 24, 32))
     expected = case.whole().evaluate(case.image)
