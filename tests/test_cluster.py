@@ -1,6 +1,7 @@
 """One picture over MPI ranks: the digits of one process, refusals, faults. mpiexec runs in processes of its own."""
 
 import importlib.util
+import itertools
 import json
 import os
 import shutil
@@ -157,6 +158,42 @@ def test_a_tiff_in_strips_is_the_picture_whole(tmp_path, dtype):
             assert image.info["icc_profile"] and image.info["dpi"] == (300, 300)
     with pytest.raises(saving.OutputExistsError, match="exists already"):
         pictures.write_tiff(path, parts, whole.shape[:2], dtype, {}, None, replace=False)
+
+
+def means_of_squares(a):
+    """(ceil(h / 2), ceil(w / 2), 3): the nearest whole number to the mean of each 2x2, an odd edge counting twice."""
+    rows, columns = (np.minimum(np.arange(n + n % 2), n - 1) for n in a.shape[:2])
+    whole = a[rows][:, columns].astype(np.float64)
+    means = whole.reshape(len(rows) // 2, 2, len(columns) // 2, 2, 3).mean(axis=(1, 3))
+    return np.floor(means + 0.5).astype(a.dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_has_each_level_the_means_of_the_one_before(tmp_path, monkeypatch, dtype):
+    monkeypatch.setattr(pictures, "TILE", 32)
+    monkeypatch.setattr(pictures, "SMALLEST", 40)
+    whole = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (101, 150, 3), endpoint=True).astype(dtype)
+    path = tmp_path / "out.tif"
+    parts = np.split(whole, [7, 32, 64, 90, 96])
+    pictures.write_tiff(path, parts, whole.shape[:2], dtype, {"started": "now"}, None, replace=False)
+    with tifffile.TiffFile(path) as tiff:
+        (series,) = tiff.series
+        levels = [level.asarray() for level in series.levels]
+        assert len(tiff.pages) == 1 and all(level.pages[0].is_tiled for level in series.levels)
+    assert [level.shape[:2] for level in levels] == [(101, 150), (51, 75), (26, 38)]
+    assert np.array_equal(levels[0], whole)
+    for finer, coarser in itertools.pairwise(levels):
+        assert coarser.dtype == dtype
+        assert np.array_equal(coarser, means_of_squares(finer))
+    assert os.listdir(tmp_path) == ["out.tif"]
+    found = images.read(path)  # of which levels are no pages
+    assert (found.size, found.notes) == ((150, 101), ())
+
+
+def test_a_small_tiff_has_no_levels():
+    assert pictures.halvings((1024, 700)) == [(1024, 700)]
+    assert pictures.halvings((1025, 3)) == [(1025, 3), (513, 2)]
+    assert pictures.halvings((5, 9000))[-1] == (1, 563)
 
 
 def test_a_tiff_that_fails_on_the_way_leaves_nothing(tmp_path):

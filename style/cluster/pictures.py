@@ -1,6 +1,8 @@
 """Pictures in strips: cut off on the way in, made of noise, enlarged, written without the whole."""
 
+import contextlib
 import json
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from ..pictures.profiles import srgb_profile
 from .strips import Strip, common, fetch
 
 TILE = 256  # pixels of a tile in a TIFF
+SMALLEST = 1024  # pixels: a TIFF's picture is halved until its longer side is no longer
 IN_TILES = (".tif", ".tiff")
 WRITING = {8: 42, 16: 64}  # bytes a pixel that writing takes where rank 0 has the whole, by depth (measured)
 SUPPORT = 4  # rows beside its own that an enlarged row is made of, with some to spare
@@ -146,33 +149,21 @@ def ranks_path(ranks, path):
 
 
 def write_tiff(path, parts, size, dtype, metadata, dpi, replace):
-    """A tiled BigTIFF, whole or not at all, from rows that come one after the other.
+    """A tiled BigTIFF, halved pictures in its SubIFDs, whole or not at all, from rows that come one after the other.
 
-    parts  iterable of (h, W, 3), from the top
+    parts  iterable of (h, W, 3), from the top, none of them over two rows of tiles
     """
     import tifffile  # here: it takes a fifth of a second to load
 
     text = json.dumps({saving.METADATA_KEY: metadata}, default=str)
     more = {"resolution": (dpi, dpi), "resolutionunit": "inch"} if dpi is not None else {}
+    more |= {"iccprofile": srgb_profile(), "description": text, "software": saving.METADATA_KEY}
     try:
         with (
             atomic_file(path, replace=replace) as file,
             tifffile.TiffWriter(tifffile.FileHandle(file, name=path.name), bigtiff=True) as tiff,
         ):
-            tiff.write(
-                tiles(parts, size, dtype),
-                shape=(*size, 3),
-                dtype=dtype,
-                tile=(TILE, TILE),
-                photometric="rgb",
-                compression="adobe_deflate",
-                iccprofile=srgb_profile(),
-                description=text,
-                software=saving.METADATA_KEY,
-                metadata=None,
-                maxworkers=1,
-                **more,
-            )
+            _write_levels(tiff, path.parent, parts, halvings(size), dtype, more)
     except FileTakenError as error:
         raise saving.OutputExistsError(str(error)) from None
     except FileError as error:
@@ -183,8 +174,32 @@ def write_tiff(path, parts, size, dtype, metadata, dpi, replace):
         raise ImageError(f"{path}: cannot be encoded as TIFF ({first_line(error)})") from None
 
 
-def tiles(parts, size, dtype):
-    """TIFF's tiles (TILE, TILE, 3), row after row, from rows of the picture, (h, W, 3) each."""
+def halvings(size):
+    """[(height, width), …] of a picture and of each halved one down to SMALLEST; what is odd is rounded up."""
+    found = [tuple(size)]
+    while max(found[-1]) > SMALLEST:
+        found.append(tuple(-(-n // 2) for n in found[-1]))
+    return found
+
+
+def _write_levels(tiff, folder, parts, sizes, dtype, more):
+    """The picture and its halved ones, of which a nameless file in `folder` has the rows until their turn comes."""
+    own = {"dtype": dtype, "tile": (TILE, TILE), "photometric": "rgb", "compression": "adobe_deflate"}
+    own |= {"metadata": None, "maxworkers": 1}
+    with contextlib.ExitStack() as files:
+        for k, size in enumerate(sizes):
+            level = {"subfiletype": 1} if k else {"subifds": len(sizes) - 1, **more}
+            rows = files.enter_context(tempfile.TemporaryFile(dir=folder)) if size != sizes[-1] else None
+            tiff.write(tiles(parts, size, dtype, rows), shape=(*size, 3), **own, **level)
+            if rows is not None:
+                parts = stored(rows, sizes[k + 1], dtype)
+
+
+def tiles(parts, size, dtype, rows=None):
+    """TIFF's tiles (TILE, TILE, 3), row after row, from rows of the picture, (h, W, 3) each.
+
+    rows  a file that gets the halved picture's rows, or None
+    """
     H, W = size
     parts = iter(parts)
     for y in range(0, H, TILE):
@@ -193,5 +208,27 @@ def tiles(parts, size, dtype):
             part = next(parts)
             band[high : high + len(part), :W] = part
             high += len(part)
+        if rows is not None:
+            rows.write(halved(band[:high, :W]))
         for x in range(0, W, TILE):
             yield np.ascontiguousarray(band[:, x : x + TILE])
+
+
+def halved(a):
+    """Means over squares of 2x2 whole numbers, a half rounded up. An odd last row or column counts twice.
+
+    a (h, w, 3) → (ceil(h / 2), ceil(w / 2), 3) of the same type
+    """
+    a = np.pad(a, ((0, a.shape[0] % 2), (0, a.shape[1] % 2), (0, 0)), mode="edge")
+    pairs = np.add(a[::2], a[1::2], dtype=np.uint32)
+    return ((pairs[:, ::2] + pairs[:, 1::2] + 2) >> 2).astype(a.dtype)
+
+
+def stored(rows, size, dtype):
+    """The rows in a file, TILE at a time: (h, W, 3) each."""
+    rows.seek(0)
+    for y in range(0, size[0], TILE):
+        part = np.empty((min(TILE, size[0] - y), size[1], 3), dtype)
+        if rows.readinto(part) != part.nbytes:
+            raise EOFError("rows of a halved picture are missing")
+        yield part
