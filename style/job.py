@@ -122,7 +122,7 @@ class Job:
         budget = None if on_gpu or s.memory is None else parse_memory(s.memory)
 
         def read(source, need):
-            return images.as_picture(source, need=need, room=files.room(budget))
+            return self.picture(source, need, files.room(budget))
 
         texture = content is None
         if texture:  # the size is all that is taken of it
@@ -146,6 +146,10 @@ class Job:
         self.start = None if _is_name(s.init) else read(s.init, lambda H, W: found[-1].size)
         first = first_stage(found, None if self.start is None else self.start.size[::-1])
         self.skipped, self.stages = found[:first], found[first:]
+
+    def picture(self, source: PictureLike, need: Any, room: int) -> Picture:
+        """One of the pictures. need, room  as for images.read"""
+        return images.as_picture(source, need=need, room=room)
 
     def run(self, *listeners: Listener, state: State | None = None) -> Result:
         """Optimise; returns a Result, whatever ended the run (see its outcome.status).

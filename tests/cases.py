@@ -142,7 +142,7 @@ def assert_same(found, expected, tolerance):
 class ThreadedRanks:
     """One rank of several that are threads of this process, with what cluster.ranks.Ranks offers to the maths.
 
-    shared  {"size": …, "barrier": threading.Barrier(size), "posts": {}}, the same for all
+    shared  {"size": …, "barrier": threading.Barrier(size), "turn": threading.Lock(), "posts": {}}, the same for all
     """
 
     def __init__(self, rank, shared):
@@ -169,6 +169,21 @@ class ThreadedRanks:
 
     def table(self, what, own, sizes):
         return self.everyone(own)
+
+    def first(self, value=None):
+        return self.everyone(value)[0]
+
+    def neighbours(self):
+        return self.size
+
+    def in_turn(self, work):
+        with self.shared["turn"]:
+            return work()
+
+    def agree(self, failed):
+        failures = [error for error in self.everyone(failed) if error is not None]
+        if failures:
+            raise failures[0]
 
 
 class OfVectors(Objective):

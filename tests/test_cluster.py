@@ -305,6 +305,18 @@ def test_the_command_line_gives_the_same_picture_on_any_number_of_ranks(found):
 
 
 @over_ranks
+def test_a_tiff_read_by_rows_gives_the_picture_that_it_gives_whole(tmp_path):
+    values = np.asarray(images.to_uint8(images.as_picture("sample:scene:200").rgb))
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", tile=(64, 64))
+    Image.fromarray(values).save(tmp_path / "a.png")
+    args = ["sample:strokes:96", "--size", "original", "--style-size", "96", "--weights", "mini", "--quiet"]
+    for ranks, name in ((3, "a.tif"), (2, "a.png")):
+        more = ["--scales", "2", "--evaluations", "4", "-o", tmp_path / f"{ranks}.png"]
+        assert run(ranks, tmp_path / name, *args, *more)[::2] == (0, "")
+    assert np.array_equal(*(np.asarray(Image.open(tmp_path / f"{ranks}.png")) for ranks in (2, 3)))
+
+
+@over_ranks
 @pytest.mark.parametrize("optimizer", ["l-bfgs", "adam"])
 def test_the_command_line_gives_the_picture_of_one_machine_in_the_same_tiles(optimizer, tmp_path):
     options = {"size": 96, "weights": "mini", "evaluations": 5, "optimizer": optimizer}
@@ -456,7 +468,7 @@ def test_a_rank_that_dies_ends_them_all_and_leaves_nothing_half_written(which, t
 
 def in_threads(ranks, work):
     """[work(cases.ThreadedRanks) of each rank], all at once."""
-    shared = {"size": ranks, "barrier": threading.Barrier(ranks), "posts": {}}
+    shared = {"size": ranks, "barrier": threading.Barrier(ranks), "turn": threading.Lock(), "posts": {}}
     with ThreadPoolExecutor(ranks) as pool:
         found = list(pool.map(lambda rank: work(ThreadedRanks(rank, shared)), range(ranks)))
     return found

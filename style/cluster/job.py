@@ -19,6 +19,7 @@ from ..terms import layers
 from ..units import parse_memory
 from .pictures import WRITING, StripResult, enlarged, mirrored, noise, to_rgb, to_strip
 from .plan import Request
+from .reading import by_rows, cutting, hashes, is_at, reading
 from .strips import Strip
 from .tiles import Distributed, Division
 from .vectors import Layout, Space, unit_of
@@ -66,6 +67,7 @@ class SpreadJob(Job):
         device = resolve_device(settings.device)
         free = available_memory(device, 0)[0] // (self.near if device.kind == "cpu" else 1)
         self.free = min(ranks.everyone(free if settings.memory is None else parse_memory(settings.memory)))
+        self.hashes = ranks.first(hashes(content, style, settings.init) if ranks.rank == 0 else None)
         ranks.in_turn(lambda: self._prepare(content, style, settings))
         ranks.agree(None)
 
@@ -81,15 +83,17 @@ class SpreadJob(Job):
                 )
         self._cut()
 
+    def picture(self, source, need, room):
+        """job.Job.picture, but no more than a file's tags where rows of it can be read alone."""
+        return by_rows(source, need, self.hashes) or super().picture(source, need, room)
+
     def _cut(self):
         """Keep this rank's rows of the pictures at each stage, and let the pictures go."""
         me, plain = self.ranks.rank, dataclasses.replace(self.colours, margin=0)
         self.contents, self.inputs, self.first = {}, {}, None
         for stage in self.stages:
             rows = self._rows(stage, stage.size, self.terms, self.colours.margin)[me]
-            content = self.at(self.content, stage.size)
-            self.contents[stage] = to_strip(self.colours, content, rows, stage.size[0])
-            del content
+            self.contents[stage] = self._strip(self.content, stage.size, rows, self.colours)
             own = [t for t in self.terms if t.source not in (None, "content")]
             self.inputs[stage] = {
                 group.source: [(share, self._style_strip(stage, k, own, plain)) for k, share in group.members]
@@ -99,7 +103,7 @@ class SpreadJob(Job):
             stage = self.stages[0]
             picture = self.start if self.start is not None else self.styles.pictures[0]
             rows = self._rows(stage, stage.size, self.terms, self.colours.margin)[me]
-            self.first = to_strip(self.colours, self.at(picture, stage.size), rows, stage.size[0])
+            self.first = self._strip(picture, stage.size, rows, self.colours)
         self.content = _emptied(self.content)
         self.start = None if self.start is None else _emptied(self.start)
         self.styles.pictures = [_emptied(p) for p in self.styles.pictures]
@@ -108,7 +112,12 @@ class SpreadJob(Job):
     def _style_strip(self, stage, k, terms, colours):
         size = stage.style_sizes[k]
         rows = self._rows(stage, size, terms, 0)[self.ranks.rank]
-        return to_strip(colours, self.at(self.styles.pictures[k], size), rows, size[0])
+        return self._strip(self.styles.pictures[k], size, rows, colours)
+
+    def _strip(self, picture, size, rows, colours):
+        """The Strip of `rows` of a network input: a picture at a size, of which no more than these is decoded."""
+        first, end = _span(mirrored(rows, size[0], colours.margin))
+        return to_strip(colours, self.at(picture, size)[first:end], rows, size[0], first)
 
     def _rows(self, stage, size, terms, margin):
         """Rows of a picture of a size that each rank has, in the stage's tiling."""
@@ -129,20 +138,18 @@ class SpreadJob(Job):
             history=min(s.history, stage.evaluations),
             bounds=s.bounds,
             margin=s.margin,
-            reading=max(self._reading(stage), WRITING[s.depth] * math.prod(stage.size) if self.whole else 0),
+            cutting=cutting(self.content, stage),
+            reading=max(
+                reading(self.content, self.start, self.styles.pictures, stage),
+                WRITING[s.depth] * math.prod(stage.size) if self.whole else 0,
+            ),
             saving=self.saving,
         )
         return request.plan(*stage.size)
 
-    def _reading(self, stage):
-        """Bytes of the pictures as they came, and of one at its size, while this rank cuts its strips."""
-        pictures = [(self.content, stage.size), *zip(self.styles.pictures, stage.style_sizes)]
-        held = sum(p.rgb.nbytes for p, _ in pictures)
-        return held + max(0 if _is_at(p, size) else 24 * math.prod(size) for p, size in pictures)
-
     def at(self, picture, size):
         """resized(), without a copy where a picture is of that size."""
-        return picture.rgb if _is_at(picture, size) else self.resized(picture, size)
+        return picture.rgb if is_at(picture, size) else self.resized(picture, size)
 
     @property
     def precondition(self):
@@ -265,14 +272,10 @@ class SpreadRun(Run):
         return StripResult(job.ranks, rows, rgb, stage.size, outcome, metadata(job, outcome), **more)
 
 
-def _is_at(picture, size):
-    return picture.rgb.shape[:2] == tuple(size) and picture.box is None
-
-
 def _emptied(picture):
     """The picture's name and hash, without what it shows."""
     return dataclasses.replace(picture, rgb=np.empty((0, 0, 3), np.float32))
 
 
 def _span(rows):
-    return int(rows.min()), int(rows.max()) + 1
+    return (int(rows.min()), int(rows.max()) + 1) if len(rows) else (0, 0)

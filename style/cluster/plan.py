@@ -41,6 +41,7 @@ class Request:
     ranks    how many there are
     memory   bytes that one may take
     reading  bytes that the pictures take while a rank reads them and cuts its strips, or writes the whole
+    cutting  bytes more of each row of its strip, where it reads no others
     saving   whether states are saved, which takes a copy of the pairs
     """
 
@@ -53,6 +54,7 @@ class Request:
     bounds: bool
     margin: int = 0
     reading: int = 0
+    cutting: int = 0
     saving: bool = False
 
     def plan(self, height, width):
@@ -86,7 +88,7 @@ class Request:
         moving = 2 * (values + held) * size  # from strip to vector and back, with what is on the way
         copied = 2 * self.history * held * size if self.saving and self.optimizer == "l-bfgs" else 0
         running += max(evaluating + sums + moving, held * (size + passing) + copied)
-        return max(running, base + self.reading), sum(a == b for a, b in parts[0].cores)
+        return max(running, base + self.reading + self.cutting * strip), sum(a == b for a, b in parts[0].cores)
 
     def _padded(self, height, width):
         return height + 2 * self.margin, width + 2 * self.margin
@@ -111,7 +113,7 @@ class Request:
             if min(H, W) < 16 + 2 * self.margin:
                 return False
             *_, smallest = tilings(self.net, self.terms, H, W)
-            smaller = replace(self, reading=int(self.reading * factor**2))
+            smaller = replace(self, reading=int(self.reading * factor**2), cutting=int(self.cutting * factor))
             return smaller.peak(H, W, smallest)[0] <= self.memory
 
         low, high = 0.0, 1.0

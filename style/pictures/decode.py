@@ -74,8 +74,10 @@ def decode(image, label, found=None, *, factor=1, box=None):
     notes = []
     grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
     deep = image.mode == "F" or image.mode.startswith("I")
-    convert = _deep_grey(image, found.tags, label, notes) if deep else _eight_bits(image, found, notes)
-    convert = _with_light(convert, image, found, notes)
+    if deep:
+        convert = _with_light(_deep_grey(image, found.tags, label, notes), image, found, notes)
+    else:
+        convert = colours_of(image, found, notes)
     palette = found.tags.palette if found.tags is not None and image.mode == "P" else None
     if palette is not None and 0 < palette.max() < 256:  # 8 bits where 16 belong: Pillow cuts them to nothing
         image.putpalette(palette.astype(np.uint8).tobytes())
@@ -180,6 +182,11 @@ def composite(colour, alpha):
         return colour, None
     alpha = np.ascontiguousarray(alpha, dtype=np.float32)
     return 255 + alpha[..., None] * (colour - 255), alpha
+
+
+def colours_of(image, found, notes):
+    """A function part → colour (H, W, 3), alpha (H, W) or None: of parts of an image of one of Pillow's 8-bit modes."""
+    return _with_light(_eight_bits(image, found, notes), image, found, notes)
 
 
 def _deep_grey(image, tags, label, notes):

@@ -206,17 +206,21 @@ def resize(a, size_hw, *, method="auto", box=None):
     if a.shape[:2] == (h, w) and box is None:
         return np.array(a, dtype=np.float32)
     channels = np.moveaxis(a, -1, 0) if a.ndim == 3 else a[None]  # (C, H, W)
-    if method == "bilinear":
-        planes, kernel = to_uint8(channels), Image.Resampling.BILINEAR
-    elif method == "auto":
-        down = h * w < a.shape[0] * a.shape[1]
-        planes = np.asarray(channels, dtype=np.float32)
-        kernel = Image.Resampling.LANCZOS if down else Image.Resampling.BICUBIC
-    else:
-        raise ImageError(f'resize method "{method}" is unknown; expected "auto" or "bilinear"')
+    prepared, kernel = way(method, h * w < a.shape[0] * a.shape[1])
+    planes = prepared(channels)
     out = np.stack([np.asarray(Image.fromarray(p).resize((w, h), kernel, box=box)) for p in planes])
     out = out.astype(np.float32).clip(planes.min(), planes.max())  # Lanczos and bicubic overshoot at edges
     return np.ascontiguousarray(np.moveaxis(out, 0, -1)) if a.ndim == 3 else out[0]
+
+
+def way(method, down):
+    """(a function that prepares the values, Pillow's kernel) of one of resize's methods. down  to fewer pixels"""
+    if method == "bilinear":
+        return to_uint8, Image.Resampling.BILINEAR
+    if method == "auto":
+        kernel = Image.Resampling.LANCZOS if down else Image.Resampling.BICUBIC
+        return lambda a: np.asarray(a, dtype=np.float32), kernel
+    raise ImageError(f'resize method "{method}" is unknown; expected "auto" or "bilinear"')
 
 
 def resize_around(a, size_hw):

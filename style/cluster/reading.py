@@ -1,0 +1,51 @@
+"""What a rank reads of the pictures, and the memory that this takes: of some TIFFs its rows, of any other file all."""
+
+import math
+import os
+
+from ..pictures import images, parts
+
+
+def hashes(content, style, init):
+    """{name: hash} of the files that can be read by rows. One rank asks: for the hash a file is read whole."""
+    names = map(_name, (*images.several(content), *images.several(style), init))
+    return {name: sha256 for name in names if name is not None and (sha256 := parts.sha256_of(name)) is not None}
+
+
+def by_rows(source, need, known):
+    """parts.PartPicture, or None where the whole is to be read. known  what hashes() found"""
+    sha256 = known.get(_name(source))
+    return None if sha256 is None else parts.read(source, sha256, need=need)
+
+
+def is_at(picture, size):
+    """Whether a picture has (height, width) as it is."""
+    return picture.rgb.shape[:2] == tuple(size) and picture.box is None
+
+
+def reading(content, start, styles, stage):
+    """Bytes of the pictures as they came, and of one at its size, while a rank cuts its strips. start  or None"""
+    pictures = [(content, stage.size), *([] if start is None else [(start, stage.size)])]
+    pictures += zip(styles, stage.style_sizes, strict=True)
+    held = sum(12 * math.prod(size) for p, size in pictures[1:] if _in_rows(p) and is_at(p, size))  # at most
+    return held + sum(p.rgb.nbytes for p, _ in pictures) + max(_making(p, size) for p, size in pictures)
+
+
+def cutting(content, stage):
+    """Bytes of a row of a content that is read by rows, while a rank cuts its strip."""
+    return parts.CUTTING * stage.size[1] if _in_rows(content) and is_at(content, stage.size) else 0
+
+
+def _making(picture, size):
+    """Bytes that a picture at a size takes, beside what it is made of."""
+    if _in_rows(picture):
+        return picture.rgb.buffer if is_at(picture, size) else picture.reading(size)
+    return 0 if is_at(picture, size) else 24 * math.prod(size)
+
+
+def _in_rows(picture):
+    return isinstance(picture, parts.PartPicture)
+
+
+def _name(source):
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else None
