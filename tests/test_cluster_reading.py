@@ -78,23 +78,24 @@ def test_a_size_made_by_bands_is_that_of_the_whole(tmp_path, narrow, size, metho
     "more",
     [
         {"extratags": [(274, 3, 1, 6, True)]},
+        {"extratags": [(274, 3, 1, 6, True)], "dtype": np.uint16},
         {"extrasamples": ["unassalpha"]},
         {"photometric": "minisblack"},
         {"photometric": "palette"},
         {"rowsperstrip": 150},
-        {"compression": "jpeg"},
+        {"compression": "jpeg", "compressionargs": {"outcolorspace": "rgb"}},
         {"pages": 2},
     ],
 )
 def test_what_needs_more_is_left_to_the_ordinary_way(tmp_path, more):
-    values, path = picture(), tmp_path / "a.tif"
+    values, path = picture(more.get("dtype", np.uint8)), tmp_path / "a.tif"
     if "extrasamples" in more:
         values = np.dstack([values, values[..., 0]])
     if more.get("photometric") == "palette":
         more = more | {"colormap": np.zeros((3, 256), np.uint16)}
     values = values[..., 0] if more.get("photometric") else values
     pages = more.get("pages", 1)
-    more = {"photometric": "rgb", "rowsperstrip": 16, **{k: v for k, v in more.items() if k != "pages"}}
+    more = {"photometric": "rgb", "rowsperstrip": 16, **{k: v for k, v in more.items() if k not in ("pages", "dtype")}}
     if more.get("compression") == "jpeg":
         pytest.importorskip("imagecodecs")
     with tifffile.TiffWriter(path) as tiff:

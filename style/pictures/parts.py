@@ -110,8 +110,7 @@ class FileRows:
 
 def readable(path):
     """The tiff.Tags of a file that can be read by rows; None for any other, and where there is none."""
-    path = Path(path)
-    with contextlib.suppress(Exception), files.open_regular(path) as file:
+    with contextlib.suppress(Exception), files.open_regular(path := Path(path)) as file:
         tags = kinds.examine(file, path).tags
         if tags is None or not _is_plain(tags):
             return None
