@@ -1,45 +1,39 @@
 """One picture over MPI ranks: time, messages, bytes and memory of each, and from a model what larger ones would take.
 
-    python -m benchmarks.cluster run 2048 1 2 4          a run of each number of ranks on this machine
-    python -m benchmarks.cluster model 32768 8 32 128    computed, on an ordinary and a fast network
-    python -m benchmarks.cluster run 8192 2 --evaluations 3 --memory 8GB
+    python -m benchmarks.cluster run 2048 4096 --ranks 1 2 4    each size on each number of ranks, on this machine
+    python -m benchmarks.cluster model 32768 --ranks 8 32 128   computed, on an ordinary and a fast network
 
-run starts mpiexec; on one machine all ranks share its cores. Messages and bytes are what a rank sends. model counts the
-same without running it (tests/test_benchmark_cluster.py compares) and turns it into seconds: computing is --rate, in µs
-a pixel of an undivided evaluation on one machine; talking is latency and bytes.
+run starts mpiexec; on one machine all ranks share its cores. Before the ranks speak they wait for each other, so that
+waiting and talking are told apart. What talking took is then explained by a latency and a bandwidth (cluster_cost.py).
+model counts without running what run measures (tests/test_benchmark_cluster.py compares); computing is --rate, in µs a
+pixel of an undivided evaluation on one core.
 """
 
 import argparse
+import collections
 import datetime
 import json
-import math
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 
 import style
 from minivgg import VGG
-from style.cluster.plan import Request
-from style.cluster.strips import PIPE, common
-from style.cluster.tiles import Division
-from style.cluster.vectors import Layout, overlaps, unit_of
 from style.events import Evaluated
-from style.faster.pairs import BLOCK, blocks_together
-from style.large.tiling import segments
-from style.terms import layers
 from style.units import duration, format_memory
 
-from .common import TERMS, peak_rss
+from .cluster_cost import HISTORY, KINDS, cost, fit
+from .common import load_params, peak_rss, vgg_shaped
 
 NETWORKS = {"1 Gb/s Ethernet": (50e-6, 117e6), "10 Gb/s Ethernet": (20e-6, 1.17e9), "100 Gb/s InfiniBand": (2e-6, 12e9)}
-KINDS = ("halos", "gradients", "vectors", "sums", "products")
-HISTORY, MARGIN = 10, 8
-RATE = 3.7  # µs a pixel of an undivided evaluation of VGG-19 on two cores (benchmarks/README.md, Tiles)
+RATE = 7.4  # µs a pixel of an undivided evaluation of VGG-19 on one core (benchmarks/README.md)
+MACHINE = 2  # cores of a machine in the model
 
 
 def blocks(size, seed=0):
@@ -50,12 +44,41 @@ def blocks(size, seed=0):
     return coarse.repeat(16, axis=0).repeat(16, axis=1)[:size, :size] + grain
 
 
+def listening():
+    """cluster.ranks.Ranks that wait for each other before they speak; late {kind: seconds of that}."""
+    from style.cluster.ranks import Ranks
+
+    class Listening(Ranks):
+        def __init__(self):
+            super().__init__()
+            self.late = collections.Counter()
+
+        def meet(self, what):
+            start = time.perf_counter()
+            self._rest()
+            self.late[what] += time.perf_counter() - start
+
+        def exchange(self, what, outgoing, incoming):
+            outgoing, incoming = list(outgoing), list(incoming)
+            self.meet(what)
+            return super().exchange(what, outgoing, incoming)
+
+        def chained(self, what, size, own):
+            self.meet(what)
+            return super().chained(what, size, own)
+
+        def table(self, what, own, sizes):
+            self.meet(what)
+            return super().table(what, own, sizes)
+
+    return Listening()
+
+
 def rank(size, evaluations, spec, memory):
     """What one rank does under mpiexec; rank 0 prints all ranks' results as JSON."""
     from style.cluster.job import SpreadJob
-    from style.cluster.ranks import Ranks
 
-    ranks = Ranks()
+    ranks = listening()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // ranks.neighbours())))
     settings = style.settings_from(
         size=size, style_size=512, scales=1, evaluations=evaluations, weights=spec, history=HISTORY, memory=memory
@@ -65,7 +88,8 @@ def rank(size, evaluations, spec, memory):
 
     def listener(event):
         if isinstance(event, Evaluated):
-            at.append((event.seconds, {k: (t.messages, t.bytes, t.seconds) for k, t in ranks.traffic.items()}))
+            said = {k: (t.messages, t.bytes, t.seconds, ranks.late[k]) for k, t in ranks.traffic.items()}
+            at.append((event.seconds, said))
 
     result = job.run(listener)
     plan = job.plans[job.stages[-1]]
@@ -80,7 +104,10 @@ def rank(size, evaluations, spec, memory):
 
 
 def run(size, ranks, evaluations, spec, memory):
-    """[what each rank found] of one run, or a phrase that says how it failed."""
+    """[what each rank found] of one run, or a phrase that says how it failed.
+
+    traffic  {kind: [messages, bytes, seconds of talking, of waiting for the others] in an evaluation}
+    """
     mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     command = [mpiexec, "-n", str(ranks), sys.executable, "-m", "mpi4py", "-m", "benchmarks.cluster", "rank"]
     command += [str(size), "--evaluations", str(evaluations), "--weights", spec]
@@ -91,124 +118,89 @@ def run(size, ranks, evaluations, spec, memory):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def table(size, counts, evaluations, spec, memory):
-    """Print a line for each number of ranks."""
-    print("| ranks | s/evaluation | of it waiting | messages a rank | bytes a rank | peak a rank | planned | loss |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for count in counts:
-        found = run(size, count, evaluations, spec, memory)
-        if isinstance(found, str):
-            print(f"| {count} | {found} |", flush=True)
-            continue
-        traffic = [np.sum([*one["traffic"].values()], axis=0) for one in found]
-        messages, sent, waiting = np.max(traffic, axis=0)
-        print(
-            f"| {count} | {found[0]['seconds']:.1f} | {waiting:.1f} | {messages:.0f} | {sent / 1e6:.1f} MB "
-            f"| {format_memory(max(o['peak'] for o in found))} | {format_memory(found[0]['planned'])} "
-            f"| {found[0]['loss']!r} |",
-            flush=True,
-        )
-        per_kind = {k: max(one["traffic"].get(k, [0, 0, 0])[1] for one in found) for k in KINDS}
-        print(f"|  | {', '.join(f'{k} {v / 1e6:.2f} MB' for k, v in per_kind.items())} |", flush=True)
+def largest(found, kind):
+    """(messages, bytes, seconds of talking, of waiting) of a kind, each the largest of a rank's."""
+    return np.max([one["traffic"].get(kind, [0.0] * 4) for one in found], axis=0)
 
 
-def counted(net, size, ranks):
-    """What is said and done in an evaluation of a picture that needs no resizing.
-
-    Returns {kind: (messages, bytes) of the rank that sends most}, the busiest rank's work as a multiple of an undivided
-    evaluation's, the Plan, and the bytes of all sums.
-    """
-    reading = 12 * (size**2 + 512**2)
-    plan = Request(net, TERMS, ranks, 1 << 50, "l-bfgs", HISTORY, True, MARGIN, reading).plan(size, size)
-    H = W = size + 2 * MARGIN
-    parts = [Division(s, ranks) for s in segments(net, layers(TERMS), H, W, plan.tiling)]
-    sent = {k: np.zeros((ranks, 2)) for k in KINDS}
-    for k, part in enumerate(parts):
-        have = parts[k - 1].ends() if k else part.cores
-        row = (net.channels[part.segment.start] if k else 3) * part.segment.shape[1] * 4
-        channels = net.channels[part.segment.start] if k else 3
-        for a in range(ranks):
-            for b in range(ranks):
-                if a != b and (rows := common(have[a], part.regions[b])) is not None:
-                    sent["halos"][a] += 1, (rows[1] - rows[0]) * row
-                pieces = [(t.region, common(have[b], t.region[:2])) for t in part.tiles[a].values()]
-                size_of = [4 * channels * (r[1] - r[0]) * (t[3] - t[2]) for t, r in pieces if r is not None]
-                if a != b and size_of:
-                    sent["gradients"][a] += 1, sum(size_of)
-    layout = Layout(None, (1, 3, H, W), parts[0].cores, unit_of("l-bfgs", HISTORY))
-    for a in range(ranks):
-        for b in range(ranks):
-            for have, want in ((layout.strips, layout.held), (layout.held, layout.strips)):
-                if a != b and (parts_of := overlaps(have[a], want[b])):
-                    sent["vectors"][a] += 1, 4 * sum(last - first for first, last in parts_of)
-    sums = 8 * sum(net.channels[t.layer] ** 2 + 1 if not t.statistic.per_place else 2 for t in TERMS)
-    pieces = -(-sums // 8 // PIPE)
-    if ranks > 1:
-        sent["sums"][:-1] += pieces, sums
-        sent["sums"][-1] += 1, sums
-        rows = 2 * HISTORY + 2
-        chunk = BLOCK * blocks_together(rows)
-        values = 3 * H * W
-        tables = 8 * (rows + 3) * values / chunk  # measure; and two products with all blocks
-        sent["products"] += 3, (tables + 2 * 4 * values / BLOCK) / ranks
-    most = {k: tuple(v.max(axis=0)) for k, v in sent.items()}
-    busiest = max(sum(len(p.tiles[r]) / len(p.segment.tiles) for p in parts) / len(parts) for r in range(ranks))
-    return most, plan.time * busiest, plan, sums
+def table(sizes, counts, evaluations, spec, memory):
+    """Print a line for each size and number of ranks; then the latency and bandwidth that explain the talking."""
+    net, lines = VGG(load_params(spec)), []
+    for size in sizes:
+        for count in counts:
+            found = run(size, count, evaluations, spec, memory)
+            if isinstance(found, str):
+                print(f"{size} on {count}: {found}", flush=True)
+                continue
+            counted = cost(net, size, count, history=min(HISTORY, evaluations))
+            lines.append((counted, found))
+            print(_kinds(counted, found), flush=True)
+    talks = [(c.way[k], largest(f, k)[2]) for c, f in lines for k in KINDS if c.way[k][0] and largest(f, k)[2]]
+    latency, bandwidth = fit(talks) if len(talks) > 1 else (0.0, np.inf)
+    print(f"\nlatency {latency * 1e6:.0f} µs, bandwidth {bandwidth / 1e9:.2f} GB/s explain the talking best\n")
+    head = "size | ranks | s/evaluation | computing | µs a pixel and core | waiting | talking | by the model"
+    head = f"| {head} | messages | bytes | peak | planned | loss |"
+    print(head, "|".join(["", *[" --- "] * (head.count("|") - 1), ""]), sep="\n")
+    for counted, found in lines:
+        print(_line(counted, found, latency, bandwidth))
 
 
-def seconds(counts, work, sums, size, ranks, rate, latency, bandwidth):
-    """(computing, talking) of an evaluation, by the model."""
-    near = sum(counts[k][0] * latency + counts[k][1] / bandwidth for k in ("halos", "gradients", "vectors"))
-    piece = min(sums, 8 * PIPE)
-    pieces = -(-sums // piece)
-    chain = (ranks - 1 + pieces) * (latency + piece / bandwidth) + math.log2(max(ranks, 2)) * latency + sums / bandwidth
-    products = 3 * ranks * latency + counts["products"][1] * ranks / bandwidth
-    return rate * 1e-6 * size**2 * work, (near + chain + products) if ranks > 1 else 0.0
+def _kinds(counted, found):
+    """What was measured of each kind, on a line."""
+    kinds = []
+    for kind in KINDS:
+        messages, sent, talking, waiting = largest(found, kind)
+        kinds.append(f"{kind} {messages:.0f}, {sent / 1e6:.2f} MB, {talking:.4f} s, waiting {waiting:.2f} s")
+    return f"{counted.size} on {counted.ranks}: {found[0]['seconds']:.2f} s; {'; '.join(kinds)}"
 
 
-def model(size, counts, rate):
-    """Print what an evaluation would take on machines, one rank each."""
-    net = VGG(_outline())
-    print("| machines | computing | talking, by network | memory a rank | bytes a rank |")
-    print("| --- | --- | --- | --- | --- |")
-    for ranks in counts:
-        most, work, plan, sums = counted(net, size, ranks)
-        talking = []
-        for name, (latency, bandwidth) in NETWORKS.items():
-            computing, talk = seconds(most, work, sums, size, ranks, rate, latency, bandwidth)
-            talking.append(f"{talk:.2f} s ({name})")
-        sent = sum(v[1] for v in most.values())
-        memory = format_memory(plan.peak)
-        print(
-            f"| {ranks} | {duration(computing)} | {', '.join(talking)} | {memory} | {sent / 1e6:.0f} MB |", flush=True
-        )
+def _line(counted, found, latency, bandwidth):
+    per_rank = [np.sum([[0.0] * 4, *one["traffic"].values()], axis=0) for one in found]
+    messages, sent, talking, waiting = np.max(per_rank, axis=0)
+    seconds = found[0]["seconds"]
+    computing = seconds - min(t[2] + t[3] for t in per_rank)  # of the rank that waits least
+    rate = computing * len(os.sched_getaffinity(0)) / counted.ranks / counted.size**2 / counted.work * 1e6
+    peak, planned = format_memory(max(one["peak"] for one in found)), format_memory(found[0]["planned"])
+    return (
+        f"| {counted.size} | {counted.ranks} | {seconds:.1f} | {computing:.1f} | {rate:.2f} | {waiting:.1f} | "
+        f"{talking:.3f} | {counted.talking(latency, bandwidth):.3f} | {messages:.0f} | {sent / 1e6:.1f} MB | "
+        f"{peak} | {planned} | {found[0]['loss']!r} |"
+    )
 
 
-def _outline():
-    from .common import vgg_shaped
-
-    return vgg_shaped(np.random.default_rng(0))
+def model(sizes, counts, rate):
+    """Print what an evaluation would take on machines of MACHINE cores, one rank each."""
+    net = VGG(vgg_shaped(np.random.default_rng(0)))
+    print("| picture | machines | computing | talking, by network | memory a rank | bytes a rank |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for size in sizes:
+        for count in counts:
+            found = cost(net, size, count)
+            talking = [f"{found.talking(*network):.2f} s ({name})" for name, network in NETWORKS.items()]
+            memory, sent = format_memory(found.plan.peak), sum(v[1] for v in found.sent.values())
+            cells = [size, count, duration(found.computing(rate, MACHINE)), ", ".join(talking), memory]
+            print("|", " | ".join(map(str, cells)), f"| {sent / 1e6:.0f} MB |", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "model", "rank"))
-    parser.add_argument("size", type=int)
-    parser.add_argument("ranks", type=int, nargs="*")
+    parser.add_argument("sizes", type=int, nargs="+")
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--evaluations", type=int, default=3)
     parser.add_argument("--weights", default="vgg19")
     parser.add_argument("--memory", help="of a rank; default: what is free")
-    parser.add_argument("--rate", type=float, default=RATE, help="µs a pixel")
+    parser.add_argument("--rate", type=float, default=RATE, help="µs a pixel and core")
     given = parser.parse_args()
     if given.what == "rank":
-        rank(given.size, given.evaluations, given.weights, given.memory)
+        rank(given.sizes[0], given.evaluations, given.weights, given.memory)
         return
     print(f"{' '.join(sys.argv[1:])}; {platform.machine()}, {os.cpu_count()} cores, NumPy {np.__version__}, ", end="")
     print(f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', '')}, {datetime.date.today()}\n")
     if given.what == "run":
-        table(given.size, given.ranks, given.evaluations, given.weights, given.memory)
+        table(given.sizes, given.ranks, given.evaluations, given.weights, given.memory)
     else:
-        model(given.size, given.ranks, given.rate)
+        model(given.sizes, given.ranks, given.rate)
 
 
 if __name__ == "__main__":
