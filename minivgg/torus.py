@@ -7,7 +7,7 @@ loses it: `circular` makes the one out of the other, whatever the kernels. MATH.
 import copy
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .backend import Array, get_xp
@@ -16,6 +16,19 @@ from .given import Given
 from .kernels import Kernels
 
 Range = tuple[int, int]  # from, to, of an axis that goes round: 0 ≤ place < size is not asked of either
+
+
+def on_plane(places: Range, size: int) -> Range:
+    """What there is of a range of places of an axis that ends at its edges."""
+    return max(places[0], 0), min(places[1], size)
+
+
+def on_torus(places: Range, size: int) -> Range:
+    """The same of an axis that goes round: all of it."""
+    return places
+
+
+PADDINGS: dict[str, Callable[[Range, int], Range]] = {"zeros": on_plane, "circular": on_torus}
 
 
 def pieces(start: int, stop: int, size: int) -> Iterator[tuple[slice, slice]]:

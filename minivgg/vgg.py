@@ -18,7 +18,7 @@ from .given import Given
 from .kernels import Kernels
 from .program import poll
 from .table import Params, channels_of, check_layer_name, check_params, infer_arch, level, reached_layers
-from .torus import circular
+from .torus import PADDINGS, circular
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,12 @@ class Outline:
         check_params(params, self.arch)
         self.channels = channels_of(params, self.names)
         self.xp, self.dtype = xp, params["conv1_1"][0].dtype
-        if padding not in ("zeros", "circular"):
-            raise ValueError(f"padding {padding!r}: use zeros or circular")
+        if padding not in PADDINGS:
+            raise ValueError(f"padding {padding!r}: use {' or '.join(PADDINGS)}")
         self.padding, self.kernels = padding, load_kernels(kernels, xp)
-        if self.wraps:
+        self.places = PADDINGS[padding]  # ((from, to), size) -> what there is of a range of an axis
+        if padding == "circular":
             self.kernels = circular(self.kernels)
-
-    @property
-    def wraps(self) -> bool:
-        """Whether a picture goes on at its opposite edge."""
-        return self.padding == "circular"
 
     def __repr__(self) -> str:
         widths = self.channels.values()

@@ -22,6 +22,7 @@ from minivgg.table import layer_names
 
 from .engine import Engine
 from .events import Evaluated, Listener
+from .faster.precondition import Metric, Spectrum, Waves
 from .large.forecast import EFFECTIVE, product_rate, work_of
 from .large.plan import Plan, make_plan, objective_for
 from .objective import Objective
@@ -266,14 +267,15 @@ class Job:
     def optimizer_options(self, stage: Stage) -> dict[str, Any]:
         """The options of the stage's optimiser, as its class takes them."""
         s, plan = self.settings, self.plans[stage]
-        bounds: dict[str, Any] = {
-            "bounds": self.styles.bounds(self.input(self.content, stage.size)) if s.bounds else None
-        }
+        box = self.styles.bounds(self.input(self.content, stage.size)) if s.bounds else None
+        bounds: dict[str, Any] = {"bounds": box}
         quasi: dict[str, Any] = {"history": plan.history, "tolerance": s.tolerance}
+        waves = Waves if s.wrap else Spectrum
+        metric = Metric(self.precondition, waves) if self.precondition else None
         return {
             "adam": {**bounds, "learning_rate": s.learning_rate, "betas": s.adam_betas, "eps": s.adam_eps},
             "l-bfgs-b": {**bounds, **quasi},
-            "l-bfgs": {**bounds, **quasi, "precondition": self.precondition, "wraps": s.wrap},
+            "l-bfgs": {**bounds, **quasi, "metric": metric},
             "two-loop": quasi,
         }[s.optimizer]
 

@@ -6,7 +6,7 @@ Whole runs the network over the picture at once; large/tiles.py does the same in
 
 from minivgg.backend import get_xp
 from minivgg.given import Given
-from minivgg.torus import add_window, window
+from minivgg.torus import add_window, on_plane, window
 
 from .terms import layers, merge
 
@@ -23,13 +23,13 @@ class Whole:
 
     def __init__(self, net, start=None):
         self.net, self.start = net, start
-        self.wraps = net is not None and net.wraps
+        self.places = on_plane if net is None else net.places
 
     def gather(self, image, terms):
         """({term: sums}, spread), where spread({term: dS}) is the gradient by the image: to be called once."""
         names = layers(terms)
         feats, cache = self.forward(image, names) if names else ({}, None)
-        sums = self._sums(feats, terms) | picture_sums(image, terms, self.wraps)
+        sums = self._sums(feats, terms) | picture_sums(image, terms, self.places)
 
         def spread(dsums):
             given = {}
@@ -41,7 +41,7 @@ class Whole:
                         given[name] = given[name] + found if name in given else found
                 feat = None
             gradient = self.net.backward(given, cache) if names else get_xp(image).zeros_like(image)
-            return add_picture_gradient(gradient, image, dsums, self.wraps)
+            return add_picture_gradient(gradient, image, dsums, self.places)
 
         return sums, spread
 
@@ -119,37 +119,38 @@ def embedded(core, like, within, shape):
     return out
 
 
-def picture_sums(image, terms, wraps=False):
-    """{term: sums} of the terms that look at the picture itself. wraps  whether it goes on at its opposite edge"""
+def picture_sums(image, terms, places):
+    """{term: sums} of the terms that look at the picture itself. places  as for _strips"""
     sums = {}
     for term in terms:
         if term.layer is None:
-            for part, *_ in _strips(image, term, wraps):
+            for part, *_ in _strips(image, term, places):
                 sums[term] = merge(sums.get(term), term.statistic.gather(part))
     return sums
 
 
-def add_picture_gradient(gradient, image, dsums, wraps=False):
+def add_picture_gradient(gradient, image, dsums, places):
     """`gradient` and that of the terms that look at the picture itself. It may be changed in place."""
     for term, dS in dsums.items():
         if term.layer is None:
-            for part, rows, cols in _strips(image, term, wraps):
+            for part, rows, cols in _strips(image, term, places):
                 add_window(gradient, term.statistic.spread(dS, part), rows, cols)
     return gradient
 
 
-def _strips(image, term, wraps):
+def _strips(image, term, places):
     """(Part, rows, columns) of the picture's strips of rows; with each the rows below it that the statistic looks at.
 
-    On a torus the last strip has the first rows below it, and every strip the first columns at its right.
+    places  a network's: what there is of a range of rows or columns. On a torus the last strip has the first rows
+            below it, and every strip the first columns at its right
     """
     N, C, H, W = image.shape
     reach, every = term.statistic.reach, term.statistic.every
     step = max(1, STRIP // (N * C * W) // every) * every
-    cols = 0, W + (reach if wraps else 0)
+    cols = places((0, W + reach), W)
     for y in range(0, H, step):
         own = min(y + step, H)
-        rows = y, own + reach if wraps else min(own + reach, H)
+        rows = places((y, own + reach), H)
         strip, at = window(image, rows, cols), (*ALL[:2], slice(*rows), slice(*cols))
         shared = rows[1] - own, cols[1] - W
         yield term.part(strip, ALL, at, size=(H, W), shared=shared, matmul=None), rows, cols

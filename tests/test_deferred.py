@@ -13,6 +13,7 @@ from style import SettingsError, passes, settings_from
 from style.events import Evaluated
 from style.faster import deferred
 from style.faster.deferred import Deferred, Expansion, deferred_terms
+from style.faster.precondition import Metric
 from style.faster.recorded import Recorded
 from style.large.peaks import evaluation_peak
 from style.large.plan import make_plan, objective_for
@@ -466,7 +467,7 @@ def test_where_all_are_voided_the_evaluation_is_exact(worn):
 
 OPTIMISERS = {
     "l-bfgs": ("l-bfgs", {}),
-    "l-bfgs, preconditioned": ("l-bfgs", {"precondition": 0.45, "history": 60}),
+    "l-bfgs, preconditioned": ("l-bfgs", {"metric": Metric(0.45), "history": 60}),
     "adam": ("adam", {}),
 }
 

@@ -15,6 +15,7 @@ from cases import TERMS, VGG_WIDTHS, Case, assert_same, make_net, make_params
 from minivgg.footprint import network_bytes
 from minivgg.limits import Limit
 from minivgg.vgg import VGG
+from style.faster.precondition import Metric
 from style.job import Job
 from style.large import plan as planning
 from style.large.peaks import optimiser_bytes, segment_peak, whole_peak
@@ -260,7 +261,7 @@ def test_the_optimisers_memory_is_what_is_counted(method, history, bounded, metr
 
     options = {} if method == "adam" else {"history": history}
     if metric:
-        options["precondition"] = 0.45
+        options["metric"] = Metric(0.45)
     if bounded:
         options["bounds"] = (np.float32(-30), np.float32(30))
     start = np.zeros(shape, np.float32)

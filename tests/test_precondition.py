@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from style import SettingsError, settings_from
-from style.faster.precondition import Spectrum, Waves
+from style.faster.precondition import Metric, Spectrum, Waves
 from style.objective import Evaluating, Evaluation
 from style.optimize import minimize
 
@@ -57,9 +57,9 @@ class Laplacian(Evaluating):
 def test_same_minimum_sooner():
     start = np.zeros_like(Laplacian.target)
     plain = minimize(Laplacian(), start, method="l-bfgs", evaluations=30)
-    weighed = minimize(Laplacian(), start, method="l-bfgs", evaluations=30, precondition=0.5)
+    weighed = minimize(Laplacian(), start, method="l-bfgs", evaluations=30, metric=Metric(0.5))
     assert weighed.loss < 0.3 * plain.loss
-    best = minimize(Laplacian(), start, method="l-bfgs", evaluations=400, precondition=0.5)
+    best = minimize(Laplacian(), start, method="l-bfgs", evaluations=400, metric=Metric(0.5))
     assert np.abs(best.image - Laplacian.target).max() < 0.05
 
 

@@ -8,7 +8,7 @@ import pytest
 import style
 from style import samples
 from style.faster.lbfgs import LBFGS
-from style.faster.precondition import Spectrum
+from style.faster.precondition import Metric, Spectrum
 from style.objective import Evaluating, Evaluation
 from style.optimize import minimize, two_loop
 from style.pictures.colour import ColourSpace
@@ -35,14 +35,14 @@ def target():
 def test_the_metric_finds_the_minimum_sooner(target, bounded):
     objective, start = Quadratic(target, 0.8), np.zeros_like(target)
     options = {"bounds": (np.full((1, 1, 1, 1), -100.0), np.full((1, 1, 1, 1), 100.0))} if bounded else {}
-    best = minimize(objective, start, method="l-bfgs", evaluations=600, precondition=0.8, **options)
+    best = minimize(objective, start, method="l-bfgs", evaluations=600, metric=Metric(0.8), **options)
     found = {
-        alpha: minimize(objective, start, method="l-bfgs", evaluations=25, precondition=alpha, **options).loss
-        for alpha in (0.0, 0.8)
+        metric: minimize(objective, start, method="l-bfgs", evaluations=25, metric=metric, **options).loss
+        for metric in (None, Metric(0.8))
     }
-    assert best.loss <= found[0.8]
+    assert best.loss <= found[Metric(0.8)]
     if not bounded:  # on white noise of which a fifth is held, frequencies say little
-        assert found[0.8] < found[0.0]
+        assert found[Metric(0.8)] < found[None]
     else:
         plain = minimize(objective, start, method="l-bfgs", evaluations=600, **options)
         assert best.loss == pytest.approx(plain.loss, rel=1e-3)

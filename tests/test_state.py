@@ -11,15 +11,16 @@ import pytest
 from cases import hears, make_case
 
 from style.events import Evaluated, Iterated
+from style.faster.precondition import Metric
 from style.optimize import METHODS, minimize
 from style.state import VERSION, State, StateError
 
 BUDGET = 22
 RUNS = {  # method, lag of the deferred terms, options
     "l-bfgs": ("l-bfgs", 1, {"history": 4}),
-    "l-bfgs, preconditioned": ("l-bfgs", 1, {"history": 4, "precondition": 0.45}),
+    "l-bfgs, preconditioned": ("l-bfgs", 1, {"history": 4, "metric": Metric(0.45)}),
     "l-bfgs, deferred": ("l-bfgs", 40, {"history": 4}),
-    "l-bfgs, preconditioned, deferred": ("l-bfgs", 40, {"history": 60, "precondition": 0.45}),
+    "l-bfgs, preconditioned, deferred": ("l-bfgs", 40, {"history": 60, "metric": Metric(0.45)}),
     "two-loop": ("two-loop", 1, {"history": 4}),
     "two-loop, deferred": ("two-loop", 40, {"history": 4}),
     "adam": ("adam", 1, {"learning_rate": 2.0}),
@@ -141,8 +142,18 @@ def test_another_size_or_type_is_refused(name, case):
     [
         ("l-bfgs", "l-bfgs", {"history": 5}, r"rows is \(.*\) float32, expected \(.*\) float32"),
         ("two-loop", "two-loop", {"history": 5}, "history is 4, expected 5"),
-        ("l-bfgs", "l-bfgs", {"history": 4, "precondition": 0.45}, "precondition is 0.0, expected 0.45"),
-        ("l-bfgs, preconditioned", "l-bfgs", {"history": 4}, "precondition is 0.45, expected 0.0"),
+        (
+            "l-bfgs",
+            "l-bfgs",
+            {"history": 4, "metric": Metric(0.45)},
+            r"metric is None, expected precondition 0.45 \(Spectrum\)",
+        ),
+        (
+            "l-bfgs, preconditioned",
+            "l-bfgs",
+            {"history": 4},
+            r"metric is precondition 0.45 \(Spectrum\), expected None",
+        ),
         ("adam", "l-bfgs", {}, "optimizer is adam, expected l-bfgs"),
         ("l-bfgs", "adam", {}, "optimizer is l-bfgs, expected adam"),
         ("l-bfgs", "l-bfgs-b", {}, "optimizer is l-bfgs, expected l-bfgs-b"),

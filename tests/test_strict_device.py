@@ -25,6 +25,7 @@ from minivgg.backend import get_xp, to_numpy
 from minivgg.gradcheck import rows
 from minivgg.vgg import VGG
 from style import losses
+from style.faster.precondition import Metric
 from style.large.tiling import Tiling
 from style.optimize import minimize
 from style.statistics import STYLE_LOSSES, make_terms
@@ -183,9 +184,9 @@ def test_preconditioned_search_stays_on_the_device(xp):
     there, image = objective(xp.asarray, np.random.default_rng(3))
     here, start = objective(np.asarray, np.random.default_rng(3))
     xp.crossings.reset()
-    found = minimize(there, image, method="l-bfgs", evaluations=4, precondition=0.5)
+    found = minimize(there, image, method="l-bfgs", evaluations=4, metric=Metric(0.5))
     assert max(xp.crossings.to_host) < 8 * 256
-    expected = minimize(here, start, method="l-bfgs", evaluations=4, precondition=0.5)
+    expected = minimize(here, start, method="l-bfgs", evaluations=4, metric=Metric(0.5))
     assert found.loss == pytest.approx(expected.loss, rel=1e-3)
 
 

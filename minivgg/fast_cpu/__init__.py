@@ -8,11 +8,12 @@ only when nobody holds its array. `conv_relu_forward` and its backward fuse conv
 
 import numpy as np
 
-from .. import layers
-from ..threads import cores, parallel
+from .. import layers, unfused
 from . import direct, winograd
-from .memory import Arena, Workspace
-from .rows import MaskedRows, Rows, Store, StorePool, StoreRelu, UnpooledRows, pool_avg, pool_max, unpool
+from .layout import nchw, nhwc, nhwc_shape
+from .memory import Workspace
+from .pooling import avgpool2d_backward, avgpool2d_forward, maxpool2d_backward, maxpool2d_forward
+from .rows import MaskedRows, Rows, Store, StorePool, StoreRelu, UnpooledRows
 from .taps import Taps
 
 __all__ = [
@@ -90,7 +91,7 @@ def conv2d_forward(x, w, b, *, stride=1, pad=0, param_grads=True, workspace=None
         return out, ("textbook", cache)
     out = _empty(x.shape, filters, workspace)
     _convolve(x, filters, b, [Store(o) for o in out], workspace)
-    return _nchw(out), ("fast", x if param_grads else None, x.shape, filters)
+    return nchw(out), ("fast", x if param_grads else None, x.shape, filters)
 
 
 def conv2d_backward(dout, cache, *, param_grads=True, workspace=None):
@@ -99,7 +100,7 @@ def conv2d_backward(dout, cache, *, param_grads=True, workspace=None):
     if cache[0] == "textbook":
         return layers.conv2d_backward(dout, cache[1], param_grads=param_grads)
     _, x, x_shape, filters = cache
-    dout = _nhwc(dout, workspace)
+    dout = nhwc(dout, workspace)
     sources = [Rows(d) for d in dout]
     dx = _convolve_back(sources, filters, x_shape, workspace)
     return dx, *_filter_gradients(x, dout, param_grads, workspace)
@@ -116,7 +117,7 @@ def conv_relu_forward(x, w, b, *, pool=None, param_grads=False, keep=False, work
     """
     filters, workspace = prepare(w), workspace or Workspace()
     if algorithm(filters, 1, 1) == "textbook" or x.dtype != filters.dtype:
-        return _unfused_forward(x, filters, b, pool, param_grads)
+        return unfused.conv_relu_forward(x, filters.w, b, pool=pool, param_grads=param_grads)
     N, C, H, W = x.shape
     F = filters.shape[0]
     x_kept = x if param_grads else None
@@ -124,13 +125,13 @@ def conv_relu_forward(x, w, b, *, pool=None, param_grads=False, keep=False, work
         out = _empty(x.shape, filters, workspace)
         mask = out if keep else workspace.empty(out.shape, bool)
         _convolve(x, filters, b, [StoreRelu(o, None if keep else m) for o, m in zip(out, mask)], workspace)
-        return _nchw(out), ("fast", x_kept, x.shape, filters, pool, mask)
+        return nchw(out), ("fast", x_kept, x.shape, filters, pool, mask)
     if H < 2 or W < 2:
         raise ValueError(f"{pool}pool2d: a 2x2 window does not fit into {H}x{W}")
     out = workspace.empty((N, H // 2, W // 2, F), x.dtype)
     code = workspace.empty(out.shape, np.uint8)
     _convolve(x, filters, b, [StorePool(o, c, pool, W) for o, c in zip(out, code)], workspace)
-    return _nchw(out), ("fast", x_kept, x.shape, filters, pool, code)
+    return nchw(out), ("fast", x_kept, x.shape, filters, pool, code)
 
 
 def conv_relu_backward(dout, cache, *, param_grads=False, add=None, workspace=None):
@@ -142,10 +143,11 @@ def conv_relu_backward(dout, cache, *, param_grads=False, add=None, workspace=No
     """
     workspace = workspace or Workspace()
     if cache[0] == "textbook":
-        return _unfused_backward(dout, cache[1:], param_grads, add)
+        dout = dout if add is None else dout + add.whole()
+        return unfused.conv_relu_backward(dout, cache, param_grads=param_grads)
     _, x, x_shape, filters, pool, kept = cache
     N, C, H, W = x_shape
-    dout = _nhwc(dout, workspace)
+    dout = nhwc(dout, workspace)
     if pool is None:
         sources = [MaskedRows(d, k, add, n) for n, (d, k) in enumerate(zip(dout, kept))]
     else:
@@ -165,7 +167,7 @@ def conv_relu_backward(dout, cache, *, param_grads=False, add=None, workspace=No
 def relu_forward(x, *, workspace=None):
     """layers.relu_forward; the cache is the output itself."""
     workspace = workspace or Workspace()
-    out = _nchw(workspace.empty(_nhwc_shape(x), x.dtype))
+    out = nchw(workspace.empty(nhwc_shape(x), x.dtype))
     np.maximum(x, 0, out=out)
     return out, (out,)
 
@@ -174,76 +176,8 @@ def relu_backward(dout, cache, *, workspace=None):
     """layers.relu_backward"""
     (out,) = cache
     workspace = workspace or Workspace()
-    dx = _nchw(workspace.empty(_nhwc_shape(out), dout.dtype))
+    dx = nchw(workspace.empty(nhwc_shape(out), dout.dtype))
     return np.multiply(dout, out > 0, out=dx)
-
-
-def maxpool2d_forward(x, *, workspace=None):
-    """layers.maxpool2d_forward"""
-    return _pool_forward(x, "max", workspace or Workspace())
-
-
-def maxpool2d_backward(dout, cache, *, workspace=None):
-    """layers.maxpool2d_backward"""
-    return _pool_backward(dout, cache, 1, workspace or Workspace())
-
-
-def avgpool2d_forward(x, *, workspace=None):
-    """layers.avgpool2d_forward"""
-    return _pool_forward(x, "avg", workspace or Workspace())
-
-
-def avgpool2d_backward(dout, cache, *, workspace=None):
-    """layers.avgpool2d_backward"""
-    return _pool_backward(dout, cache, 0.25, workspace or Workspace())
-
-
-def _pool_forward(x, kind, workspace):
-    N, C, H, W = x.shape
-    if H < 2 or W < 2:
-        raise ValueError(f"{kind}pool2d: a 2x2 window does not fit into {H}x{W}")
-    x = _nhwc(x, workspace)[:, : H // 2 * 2, : W // 2 * 2]
-    out = workspace.empty((N, H // 2, W // 2, C), x.dtype)
-    code = workspace.empty(out.shape, np.uint8)
-    pool = pool_max if kind == "max" else pool_avg
-
-    def task(arena, n, p0, p1):
-        pool(x[n, 2 * p0 : 2 * p1], out[n, p0:p1], code[n, p0:p1], arena)
-
-    _over_rows(task, out.shape, x.dtype, workspace)
-    return _nchw(out), (code, (N, C, H, W))
-
-
-def _pool_backward(dout, cache, scale, workspace):
-    code, (N, C, H, W) = cache
-    dout = _nhwc(dout, workspace)
-    dx = workspace.empty((N, H, W, C), dout.dtype)
-    dx[:, H // 2 * 2 :] = 0
-    dx[:, :, W // 2 * 2 :] = 0
-    inside = dx[:, : H // 2 * 2, : W // 2 * 2]
-
-    def task(arena, n, p0, p1):
-        scratch = arena.array(code[n, p0:p1].shape, np.uint8)
-        unpool(dout[n, p0:p1], code[n, p0:p1], scale, inside[n, 2 * p0 : 2 * p1], scratch, arena)
-
-    _over_rows(task, code.shape, dout.dtype, workspace)
-    return _nchw(dx)
-
-
-def _over_rows(task, shape, dtype, workspace):
-    """task(arena, n, p0, p1) over all pooled rows, a cache's worth at a time, on all cores."""
-    N, PH, PW, C = shape
-    step = max(1, min(-(-PH // cores()), (1 << 17) // (PW * C)))
-    items = [(n, p, min(p + step, PH)) for n in range(N) for p in range(0, PH, step)]
-    places = (step, PW, C)
-    need = Arena.need(dtype, places) + Arena.need(np.uint8, places, places)
-    arenas = [workspace.arena(i, need) for i in range(min(cores(), len(items)))]
-
-    def run(worker, item):
-        arenas[worker].release(0)
-        task(arenas[worker], *item)
-
-    parallel(run, items, len(arenas))
 
 
 def _convolve(x, filters, b, sinks, workspace):
@@ -254,7 +188,7 @@ def _convolve(x, filters, b, sinks, workspace):
     if algorithm(filters, 1, 1) == "direct":
         direct.convolve(x, sinks, filters.w, b, workspace)
         return
-    sources = [Rows(picture) for picture in _nhwc(x, workspace)]
+    sources = [Rows(picture) for picture in nhwc(x, workspace)]
     winograd.convolve(sources, sinks, filters.forward, b, x.shape[2:], workspace)
 
 
@@ -265,7 +199,7 @@ def _convolve_back(sources, filters, x_shape, workspace):
         return direct.convolve_transposed(sources, (H, W), filters.w, workspace)
     dx = workspace.empty((N, H, W, C), filters.dtype)
     winograd.convolve(sources, [Store(d) for d in dx], filters.backward, None, (H, W), workspace)
-    return _nchw(dx)
+    return nchw(dx)
 
 
 def _filter_gradients(x, dout, param_grads, workspace):
@@ -275,45 +209,6 @@ def _filter_gradients(x, dout, param_grads, workspace):
     if x is None:
         raise ValueError("conv2d_backward: forward ran with param_grads=False and kept no x")
     return direct.filter_gradients(x.transpose(0, 2, 3, 1), dout, workspace)
-
-
-def _unfused_forward(x, filters, b, pool, param_grads):
-    """conv_relu_forward out of the textbook's pairs."""
-    out, conv = layers.conv2d_forward(x, filters.w, b, pad=1, param_grads=param_grads)
-    out, relu = layers.relu_forward(out)
-    if pool is None:
-        return out, ("textbook", conv, relu, None, None)
-    out, pooled = getattr(layers, f"{pool}pool2d_forward")(out)
-    return out, ("textbook", conv, relu, pool, pooled)
-
-
-def _unfused_backward(dout, cache, param_grads, add):
-    conv, relu, pool, pooled = cache
-    if pool is not None:
-        dout = getattr(layers, f"{pool}pool2d_backward")(dout, pooled)
-    if add is not None:
-        dout = dout + add.whole()
-    return layers.conv2d_backward(layers.relu_backward(dout, relu), conv, param_grads=param_grads)
-
-
-def _nhwc_shape(x):
-    N, C, H, W = x.shape
-    return N, H, W, C
-
-
-def _nhwc(x, workspace):
-    """x (N, C, H, W) as a C-contiguous (N, H, W, C) array: a view where x lies channels last, else a copy."""
-    view = x.transpose(0, 2, 3, 1)
-    if view.flags.c_contiguous:
-        return view
-    copy = workspace.empty(view.shape, x.dtype)
-    copy[...] = view
-    return copy
-
-
-def _nchw(x):
-    """(N, H, W, C) as a (N, C, H, W) view."""
-    return x.transpose(0, 3, 1, 2)
 
 
 def _empty(x_shape, filters, workspace):

@@ -4,6 +4,7 @@ from .. import fast_cpu
 from ..kernels import Kernels
 from ..threads import one_blas_thread
 from .footprint import CPUFootprint
+from .layout import nchw
 from .memory import Workspace
 from .product import matmul
 from .winograd import keeps_transforms
@@ -23,8 +24,7 @@ class FastCPU(Kernels):
 
     def empty(self, like, shape, workspace):
         N, C, H, W = shape
-        memory = (workspace or Workspace()).empty((N, H, W, C), like.dtype)
-        return memory.transpose(0, 3, 1, 2)
+        return nchw((workspace or Workspace()).empty((N, H, W, C), like.dtype))
 
     def keeps_transforms(self, pixels):
         return keeps_transforms(pixels)

@@ -20,7 +20,7 @@ Precision, for float32 arrays (`prepare(w, b, precision=…)`); arrays are float
 float64 arrays are computed in float64 whatever was asked.
 """
 
-from .. import layers
+from .. import layers, unfused
 from ..backend import get_xp
 from ..cuda import REALS, blocks
 from .runtime import NULL, launch
@@ -80,7 +80,7 @@ def conv_relu_forward(x, w, b, *, pool=None, param_grads=False, keep=False):
     """
     filters = prepare(w)
     if not _supported(x, filters, 1, 1):
-        return _unfused_forward(x, filters, b, pool, param_grads)
+        return unfused.conv_relu_forward(x, filters.w, b, pool=pool, param_grads=param_grads)
     H, W = x.shape[2:]
     if pool and (H < 2 or W < 2):
         raise ValueError(f"{pool}pool2d: a 2x2 window does not fit into {H}x{W}")
@@ -97,7 +97,8 @@ def conv_relu_backward(dout, cache, *, param_grads=False, add=None):
     dx         (N, C, H, W); dw, db as conv2d_backward
     """
     if cache[0] == "textbook":
-        return _unfused_backward(dout if add is None else dout + _like(add, dout), cache[1:], param_grads)
+        dout = dout if add is None else dout + _like(add, dout)
+        return unfused.conv_relu_backward(dout, cache, param_grads=param_grads)
     _, x, x_shape, filters, pool, code = cache
     xp = get_xp(dout)
     dout = xp.ascontiguousarray(dout)
@@ -173,20 +174,3 @@ def _pool_backward(dout, cache):
     args = (dout, index[0] if index else NULL, dx, *x_shape[2:], dx.size)
     launch(xp, dout.dtype, False, "pool_backward", (blocks(dx.size), 1), args)
     return dx
-
-
-def _unfused_forward(x, filters, b, pool, param_grads):
-    """conv_relu_forward by the textbook, for types that the kernels are not made for."""
-    out, conv = layers.conv2d_forward(x, filters.w, b, pad=1, param_grads=param_grads)
-    out, relu = layers.relu_forward(out)
-    pooled = None
-    if pool:
-        out, pooled = (layers.maxpool2d_forward if pool == "max" else layers.avgpool2d_forward)(out)
-    return out, ("textbook", conv, relu, pool, pooled)
-
-
-def _unfused_backward(dout, cache, param_grads):
-    conv, relu, pool, pooled = cache
-    if pool:
-        dout = (layers.maxpool2d_backward if pool == "max" else layers.avgpool2d_backward)(dout, pooled)
-    return layers.conv2d_backward(layers.relu_backward(dout, relu), conv, param_grads=param_grads)

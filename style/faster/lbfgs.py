@@ -11,7 +11,6 @@ from minivgg.backend import get_xp, to_numpy
 from ..method import Ended, Method, check_option, check_state
 from .line_search import next_step, zero_slope
 from .pairs import Pairs
-from .precondition import Spectrum, Waves
 from .space import HERE
 
 ARMIJO, WOLFE = 1e-4, 0.9  # the decrease that a step must give, and how much of the slope it may leave
@@ -260,20 +259,20 @@ class LBFGS:
 class LimitedMemoryBFGS(Method):
     """L-BFGS on the picture's own device and in its own type.
 
-    history       pairs (s, y) kept
-    tolerance     stop when |f_k - f_{k+1}| / max(|f_k|, |f_{k+1}|, 1) falls to it, as SciPy's ftol; 0: never
-    bounds        (low, high), arrays that broadcast to the image, or None
-    precondition  α of precondition.Spectrum, by which a first guess of the curvature tells frequencies apart; 0: alike
-    wraps         whether the image goes on at its opposite edge: then those of precondition.Waves
-    space         as for LBFGS
+    history    pairs (s, y) kept
+    tolerance  stop when |f_k - f_{k+1}| / max(|f_k|, |f_{k+1}|, 1) falls to it, as SciPy's ftol; 0: never
+    bounds     (low, high), arrays that broadcast to the image, or None
+    metric     None, or a function of the image that gives LBFGS its metric, and whose str() says which that is:
+               precondition.Metric
+    space      as for LBFGS
     """
 
     name = "L-BFGS"
 
-    def __init__(self, image, *, history=10, tolerance=0.0, bounds=None, precondition=0.0, wraps=False, space=HERE):
-        self.tolerance, self.precondition = tolerance, precondition
-        metric = (Waves if wraps else Spectrum)(image, precondition).metric if precondition else None
-        self.optimiser = LBFGS(image, history=history, bounds=bounds, metric=metric, space=space)
+    def __init__(self, image, *, history=10, tolerance=0.0, bounds=None, metric=None, space=HERE):
+        self.tolerance, self.metric = tolerance, metric
+        made = None if metric is None else metric(image)
+        self.optimiser = LBFGS(image, history=history, bounds=bounds, metric=made, space=space)
 
     def step(self, evaluate):
         optimiser, before = self.optimiser, self.optimiser.loss
@@ -292,8 +291,8 @@ class LimitedMemoryBFGS(Method):
                 raise Ended("converged", "the loss no longer falls")
 
     def state(self):
-        return {"precondition": np.float64(self.precondition), **self.optimiser.state()}
+        return {"metric": np.array(str(self.metric)), **self.optimiser.state()}
 
     def restore(self, state):
-        check_option("precondition", float(state["precondition"]), self.precondition)
+        check_option("metric", str(state.get("metric")), str(self.metric))
         self.optimiser.restore(state)

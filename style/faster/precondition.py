@@ -8,6 +8,8 @@ section 7.2, H₀), is γ P Pᵀ in place of γ I: a longer step along what is c
 picture's weighted spectrum z, x = P z, but works on pixels, where bounds are simple. Derived in MATH.md 3.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from minivgg.backend import get_fft, get_xp
@@ -70,6 +72,24 @@ class Waves:
         c = self._fft.rfftn(g, **self._options)
         c *= self.squares
         return self._fft.irfftn(c, s=g.shape[-2:], overwrite_x=True, **self._options)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric before its picture is there: called with one, it gives the function g → M g on arrays like it.
+
+    alpha  how much longer steps along coarse structure are, as for Spectrum
+    waves  Spectrum, or Waves for a picture on a torus
+    """
+
+    alpha: float
+    waves: type = Spectrum
+
+    def __call__(self, image):
+        return self.waves(image, self.alpha).metric
+
+    def __str__(self):
+        return f"precondition {self.alpha:g} ({self.waves.__name__})"
 
 
 def _weights(rows, cols, alpha):

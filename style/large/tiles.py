@@ -8,6 +8,7 @@ in MATH.md 1.
 from minivgg.backend import get_xp
 from minivgg.given import Given
 from minivgg.table import activation_size
+from minivgg.torus import on_plane
 
 from ..passes import ALL, TermGradient, add_picture_gradient, embedded, picture_sums
 from ..terms import layers, merge
@@ -27,14 +28,14 @@ class Tiled:
 
     def __init__(self, net, tiling, *, run=map):
         self.net, self.tiling, self.run = net, tiling, run
-        self.wraps = net is not None and net.wraps
+        self.places = on_plane if net is None else net.places
 
     def gather(self, image, terms):
         """({term: sums}, spread), where spread({term: dS}) is the gradient by the image: to be called once."""
-        pictures = picture_sums(image, terms, self.wraps)
+        pictures = picture_sums(image, terms, self.places)
         if not layers(terms):
             nothing = get_xp(image).zeros_like(image)
-            return pictures, lambda dsums: add_picture_gradient(nothing, image, dsums, self.wraps)
+            return pictures, lambda dsums: add_picture_gradient(nothing, image, dsums, self.places)
         parts = self._segments(image, terms)
         sums, stored, last = self._forward(image, parts, terms, keep_last=True)
         kept = [last]
@@ -49,7 +50,7 @@ class Tiled:
                 del task, x
                 if segment.start is not None:
                     self.net.release()  # the next segment's tiles have other sizes
-            return add_picture_gradient(gradient, image, dsums, self.wraps)
+            return add_picture_gradient(gradient, image, dsums, self.places)
 
         return sums | pictures, spread
 

@@ -106,7 +106,7 @@ def segments(net, layers, H, W, tiling):
     Where the network's padding is circular, a region that is cut off lies beyond the opposite edge; an axis with one
     core has no halo, for the padding itself goes round there.
     """
-    names, grown = net.names, _around if net.wraps else _grown
+    names, places = net.names, net.places
     deepest = max(names.index(n) for n in layers)
     cuts = [c for c in tiling.cuts if names.index(c) < deepest]
     cores = tiling.cores[: len(cuts) + 1]
@@ -129,7 +129,7 @@ def segments(net, layers, H, W, tiling):
             for s, c in zip(shape, core, strict=True)
         )
         tiles = tuple(
-            Tile((t, b, l, r), (*grown(t, b, margin, shape[0]), *grown(l, r, margin, shape[1])))
+            Tile((t, b, l, r), (*_region((t, b), margin, shape[0], places), *_region((l, r), margin, shape[1], places)))
             for t, b in itertools.pairwise(rows)
             for l, r in itertools.pairwise(cols)
         )
@@ -137,12 +137,10 @@ def segments(net, layers, H, W, tiling):
     return found
 
 
-def _grown(start, end, margin, size):
-    return max(start - margin, 0), min(end + margin, size)
-
-
-def _around(start, end, margin, size):
-    return (0, size) if end - start == size else (start - margin, end + margin)
+def _region(core, margin, size, places):
+    """A core along an axis, with as much of its halo as there is; a core that is the whole axis has none."""
+    start, end = core
+    return core if end - start == size else places((start - margin, end + margin), size)
 
 
 def _index(top, bottom, left, right):
