@@ -152,7 +152,7 @@ def test_filter_and_bias_gradients_are_the_loss_s(gram, pooling):
 
 
 def test_training_lowers_the_loss():
-    t = training(random_params((16, 16, 16)), steps=80, rate=0.04)
+    t = training(random_params((16, 16, 16)), steps=25, rate=0.08)
     state = t.start()
     x = [t._batch(np.random.default_rng(n), state.own) for n in (101, 102)]
 
@@ -160,7 +160,7 @@ def test_training_lowers_the_loss():
         return np.mean([distill.weighted(part[0]) for b in x for part in t._share(state, b, t._gradients)])
 
     before = loss()
-    while state.step < 80:
+    while state.step < 25:
         t.step(state)
     assert loss() < 0.92 * before
 

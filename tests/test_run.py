@@ -383,7 +383,7 @@ def test_the_time_is_said_once_and_for_all_scales(folder, capsys):
 
 
 def test_what_the_memory_takes_away_is_said_and_stored(folder, capsys):
-    args = ("--optimizer", "l-bfgs", "--history", "300", "--lag", "5", "--size", "300")
+    args = ("--optimizer", "l-bfgs", "--history", "300", "--lag", "5", "--size", "200")
     assert main("-o", "free.png", *args, "--memory", "4GB") == 0
     out = capsys.readouterr().out
     assert "pairs" not in out  # as many as a run of 6 evaluations can fill

@@ -138,7 +138,8 @@ def directory_bytes(whole):
     return places
 
 
-@pytest.mark.parametrize("precision", ["float32", "uint8"])  # stored and deflated
+# stored and deflated
+@pytest.mark.parametrize("precision", ["float32", pytest.param("uint8", marks=pytest.mark.slow)])
 def test_a_changed_byte_in_the_directory(tmp_path, network, precision):
     """Loads as before or is refused in one line, whichever byte it is: method, flags, sizes, names, checksums."""
     path = tmp_path / "net.npz"

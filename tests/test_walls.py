@@ -1,6 +1,8 @@
 """The walls between the rooms: who may import whom, read off the syntax trees."""
 
 import ast
+import collections
+import functools
 import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -42,9 +44,21 @@ def sources():
     return found
 
 
+@functools.cache  # all planted imports are looked for in the same files
+def statements(text):
+    """The import statements of a text, and its calls of import_module."""
+
+    def counts(node):
+        if isinstance(node, ast.Call):
+            return getattr(node.func, "attr", getattr(node.func, "id", "")) == "import_module"
+        return isinstance(node, ast.Import | ast.ImportFrom)
+
+    return [node for node in ast.walk(ast.parse(text)) if counts(node)]
+
+
 def imports(module, package, text, modules):
     """The modules that one imports, wherever in its text, by statement or by a name given to import_module."""
-    for node in ast.walk(ast.parse(text)):
+    for node in statements(text):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -52,7 +66,7 @@ def imports(module, package, text, modules):
             base = ".".join([*above, *([node.module] if node.module else [])])
             names = [f"{base}.{alias.name}" for alias in node.names]
             yield from (name if name in modules else base for name in names)
-        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "import_module":
+        else:
             yield from (a.value for a in node.args if isinstance(a, ast.Constant))
 
 
@@ -70,7 +84,10 @@ def offences(found):
         for left, right, but in WALLS
         if re.fullmatch(left, who) and re.fullmatch(right, whom) and not re.fullmatch(but, whom)
     ]
-    graph = {who: {b for a, b in pairs if a == who and b in found and (a, b) not in LAZY} for who in found}
+    graph = collections.defaultdict(set)
+    for who, whom in pairs:
+        if whom in found and (who, whom) not in LAZY:
+            graph[who].add(whom)
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as e:
