@@ -4,7 +4,7 @@ A listener is a function of one event. It changes nothing, but for one thing: wh
 the run with the best picture so far; all hear what happens until then. Any other result is ignored.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -32,6 +32,11 @@ class Stop:
 
 
 STOP = Stop()
+
+
+def foremost(said: Iterable[object]) -> Stop | None:
+    """Of what the listeners return, the Stop that counts: one of the whole run before one of a scale; or None."""
+    return min((s for s in said if isinstance(s, Stop)), key=lambda s: s.scale, default=None)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Listeners of a run on the command line: the console, the log, pictures on the way. Each hears every event."""
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -161,17 +162,16 @@ class Pictures:
         if isinstance(event, Planned):
             self.job = event.job
         elif isinstance(event, StageDone):  # a long run leaves something on the way
-            result = event.result
-            self._save(scale_name(self.output, event.stage), result.rgb, result.alpha, result.metadata)
+            self._save(event.result.save, scale_name(self.output, event.stage))
         elif isinstance(event, Evaluated) and self.every and event.evaluation % self.every == 0:
             rgb = event.to_rgb()
-            metadata = on_the_way(self.job, event.evaluation)
-            self._save(every_name(self.output, event.evaluation), rgb, self.job.alpha(rgb.shape[:2]), metadata)
+            more = {"metadata": on_the_way(self.job, event.evaluation), "depth": self.job.settings.depth}
+            save = functools.partial(saving.save, rgb=rgb, alpha=self.job.alpha(rgb.shape[:2]), **more)
+            self._save(save, every_name(self.output, event.evaluation))
 
-    def _save(self, path, rgb, alpha, metadata):
+    def _save(self, save, path):
         try:
-            more = {"metadata": metadata, "quality": self.quality, "depth": self.job.settings.depth}
-            saving.save(path, rgb, alpha=alpha, replace=self.replace(path), **more)
+            save(path, replace=self.replace(path), quality=self.quality)
         except images.ImageError as error:
             self.warn(error)
 

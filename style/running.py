@@ -6,7 +6,7 @@ import numpy as np
 
 from minivgg.backend import to_device
 
-from .events import Evaluated, Finished, Iterated, Planned, StageDone, Stop
+from .events import Evaluated, Finished, Iterated, Planned, StageDone, foremost
 from .optimize import minimize
 from .outcome import joined, restored, saved
 from .pictures import images
@@ -56,11 +56,10 @@ class Run:
 
     def tell(self, event):
         """Tell all listeners; the Stop that one of them wishes, or has wished of the whole run."""
-        said = [listener(event) for listener in self.listeners]  # all hear it, whatever one says
-        said = sorted((s for s in said if isinstance(s, Stop)), key=lambda s: s.scale)
-        if self.stopped is None and said and not said[0].scale:
-            self.stopped = said[0]
-        return self.stopped or (said[0] if said else None)
+        said = foremost([listener(event) for listener in self.listeners])  # all hear it, whatever one says
+        if self.stopped is None and said is not None and not said.scale:
+            self.stopped = said
+        return self.stopped or said
 
     def stage(self, index, start, before, resumed):
         """Optimise at one scale, from `start` or from saved arrays; returns its Outcome."""

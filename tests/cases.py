@@ -1,7 +1,9 @@
 """What the tests share: narrow random networks, pictures, objectives, and when two evaluations are the same."""
 
+import os
 import tracemalloc
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +13,8 @@ from minivgg import VGG
 from minivgg.gradcheck.rows import random_params
 from style.faster.deferred import Deferred
 from style.large.tiles import Tiled
-from style.objective import Evaluation, Objective
-from style.pictures import saving
+from style.objective import Objective
+from style.pictures import ImageError, saving
 from style.statistics import make_terms
 
 MEAN = np.array([123.68, 116.779, 103.939])  # VGG's average colour
@@ -59,6 +61,29 @@ def lay_out(folder, cells):
     for (name, _), picture in zip(cells.items(), blocks(cells.values()), strict=True):
         saving.save(folder / name, picture)
     weights.save_compact(make_network(), folder / "narrow.npz")
+
+
+def cannot_be_saved(name, monkeypatch):
+    """No picture of this name can be written any more."""
+    real = saving.save
+
+    def full_disk(path, *args, **kwargs):
+        if Path(path).name == name:
+            raise ImageError(f"{name}: cannot be written (No space left on device)")
+        real(path, *args, **kwargs)
+
+    monkeypatch.setattr(saving, "save", full_disk)
+
+
+def behind_a_link(name, tmp_path, monkeypatch):
+    """(A link to a file of this name in another folder, the folders' names in which something is opened from now on)"""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "here" / name
+    link.symlink_to(tmp_path / "there" / f"target{link.suffix}")
+    opened, real = [], os.open
+    monkeypatch.setattr(os, "open", lambda path, *args: (opened.append(path.parent.name), real(path, *args))[1])
+    return link, opened
 
 
 def blob(H, W):
@@ -184,15 +209,3 @@ class ThreadedRanks:
         failures = [error for error in self.everyone(failed) if error is not None]
         if failures:
             raise failures[0]
-
-
-class OfVectors(Objective):
-    """An objective of parts of vectors."""
-
-    def __init__(self, net, terms, passes, layout):
-        super().__init__(net, terms, passes)
-        self.layout = layout
-
-    def evaluate(self, image, *, fresh=True):
-        found = super().evaluate(self.layout.to_strip(image))
-        return Evaluation(found.values, self.layout.from_strip(found.gradient))

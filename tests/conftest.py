@@ -173,3 +173,11 @@ def make_job(pictures, network_file):
         return style.Job(*pictures, style.settings_from(**options), engine=engine)
 
     return make
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, with photo.png, style.png and narrow.npz, a network."""
+    monkeypatch.chdir(tmp_path)
+    cases.lay_out(tmp_path, {"photo.png": (5, 7), "style.png": (6, 4)})
+    return tmp_path

@@ -7,8 +7,9 @@ import json
 import sys
 
 import numpy as np
-from cases import STYLE_LAYERS, OfVectors, make_net, noise
+from cases import STYLE_LAYERS, make_net, noise
 
+from style.cluster.job import SpreadObjective
 from style.cluster.ranks import Ranks
 from style.cluster.strips import Strip
 from style.cluster.tiles import Distributed
@@ -56,7 +57,7 @@ def compare(ranks, tiling, pooling, spoil):
     own = layout.from_strip(cut(image, rows))
     if spoil and own.size:
         own[0] += 1e-3
-    many = OfVectors(net, terms, passes, layout)
+    many = SpreadObjective(net, terms, passes, layout)
     expected, found = one.evaluate(image), many.evaluate(own)
 
     def same(vector, whole):

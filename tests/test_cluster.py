@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 import pytest
 import tifffile
-from cases import OfVectors, ThreadedRanks, make_net, noise, worst
+from cases import ThreadedRanks, make_net, noise, worst
 from PIL import Image
 from strict_device import StrictModule
 
@@ -29,6 +29,7 @@ from minivgg.gradcheck.rows import random_params
 from style import cluster
 from style import run as command_line
 from style.cluster import pictures, plan
+from style.cluster.job import SpreadObjective
 from style.cluster.strips import Strip, shares
 from style.cluster.tiles import Distributed
 from style.cluster.vectors import Layout, Space
@@ -506,7 +507,7 @@ def test_ranks_with_a_card_each_give_what_one_gives():
         layout = Layout(ranks, image.shape, rows)
         low, high = (layout.broadcast(xp.asarray(v)) for v in bounds)
         found = minimize(
-            OfVectors(net, aimed, passes, layout),
+            SpreadObjective(net, aimed, passes, layout),
             layout.from_strip(cut[0]),
             method="l-bfgs",
             evaluations=4,

@@ -8,7 +8,7 @@ import threadpoolctl
 from conftest import assert_close
 
 from minivgg import Given, fast_cpu, layers, threads
-from minivgg.fast_cpu import direct, memory, product, rows, taps, winograd
+from minivgg.fast_cpu import direct, memory, pooling, product, rows, taps, winograd
 
 # N, C, F, H, W: Winograd and direct, whole and cut tiles, one tile and many strips, C below and above F
 SHAPES = [
@@ -32,7 +32,7 @@ shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.fixture(params=[1, 2, 13], ids="{} workers".format)
 def workers(request, monkeypatch):
     """Any machine: fewer cores than strips, more cores than frequencies."""
-    for module in (taps, winograd, direct, product, fast_cpu):
+    for module in (taps, winograd, direct, product, pooling):
         monkeypatch.setattr(module, "cores", lambda: request.param)
     return request.param
 

@@ -5,6 +5,7 @@ import os
 import threading
 
 import pytest
+from cases import behind_a_link
 
 from minivgg import files
 from minivgg.files import FileError, FileTakenError, atomic_file
@@ -91,12 +92,7 @@ def test_the_umask_holds_and_is_not_touched(tmp_path, monkeypatch):
 
 
 def test_the_file_behind_a_link_is_written_and_the_link_stays(tmp_path, monkeypatch):
-    (tmp_path / "here").mkdir()
-    (tmp_path / "there").mkdir()
-    link = tmp_path / "here" / "a.bin"
-    link.symlink_to(tmp_path / "there" / "target.bin")
-    opened, real = [], os.open
-    monkeypatch.setattr(os, "open", lambda path, *args: (opened.append(path.parent.name), real(path, *args))[1])
+    link, opened = behind_a_link("a.bin", tmp_path, monkeypatch)
     files.check_folder(link)
     write(link, b"data")
     assert opened == ["there", "there"]

@@ -111,7 +111,7 @@ def test_the_table_has_every_layer_loss_and_the_objective_and_passes(kernels, ca
         pytest.param("minivgg.layers", "relu_backward", "relu 6x4", marks=pytest.mark.slow),
         pytest.param("minivgg.layers", "maxpool2d_backward", "maxpool2d 7x5", marks=pytest.mark.slow),
         pytest.param("minivgg.layers", "avgpool2d_backward", "avgpool2d 7x5", marks=pytest.mark.slow),
-        ("style.losses", "gram_backward", "gram"),
+        pytest.param("style.losses", "gram_backward", "gram", marks=pytest.mark.slow),
         pytest.param("style.losses", "content_loss", "content_loss", marks=pytest.mark.slow),
         pytest.param("style.losses", "style_loss", "style_loss", marks=pytest.mark.slow),
         pytest.param("style.losses", "tv_loss", "tv_loss beta 2.5", marks=pytest.mark.slow),

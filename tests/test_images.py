@@ -9,6 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
+from cases import behind_a_link
 from picture_files import chunk, file_of, smooth, upright
 from PIL import Image, ImageCms
 
@@ -693,12 +694,7 @@ def test_check_output(tmp_path, monkeypatch):
 
 
 def test_an_output_behind_a_link_is_tried_where_it_will_be_written(tmp_path, monkeypatch):
-    (tmp_path / "here").mkdir()
-    (tmp_path / "there").mkdir()
-    link = tmp_path / "here" / "out.png"
-    link.symlink_to(tmp_path / "there" / "target.png")
-    opened, real = [], os.open
-    monkeypatch.setattr(os, "open", lambda path, *args: (opened.append(path.parent.name), real(path, *args))[1])
+    link, opened = behind_a_link("out.png", tmp_path, monkeypatch)
     saving.check_output(link)
     saving.save(link, np.zeros((4, 5, 3)))
     assert opened == ["there", "there"]

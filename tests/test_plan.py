@@ -33,7 +33,7 @@ from style.units import format_memory, parse_memory
 GB = 10**9
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def net():
     return make_net(np.float32, widths=VGG_WIDTHS, kernels="fast")
 
@@ -237,7 +237,15 @@ def test_the_predicted_peak_is_right_within_15_per_cent(size, memory, optimizer,
 @pytest.mark.parametrize("bounded", [False, True])
 @pytest.mark.parametrize("metric", [False, True])
 @pytest.mark.parametrize(
-    "method, history", [("l-bfgs", 4), ("l-bfgs", 10), ("l-bfgs-b", 4), ("l-bfgs-b", 10), ("two-loop", 4), ("adam", 10)]
+    "method, history",
+    [
+        ("l-bfgs", 4),
+        ("l-bfgs", 10),
+        pytest.param("l-bfgs-b", 4, marks=pytest.mark.slow),
+        ("l-bfgs-b", 10),
+        ("two-loop", 4),
+        ("adam", 10),
+    ],
 )
 def test_the_optimisers_memory_is_what_is_counted(method, history, bounded, metric):
     if metric and method != "l-bfgs":

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cases
 import numpy as np
 import pytest
 
@@ -164,13 +163,6 @@ def test_a_terminal_that_has_gone_costs_nothing(terminal, monkeypatch):
 
 
 # ----------------------------------------------------------------------------------------- where it cannot be
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    cases.lay_out(tmp_path, {"photo.png": (5, 7), "style.png": (6, 4)})
-    return tmp_path
 
 
 ARGS = ["photo.png", "style.png", "-o", "out.png", "--weights", "narrow.npz", "--size", "48", "--device", "cpu"]

@@ -90,14 +90,6 @@ def drawn():
     """The drawings are made."""
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder with photo.png, style.png and narrow.npz."""
-    monkeypatch.chdir(tmp_path)
-    cases.lay_out(tmp_path, {"photo.png": (5, 7), "style.png": (6, 4)})
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A folder in which a run over two scales has left out.png, log.jsonl and run.html."""

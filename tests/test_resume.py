@@ -24,8 +24,15 @@ def until(iterated, path, stop):
     return listener
 
 
-@pytest.mark.parametrize("stop", [True, False], ids=["STOP", "Ctrl-C"])
-@pytest.mark.parametrize("lag", [1, 40])
+@pytest.mark.parametrize(
+    "lag, stop",
+    [
+        pytest.param(1, True, id="1-STOP"),
+        pytest.param(40, False, id="40-Ctrl-C"),
+        pytest.param(1, False, id="1-Ctrl-C", marks=pytest.mark.slow),
+        pytest.param(40, True, id="40-STOP", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("optimizer", ["l-bfgs", "adam"])
 def test_a_run_goes_on_to_the_same_digits(make_job, tmp_path, optimizer, lag, stop):
     """Two scales, interrupted in the first, at its end and in the second."""

@@ -249,14 +249,7 @@ def test_non_finite_loss_says_so_and_writes_nothing_when_nothing_was_good(folder
 
 def test_a_result_that_cannot_be_saved_is_not_lost(folder, capsys, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(folder))
-    real = saving.save
-
-    def full_disk(path, *args, **kwargs):
-        if Path(path).name == "out.png":
-            raise images.ImageError("out.png: cannot be written (No space left on device)")
-        real(path, *args, **kwargs)
-
-    monkeypatch.setattr(saving, "save", full_disk)
+    cases.cannot_be_saved("out.png", monkeypatch)
     assert main("-o", "out.png") == 1
     err = capsys.readouterr().err
     assert "the picture is in" in err

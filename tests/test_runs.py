@@ -139,13 +139,7 @@ def test_a_checkpoint_replaces_nothing_unasked(state, capsys):
 def test_where_the_output_cannot_be_written_the_run_is_kept(folder, capsys, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     real = saving.save
-
-    def full_disk(path, *args, **kwargs):
-        if Path(path).name == "out.png":
-            raise images.ImageError("out.png: cannot be written (No space left on device)")
-        real(path, *args, **kwargs)
-
-    monkeypatch.setattr(saving, "save", full_disk)
+    cases.cannot_be_saved("out.png", monkeypatch)
     rescue = folder / f"minivgg-style-{os.getpid()}.png"
     rescue.write_text("of an earlier run")
     assert run.main([*BASE, *STATE]) == 1

@@ -1,5 +1,6 @@
 """A working folder with names of ours in it changes nothing, or a line says which file is in the way."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -17,6 +18,12 @@ ENTRIES = {  # name: Python's arguments; the working folder comes first on its p
     "claimed": ("-c", "import minivgg_style; minivgg_style.claim(); import style; print(style.transfer)"),
 }
 OURS = ("minivgg_style", "console", "claimed")
+
+
+def some(*pairs, slow):
+    """Parameters of a test: each starts a program, so those of `pairs` run always and the others with what is slow."""
+    more = [pair for pair in slow if pair not in pairs]
+    return [*(pytest.param(*pair) for pair in pairs), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in more)]
 
 
 def start(folder, entry, *before):
@@ -37,23 +44,35 @@ def plant(folder, *names):
             path.mkdir()
 
 
-@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("entry", some(("style.run",), ("library",), slow=[(e,) for e in ENTRIES]))
 def test_folders_change_nothing(tmp_path, entry):
     plant(tmp_path, "style", "weights", "minivgg")
     process = start(tmp_path, entry)
     assert process.returncode == 0 and process.stdout and not process.stderr, process.stderr
 
 
-@pytest.mark.parametrize("entry", ["style.run", "library", *OURS])
-@pytest.mark.parametrize("name", ["weights.py", "minivgg/__init__.py"])
+@pytest.mark.parametrize(
+    "name, entry",
+    some(
+        ("weights.py", "style.run"),
+        ("minivgg/__init__.py", "library"),
+        slow=itertools.product(["weights.py", "minivgg/__init__.py"], ["style.run", "library", *OURS]),
+    ),
+)
 def test_style_finds_its_neighbours(tmp_path, entry, name):
     plant(tmp_path, name)
     process = start(tmp_path, entry)
     assert process.returncode == 0 and not process.stderr, process.stderr
 
 
-@pytest.mark.parametrize("entry", OURS)
-@pytest.mark.parametrize("name", ["style.py", "style/__init__.py"])
+@pytest.mark.parametrize(
+    "name, entry",
+    some(
+        ("style.py", "minivgg_style"),
+        ("style/__init__.py", "claimed"),
+        slow=itertools.product(["style.py", "style/__init__.py"], OURS),
+    ),
+)
 def test_our_own_names_find_style(tmp_path, entry, name):
     plant(tmp_path, name)
     process = start(tmp_path, entry)

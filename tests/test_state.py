@@ -15,7 +15,7 @@ from style.faster.precondition import Metric
 from style.optimize import METHODS, minimize
 from style.state import VERSION, State, StateError
 
-BUDGET = 22
+BUDGET = 18
 RUNS = {  # method, lag of the deferred terms, options
     "l-bfgs": ("l-bfgs", 1, {"history": 4}),
     "l-bfgs, preconditioned": ("l-bfgs", 1, {"history": 4, "metric": Metric(0.45)}),
@@ -56,8 +56,8 @@ def run(case, name, start, *, state=None, iterated=None):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_goes_on_to_the_same_digits(name, case, tmp_path):
-    """From each iteration, through a file, with another start and a fresh objective."""
-    files, last = [], {}
+    """From the first iterations and from every fourth, through a file, with another start and a fresh objective."""
+    files = []
 
     def save(heard, event):
         path = tmp_path / f"{event.iteration}.npz"
@@ -68,20 +68,24 @@ def test_a_run_goes_on_to_the_same_digits(name, case, tmp_path):
     assert len(seen) == straight.evaluations == BUDGET
     assert len(files) == straight.iterations > 8
     assert not RUNS[name][1] > 1 or not all(exact for *_, exact, _ in seen)  # deferred: there is something to restore
-    for heard, path in files:
+    for heard, path in [*files[:3], *files[3::4]]:
         state = State.load(path)
         assert (state.stage, state.made_of) == (0, MADE_OF)
-        start, keep = np.zeros_like(case.image), lambda _, event: last.update(event.state())
-        resumed, more = run(case, name, start, state=state.arrays, iterated=keep)
+        states, start = [], np.zeros_like(case.image)
+        resumed, more = run(case, name, start, state=state.arrays, iterated=states_into(states))
         assert more == seen[heard:]
         assert np.array_equal(resumed.image, straight.image) and resumed.image.dtype == np.float32
         assert list(resumed.values.items()) == list(straight.values.items())
         for what in ("evaluations", "iterations", "status", "message"):
             assert getattr(resumed, what) == getattr(straight, what)
         assert resumed.seconds > 0
-        if last:  # the last iteration's state is that of the straight run as well
+        if states:  # the last iteration's state is that of the straight run as well
             expected = State.load(files[-1][1]).arrays
-            assert_same_arrays({**last, "tracker/seconds": expected["tracker/seconds"]}, expected)
+            assert_same_arrays({**states[-1], "tracker/seconds": expected["tracker/seconds"]}, expected)
+
+
+def states_into(states):
+    return lambda _, event: states.append(event.state())
 
 
 def assert_same_arrays(found, expected):
@@ -121,7 +125,7 @@ def test_scipys_starts_again_at_the_best_picture(case):
 def state_of(case, name, image=None):
     """The state after the fourth iteration of one of RUNS."""
     states = []
-    run(case, name, case.image if image is None else image, iterated=lambda _, event: states.append(event.state()))
+    run(case, name, case.image if image is None else image, iterated=states_into(states))
     return states[3]
 
 

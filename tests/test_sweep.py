@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import cases
 import numpy as np
 import pytest
 
@@ -13,14 +12,6 @@ from style.pictures import ImageError, images, saving
 
 OPTIONS = {"weights": "narrow.npz", "size": 48, "evaluations": 4, "device": "cpu", "lag": 1, "margin": 0}
 FLAGS = ["--weights", "narrow.npz", "--evaluations", "4", "--device", "cpu", "--lag", "1", "--margin", "0"]
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder with photo.png, style.png and narrow.npz."""
-    monkeypatch.chdir(tmp_path)
-    cases.lay_out(tmp_path, {"photo.png": (5, 7), "style.png": (6, 4)})
-    return tmp_path
 
 
 def main(*args):

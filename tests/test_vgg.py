@@ -124,7 +124,7 @@ def test_types_stay_and_the_input_is_not_modified(backend, make_net, x, rng, dty
 # --- backward ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pooling", ["max", "avg"])
+@pytest.mark.parametrize("pooling", ["max", pytest.param("avg", marks=pytest.mark.slow)])
 def test_gradients_by_picture_and_filters(backend, kernels, pooling):
     assert_passed(rows.network_rows(backend.device, kernels, pooling=pooling))
 

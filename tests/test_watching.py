@@ -4,7 +4,6 @@ import dataclasses
 import signal
 from pathlib import Path
 
-import cases
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,14 +15,6 @@ from style.pictures import ImageError, images, saving
 
 FLAGS = ["--weights", "narrow.npz", "--size", "48", "--evaluations", "6"]
 FLAGS += ["--device", "cpu", "--lag", "1", "--margin", "0"]
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder with photo.png, style.png and narrow.npz."""
-    monkeypatch.chdir(tmp_path)
-    cases.lay_out(tmp_path, {"photo.png": (5, 7), "style.png": (6, 4)})
-    return tmp_path
 
 
 def main(*args):

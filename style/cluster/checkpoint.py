@@ -10,11 +10,10 @@ import zipfile
 import numpy as np
 
 from minivgg.files import atomic_file
-from minivgg.program import first_line
 
 from ..checkpoint import Checkpoint
 from ..faster.pairs import BLOCK
-from ..state import VERSION, State, StateError
+from ..state import CHANGED, State, parsed, reading
 
 PIECE = 1 << 22  # values that go to the file, or come from it, at a time
 VECTORS = ("before/image", "method/m", "method/v", "method/x", "tracker/best")
@@ -77,7 +76,7 @@ def save(state, path, job):
     pieces = [piece for name in apart for piece in spread.pieces(name)]
 
     def write(parts):
-        meta = {"version": VERSION, "stage": state.stage, "made of": state.made_of, "about": state.about}
+        meta = state.meta
         h = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
         with atomic_file(path) as file, zipfile.ZipFile(file, "w", allowZip64=True) as archive:
             for name in sorted(here):
@@ -118,18 +117,10 @@ def _heading(name, dtype, shape):
 
 def read_about(path):
     """The State of a file without its arrays. Raises StateError."""
-    try:
+    with reading(path):
         with zipfile.ZipFile(path) as archive, archive.open("meta.npy") as file:
-            meta = json.loads(str(np.lib.format.read_array(file, allow_pickle=False)))
-        if meta["version"] != VERSION:
-            raise StateError(f"{path}: saved by another version ({meta['version']}); this one reads {VERSION}")
-        return State(int(meta["stage"]), {"sha256": meta["sha256"]}, dict(meta["made of"]), dict(meta["about"]), path)
-    except StateError:
-        raise
-    except FileNotFoundError:
-        raise StateError(f"{path}: no such file; expected the saved state of a run") from None
-    except Exception as error:  # a foreign or broken file may fail anywhere
-        raise StateError(f"{path}: found {first_line(error)}; expected the saved state of a run") from None
+            meta, sha256 = parsed(np.lib.format.read_array(file, allow_pickle=False), path)
+        return State(int(meta["stage"]), {"sha256": sha256}, dict(meta["made of"]), dict(meta["about"]), path)
 
 
 def load(state, job):
@@ -154,9 +145,8 @@ def load(state, job):
 
 def _read(path, spread, state, small):
     """(rank, key, values) of all pieces of a file; what every rank has goes to `small`. Raises StateError."""
-    meta = {"version": VERSION, "stage": state.stage, "made of": state.made_of, "about": state.about}
-    h = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
-    try:
+    h = hashlib.sha256(json.dumps(state.meta, sort_keys=True).encode())
+    with reading(path):
         with zipfile.ZipFile(path) as archive:
             for name in sorted(n.removesuffix(".npy") for n in archive.namelist() if n != "meta.npy"):
                 with archive.open(f"{name}.npy") as file:
@@ -175,9 +165,7 @@ def _read(path, spread, state, small):
                         h.update(data)
                         yield rank, key, np.frombuffer(data, np.float32).reshape(whole)
         if h.hexdigest() != state.arrays["sha256"]:
-            raise ValueError("contents that have changed since they were saved")
-    except Exception as error:
-        raise StateError(f"{path}: found {first_line(error)}; expected the saved state of a run") from None
+            raise ValueError(CHANGED)
 
 
 class SpreadCheckpoint(Checkpoint):

@@ -16,12 +16,12 @@ mpi4py.rc.thread_level = "serialized"
 from .. import run as alone  # noqa: E402
 from ..checkpoint import EVERY, check_inputs, is_ours, parse_every  # noqa: E402
 from ..command import Files, given, measure, parsed  # noqa: E402
-from ..events import Evaluated, StageDone, Stop  # noqa: E402
+from ..events import Evaluated, Stop, foremost  # noqa: E402
 from ..large.plan import available_memory  # noqa: E402
 from ..names import check_on_the_way, check_written, free_name  # noqa: E402
 from ..options import SettingsError, flag  # noqa: E402
 from ..pictures import images, saving  # noqa: E402
-from ..printing import Console, Log, scale_name, warn  # noqa: E402
+from ..printing import Console, Log, Pictures, warn  # noqa: E402
 from ..recipes import LIST  # noqa: E402
 from ..several import asked_for, mode_of  # noqa: E402
 from ..specs import sized  # noqa: E402
@@ -151,7 +151,7 @@ def _optimise(job, args, files, output, replace, state, signals):
         told = None
     checkpoint = SpreadCheckpoint(files.checkpoint, every, ranks.first(told), tell, job, together)
     together.checkpoint = checkpoint
-    pictures = Scales(output, replace, files, tell)
+    pictures = Pictures(output, None, replace, tell, files.quality)
     signals.hold()
     try:
         result = job.run(together, pictures, checkpoint, state=state)
@@ -174,13 +174,12 @@ class Together:
         self.signal, self.due, self.checkpoint = 0, False, None
 
     def __call__(self, event):
-        said = [listener(event) for listener in self.listeners]
+        said = foremost([listener(event) for listener in self.listeners])
         if not isinstance(event, Evaluated):
             return None
-        said = sorted((s for s in said if isinstance(s, Stop)), key=lambda s: s.scale)
         if self.ranks.rank == 0:
             self.checkpoint.done = event.evaluation
-        stop = (said[0].reason, said[0].scale) if said else None
+        stop = None if said is None else (said.reason, said.scale)
         due = self.ranks.rank == 0 and self.checkpoint.due()
         everyone = self.ranks.everyone((self.signals.number, stop, due))
         self.signal = max(number for number, _, _ in everyone)
@@ -190,21 +189,6 @@ class Together:
             if self.checkpoint.path is None:
                 raise KeyboardInterrupt
         return None if stop is None else Stop(stop[0], scale=stop[1])
-
-
-class Scales:
-    """Each scale that is finished goes to a file, as report.Pictures does it."""
-
-    def __init__(self, output, replace, files, tell):
-        self.output, self.replace, self.files, self.tell = output, replace, files, tell
-
-    def __call__(self, event):
-        if isinstance(event, StageDone):
-            path = scale_name(self.output, event.stage)
-            try:
-                event.result.save(path, replace=self.replace(path), quality=self.files.quality)
-            except images.ImageError as error:
-                self.tell(error)
 
 
 class RankSignals(Signals):
