@@ -5,6 +5,8 @@ import pytest
 pytest.importorskip("starlette", reason='needs pip install -e ".[web]"')
 
 import asyncio
+import contextlib
+import errno
 import io
 import json
 import os
@@ -17,10 +19,10 @@ import web_desk
 from PIL import Image
 from web_desk import work
 
-from style.events import Evaluated
+from style.events import Evaluated, Finished
 from style.pictures import ImageError, images, saving
 from style.web import __main__ as program
-from style.web import child, desk, feed, lock, runner, server, supervisor, uploads
+from style.web import child, desk, feed, lock, runner, server, small_files, supervisor, uploads
 from style.web.asked import Asked, Refused, scales
 from style.web.desk import PAUSE, REMOVE, STOP, Desk
 from style.web.security import Access
@@ -35,11 +37,12 @@ def made(tmp_path, monkeypatch):
 
 
 def at(desk, id, evaluation, wish):
-    """A listener that wishes something of a run at an evaluation, once."""
+    """A listener that wishes something of a run at an evaluation, or (None) after the last one, once."""
     heard = []
 
     def listener(event):
-        if isinstance(event, Evaluated) and event.evaluation == evaluation and not heard:
+        now = event.evaluation if isinstance(event, Evaluated) else None
+        if isinstance(event, Evaluated | Finished) and now == evaluation and not heard:
             heard.append(event)
             desk.steer(id, wish)
 
@@ -208,22 +211,80 @@ def test_a_paused_run_can_be_stopped(made):
     assert saving.read_metadata(found.run(id) / "picture.png")["result"]["evaluations"] == 5
 
 
-@pytest.mark.parametrize("when", ["waiting", "paused", "running", "done", "failed"])
+@pytest.mark.parametrize("when", ["waiting", "paused", "running", "ending", "done", "failed"])
 def test_removed_nothing_is_left(made, when):
     found, asked = made
     id = found.submit(asked)
     if when == "failed":
         (found.run(id) / "content.png").unlink()
+    wishes = {"paused": (3, PAUSE), "running": (3, REMOVE), "ending": (None, REMOVE)}
     if when != "waiting":
-        work(
-            found,
-            *([at(found, id, 3, {"paused": PAUSE, "running": REMOVE}[when])] if when in ("paused", "running") else []),
-        )
-    if when != "running":
+        work(found, *([at(found, id, *wishes[when])] if when in wishes else []))
+    if when not in ("running", "ending"):
         assert found.status(id) == when
         found.steer(id, REMOVE)
     left = [p for p in found.folder.rglob(f"*{id}*")]
     assert left == [] and found.statuses() == {}
+
+
+@pytest.mark.parametrize("wish", [REMOVE, PAUSE])
+def test_a_wish_that_comes_as_the_runner_lets_go(made, monkeypatch, wish):
+    """It has looked for wishes the last time before this one is written down."""
+    found, asked = made
+    id, write = found.submit(asked), desk.write_text
+    claim = found.queue.claim()
+
+    def late(*args):
+        monkeypatch.setattr(desk, "write_text", write)
+        claim.done()
+        found.ended(id, False)
+        write(*args)
+
+    monkeypatch.setattr(desk, "write_text", late)
+    if wish == REMOVE:
+        found.steer(id, wish)
+        assert found.statuses() == {} and not found.run(id).exists()
+        return
+    with pytest.raises(Refused, match="it is done already"):
+        found.steer(id, wish)
+    assert found.wish(id) == "" and found.status(id) == "done"
+
+
+def test_one_that_is_put_aside_as_it_is_told_to_go_on_goes_on(made, monkeypatch):
+    found, asked = made
+    id = found.submit(asked)
+    found.steer(id, PAUSE)
+    monkeypatch.setattr(found, "status", lambda id: "running")  # as it was a moment ago
+    found.go_on(id)
+    assert found.statuses() == {id: "waiting"}
+
+
+def test_removed_at_a_kill_it_is_gone_after_it(made):
+    found, asked = made
+    done, waits = found.submit(asked), found.submit(asked)
+    found.queue.claim().done()
+    for id in (done, waits):
+        (found.run(id) / "wish").write_text(REMOVE)
+    runner.recover(found)
+    assert found.statuses() == {} and not [*found.runs.iterdir()]
+
+
+def test_who_writes_into_a_run_that_is_being_removed_leaves_nothing(made, monkeypatch):
+    """A report that is being made takes seconds, and its folder must not stay because of it."""
+    found, asked = made
+    id, rmdir = found.submit(asked), os.rmdir
+
+    def meanwhile(*args, **more):
+        with contextlib.suppress(FileNotFoundError):
+            (found.run(id) / "report-1.html").touch()
+        rmdir(*args, **more)
+
+    monkeypatch.setattr(os, "rmdir", meanwhile)
+    found.steer(id, REMOVE)
+    assert not [*found.runs.iterdir()]
+    (found.runs / f"{desk.GONE}{id}").mkdir()  # by a process that was killed in the middle
+    found.tidy()
+    assert not [*found.runs.iterdir()]
 
 
 def test_another_strength_goes_on_from_the_picture_of_a_run_under_way(made):
@@ -242,8 +303,9 @@ def test_another_strength_goes_on_from_the_picture_of_a_run_under_way(made):
     assert record["init"]["sha256"] == images.read(found.run(one) / "picture.png").sha256
     assert np.array_equal(images.read(found.run(new[0]) / "start.png").rgb, pixels(found, one))
     assert found.asked(new[0])["from"] == one and not (found.run(one) / "then").exists()
-    with pytest.raises(Refused, match="strength 7"):
-        found.vary(new[0], {"strength": 7})
+    for options, said in (({"strength": 7}, "strength 7"), ({"style_blend": [1, 2]}, "expected 1 shares")):
+        with pytest.raises(Refused, match=said):
+            found.vary(new[0], options)
     assert len(found.statuses()) == len(list(found.runs.iterdir())) == 3
     found.steer(one, REMOVE)
     again = found.vary(new[0], {"strength": 0.2})  # of one that is done, whose own start has gone
@@ -255,15 +317,15 @@ def test_two_tabs_that_go_on_from_one_run_at_once(made, monkeypatch):
     found, asked = made
     one = found.submit(asked)
     (found.run(one) / "latest.jpg").touch()
-    prepare, first = found._prepare, []
+    prepared, first = found._prepared, []
 
     def meanwhile(*args):
         if not first:
             first.append(None)
             first.append(found.vary(one, {"strength": 0.1}))
-        prepare(*args)
+        return prepared(*args)
 
-    monkeypatch.setattr(found, "_prepare", meanwhile)
+    monkeypatch.setattr(found, "_prepared", meanwhile)
     with pytest.raises(Refused, match="another run goes on from it already"):
         found.vary(one, {"strength": 0.9})
     assert {*found.statuses()} == {one, first[1]} == {p.name for p in found.runs.iterdir()}
@@ -300,6 +362,85 @@ def test_a_run_that_fails_says_why_and_can_be_tried_again(made):
     content.with_suffix(".away").rename(content)
     found.go_on(id)
     assert work(found)[0][1] == "done"
+
+
+def ended(found, asked, how):
+    """The id of a run that has ended so, with all that one leaves."""
+    id = found.submit(asked)
+    claim = found.queue.claim()
+    for name in ("picture.png", "small.jpg", "film.webp", "latest.jpg", "log.jsonl", "plan.json"):
+        (found.run(id) / name).touch()
+    getattr(claim, how)(*(["why"] if how == "fail" else []))
+    return id
+
+
+@pytest.mark.parametrize("state", [False, True])
+def test_tried_again_nothing_of_the_earlier_attempt_is_shown(made, state):
+    """But what led to the state from which it goes on."""
+    found, asked = made
+    id = ended(found, asked, "fail")
+    found.report(id).touch()
+    if state:
+        (found.queue.folder / "states" / f"{id}.json.state").touch()
+    found.go_on(id)
+    left = {p.name for p in found.run(id).iterdir()} - {"asked.json", *os.listdir(found.run(found.submit(asked)))}
+    assert left == ({"latest.jpg", "log.jsonl", "plan.json"} if state else set())
+    entry = feed.entry(found, id, found.status(id))
+    assert (entry["status"], entry["picture"], entry["report"], entry["reason"]) == ("waiting", False, False, "")
+
+
+@pytest.mark.skipif(not feed.REPORTS, reason='needs pip install -e ".[report]"')
+def test_a_report_is_of_the_picture_that_is_there(made):
+    found, asked = made
+    id, asked_for = ended(found, asked, "done"), []
+
+    async def ask(do, **more):
+        asked_for.append(do)
+        with open(more["out"], "w") as file:
+            file.write(f"{do} {len(asked_for)}")
+
+    with web_desk.client(found) as page:
+        page.pages.children.ask = ask
+        said = [page.get(f"/runs/{id}/report").text for _ in range(2)]
+        os.utime(found.run(id) / "picture.png", (1, 1))  # another one
+        said.append(page.get(f"/runs/{id}/report").text)
+        (found.run(id) / "picture.png").unlink()
+        assert page.get(f"/runs/{id}/report").status_code == 404
+    assert said == ["report 1", "report 1", "report 2"]
+
+
+def test_the_history_goes_on_after_a_run_that_was_removed_meanwhile(made):
+    found, asked = made
+    old, middle, new = sorted(ended(found, asked, "done") for _ in range(3))
+    found.steer(middle, REMOVE)
+    with web_desk.client(found) as page:
+        ids = [[r["id"] for r in page.get(f"/history?after={after}").json()["runs"]] for after in ("", new, middle)]
+    assert ids == [[new, old], [old], [old]]
+
+
+def test_a_message_about_a_painting_names_no_folder():
+    words = "/home/me/uploads/1.png: damaged, see /home/me/uploads/0.png"
+    asked = {"content": "/home/me/uploads/0.png", "styles": ["/home/me/uploads/1.png"], "options": {}}
+    assert child._without_path(words, asked) == "damaged, see the picture"
+
+
+def test_where_a_disk_has_no_links_a_copy_is_whole_or_not_there(made, tmp_path, monkeypatch):
+    def none(*args):
+        raise OSError(errno.EPERM, "no links here")
+
+    def full(source, target):
+        target.write(source.read(3))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    found, _ = made
+    source = next(found.uploads.glob("*.png"))
+    monkeypatch.setattr(os, "link", none)
+    small_files.link(source, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == source.read_bytes()
+    monkeypatch.setattr(small_files.shutil, "copyfileobj", full)
+    with pytest.raises(OSError, match="No space left"):
+        small_files.link(source, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_what_a_killed_process_had_claimed_is_taken_up_at_once(made):

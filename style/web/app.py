@@ -18,7 +18,7 @@ from minivgg.program import first_line
 from ..settings import DEFAULT_SIZE, presets
 from .asked import LARGEST, MOST_STYLES, Asked, Refused
 from .children import Children
-from .desk import ACTIVE, FILM, LATEST, LOG, PAUSE, PICTURE, REMOVE, REPORT, SMALL, STOP, Desk
+from .desk import ACTIVE, FILM, LATEST, LOG, PAUSE, PICTURE, REMOVE, SMALL, STOP, Desk
 from .exchange import chunks, file_of, json_of, length, unless_gone
 from .feed import REPORTS, Feed, entry, points
 from .security import Access, Guard
@@ -136,13 +136,17 @@ class Pages:
         """To be saved, not to be shown: what it shows itself with, this page's policy does not let in."""
         id = request.path_params["id"]
         run = self.desk.run(id)
-        if not REPORTS or not (run / PICTURE).exists():
-            raise Refused("there is no report" if REPORTS else 'needs pip install "minivgg-style[report]"', 404)
-        if not (run / REPORT).exists():
-            files = {"picture": run / PICTURE, "log": run / LOG, "film": run / FILM, "out": run / REPORT}
+        if not REPORTS:
+            raise Refused('needs pip install "minivgg-style[report]"', 404)
+        try:
+            out = self.desk.report(id)
+        except FileNotFoundError:
+            raise Refused("there is no report", 404) from None
+        if not out.exists():
+            files = {"picture": run / PICTURE, "log": run / LOG, "film": run / FILM, "out": out}
             asking = self.children.ask("report", **{name: str(path) for name, path in files.items()})
             await unless_gone(request, asking)
-        return await file_of(run / REPORT, f"{self._called(id)}.html")
+        return await file_of(out, f"{self._called(id)}.html")
 
     def _called(self, id):
         """A name for what is saved of a run."""
@@ -169,7 +173,7 @@ class Pages:
         statuses = await asyncio.to_thread(self.desk.statuses)
         found = [id for id, status in statuses.items() if status not in ACTIVE][::-1]
         after = request.query_params.get("after", "")
-        found = found[found.index(after) + 1 :] if after in found else found
+        found = [id for id in found if not after or id[1:] < after[1:]]  # it may have been removed since
         entries = await asyncio.to_thread(lambda: [entry(self.desk, id, statuses[id]) for id in found[:SHOWN]])
         return JSONResponse({"runs": entries, "more": len(found) > SHOWN})
 

@@ -1,6 +1,8 @@
 """What a page asks for, checked: pictures by the ids that this program gave, options from a short list."""
 
 import re
+import secrets
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +32,16 @@ def check_id(text: object) -> str:
     if not isinstance(text, str) or not ID.fullmatch(text):
         raise Refused("no such picture or run", 404)
     return text
+
+
+def new_id(rank: str) -> str:
+    """An id that sorts by rank, then by time: jobs are taken in the order of their names."""
+    return f"{rank}{int(time.time() * 1000):011x}{secrets.token_hex(4)}"
+
+
+def picture_names(count: int) -> list[str]:
+    """Names of a run's pictures: the photograph, then the paintings."""
+    return ["content.png", *(f"style-{k}.png" for k in range(1, count))]
 
 
 @dataclass(frozen=True)
@@ -62,14 +74,15 @@ class Asked:
             raise Refused(f"preset {preset!r:.40}: expected one of {', '.join(presets())}")
         options = checked({name: data[name] for name in OPTIONS if data.get(name) is not None})
         asked = cls(check_id(data.get("content")), tuple(map(check_id, styles)), preset, options)
-        shares = options.get("style_blend", [1] * len(styles))
-        if len(shares) != len(styles) or not any(shares):
-            raise Refused(f"style_blend: expected {len(styles)} shares, one for each painting, and one of them above 0")
         asked.settings()
         return asked
 
     def settings(self) -> Settings:
         """Settings of the job. Raises Refused."""
+        count = len(self.styles)
+        shares = self.options.get("style_blend", [1] * count)
+        if len(shares) != count or not any(shares):
+            raise Refused(f"style_blend: expected {count} shares, one for each painting, and one of them above 0")
         try:
             settings_from(self.preset, **self.options)
             return settings_from(self.preset, **self.job_options())

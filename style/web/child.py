@@ -117,8 +117,10 @@ def report(picture: str, log: str, film: str, out: str) -> dict[str, Any]:
 
 def _without_path(words, asked):
     """A message without the names of files: they are this program's own."""
-    for path in (v for v in asked.values() if isinstance(v, str)):
-        words = words.removeprefix(f"{path}: ").replace(path, "the picture")
+    for value in asked.values():
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, str):
+                words = words.removeprefix(f"{path}: ").replace(path, "the picture")
     return words
 
 

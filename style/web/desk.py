@@ -9,14 +9,14 @@
     runs/ID/wish                  what the runner is to do with it: pause, stop, remove
     runs/ID/then                  the id of the run that goes on from its picture
     runs/ID/picture.png           what came of it
-    runs/ID/report.html           all about it, once somebody has asked for it
+    runs/ID/report-N.html         all about it, once somebody has asked for it; N tells which picture it is of
+    runs/.gone-…                  what is being removed
 
 A run changes hands by a rename, as in jobqueue.py; where ID.json lies says where the run stands.
 """
 
 import contextlib
 import os
-import secrets
 import shutil
 import time
 from pathlib import Path
@@ -26,14 +26,16 @@ from minivgg.files import FileTakenError
 from minivgg.program import UsageError
 
 from ..jobqueue import DONE, FAILED, RUNNING, STATES, Queue
-from .asked import ID, Asked, Refused, check_id, checked
+from .asked import ID, Asked, Refused, check_id, checked, new_id, picture_names
+from .lock import hold
 from .small_files import link, read_json, read_text, write_json, write_text
 
 WAITING, PAUSED = "waiting", "paused"
 ACTIVE = (WAITING, RUNNING, PAUSED)
 MOST_WAITING = 100
 PICTURE, LATEST, LOG, PLAN, ASKED = "picture.png", "latest.jpg", "log.jsonl", "plan.json", "asked.json"
-FILM, REPORT, SMALL = "film.webp", "report.html", "small.jpg"
+FILM, REPORT, SMALL = "film.webp", "report-*.html", "small.jpg"
+GONE = ".gone-"
 MARK = "minivgg-style.web"  # an empty file by which the folder is known
 PAUSE, STOP, REMOVE = "pause", "stop", "remove"
 
@@ -73,7 +75,7 @@ class Desk:
                 found |= {n.removesuffix(".json"): status for n in names if n.endswith(".json")}
             found = {read_text(p): WAITING for p in self.runs.glob("*/then")} | found
             found = {id: status for id, status in found.items() if ID.fullmatch(id)}
-            if all(p.name in found for p in self.runs.iterdir()):
+            if all(p.name in found for p in self.runs.iterdir() if ID.fullmatch(p.name)):
                 break
         return dict(sorted(found.items(), key=lambda item: item[0][1:]))
 
@@ -83,6 +85,11 @@ class Desk:
         if found is None:
             raise Refused("no such run: it has been removed", 404)
         return found
+
+    def report(self, id: str) -> Path:
+        """Where the report of a run's picture is, or is to be: a run that is tried again gets another picture. Raises
+        FileNotFoundError where there is no picture."""
+        return self.run(id) / REPORT.replace("*", str((self.run(id) / PICTURE).stat().st_mtime_ns))
 
     def asked(self, id: str) -> dict[str, Any]:
         """What was asked for: {names, preset, options, from, created}."""
@@ -103,8 +110,8 @@ class Desk:
         if not all(s.with_suffix(".json").exists() for s in sources):
             raise Refused("a picture is not here any more: choose it again", 409)
         id = new_id("1")
-        self._prepare(id, sources, {"names": labels, "preset": asked.preset, "options": asked.options})
-        self._enqueue(id)
+        with self._prepared(id, sources, {"names": labels, "preset": asked.preset, "options": asked.options}):
+            self._enqueue(id)
         return id
 
     def vary(self, id: str, options: dict[str, Any]) -> str:
@@ -118,16 +125,15 @@ class Desk:
             raise Refused("it has failed" if status == FAILED else "another run goes on from it already", 409)
         self._check_begun(id, status)
         count = len(before.get("names", ()))
-        sources = [self.run(id) / name for name in picture_names(count)]
+        sources = [(self.run(id) / name).with_suffix("") for name in picture_names(count)]
         new = new_id("0")
         asked = before | {"options": before["options"] | checked(options), "from": id}
-        Asked("0" * 16, ("0" * 16,), asked["preset"], asked["options"]).settings()
-        self._prepare(new, [s.with_suffix("") for s in sources], asked)
-        try:
-            write_text(self.run(id) / "then", new, replace=False)
-        except FileTakenError:  # by another tab, since we looked
-            shutil.rmtree(self.run(new), ignore_errors=True)
-            raise Refused("another run goes on from it already", 409) from None
+        Asked("0" * 16, ("0" * 16,) * (count - 1), asked["preset"], asked["options"]).settings()
+        with self._prepared(new, sources, asked):
+            try:
+                write_text(self.run(id) / "then", new, replace=False)
+            except FileTakenError:  # by another tab, since we looked
+                raise Refused("another run goes on from it already", 409) from None
         try:
             self.steer(id, STOP)
         except Refused:  # it is done
@@ -153,19 +159,39 @@ class Desk:
         write_text(self.run(id) / "wish", wish)
         if status == PAUSED:
             self._release(id)
+        elif status == RUNNING and self.statuses().get(id) != RUNNING:
+            self._too_late(id, wish)
+
+    def _too_late(self, id, wish):
+        """The runner has let go of a run since we looked, perhaps before it could read the wish: do what is still to be
+        done. One that waits is stopped when its turn comes."""
+        status = self.statuses().get(id)
+        if status is not None and (status, wish) != (WAITING, STOP):
+            (self.run(id) / "wish").unlink(missing_ok=True)
+            self.steer(id, wish)
 
     def go_on(self, id: str) -> None:
         """A paused run, or one that failed, waits again."""
         status = self.status(id)
         (self.run(id) / "wish").unlink(missing_ok=True)
-        if status == PAUSED:
-            self._release(id)
-        elif status == FAILED:
-            with contextlib.suppress(FileNotFoundError):  # another tab was faster
-                os.replace(self.place(id, FAILED), self.place(id, WAITING))
-            self.place(id, FAILED).with_suffix(".json.txt").unlink(missing_ok=True)
+        if status == FAILED:
+            self._try_again(id)
         elif status == DONE:
             raise Refused("it is done already", 409)
+        else:
+            self._release(id)  # a running one may be put aside at this moment
+
+    def _try_again(self, id):
+        """Let a run that failed wait again. What it has left is no part of the new one, but for a state and what led
+        to it."""
+        with contextlib.suppress(FileNotFoundError):  # another tab was faster
+            os.replace(self.place(id, FAILED), self.place(id, PAUSED))  # nobody works at it meanwhile
+            state = self.queue.folder / STATES / f"{id}.json.state"
+            names = (PICTURE, SMALL, FILM, *(() if state.exists() else (LOG, LATEST, PLAN)))
+            for path in [*(self.run(id) / name for name in names), *self.run(id).glob(REPORT)]:
+                path.unlink(missing_ok=True)
+            self.place(id, FAILED).with_suffix(".json.txt").unlink(missing_ok=True)
+            self._release(id)
 
     # --- what the runner does -----------------------------------------------------------------------------------
 
@@ -176,13 +202,13 @@ class Desk:
     def ended(self, id: str, interrupted: bool) -> None:
         """The runner has let go of a run, which waits again where it was interrupted: do what was wished of it."""
         wish = self.wish(id)
-        if interrupted and wish == PAUSE:
-            with contextlib.suppress(FileNotFoundError):  # a page has moved it meanwhile
-                os.replace(self.place(id, WAITING), self.place(id, PAUSED))
-        elif interrupted and wish == REMOVE:
+        if wish == REMOVE:  # also where it came to its end before it could be heard
             self.place(id, WAITING).unlink(missing_ok=True)
             self.erase(id)
             return
+        if interrupted and wish == PAUSE:
+            with contextlib.suppress(FileNotFoundError):  # a page has moved it meanwhile
+                os.replace(self.place(id, WAITING), self.place(id, PAUSED))
         if wish and (not interrupted or wish == PAUSE):
             (self.run(id) / "wish").unlink(missing_ok=True)
         if not interrupted:
@@ -193,13 +219,15 @@ class Desk:
         then = self.run(id) / "then"
         if not then.exists():
             return
-        new = check_id(then.read_text())
-        start = self.run(new) / "start.png"
-        if (self.run(id) / PICTURE).exists() and not start.exists():
-            link(self.run(id) / PICTURE, start)
-        if new not in self.statuses() or not self._has_job(new):
-            self._enqueue(new, start if start.exists() else None)
-        then.unlink(missing_ok=True)
+        with hold(self.folder / "follow.lock", wait=lambda: None):  # a page and the runner may both be here
+            if not (new := read_text(then)):
+                return
+            start = self.run(new) / "start.png"
+            if (self.run(id) / PICTURE).exists() and not start.exists():
+                link(self.run(id) / PICTURE, start)
+            if new not in self.statuses() or not self._has_job(new):
+                self._enqueue(new, start if start.exists() else None)
+            then.unlink(missing_ok=True)
 
     def erase(self, id: str) -> None:
         """Remove what is left of a run whose job file has gone; one that waits for its picture goes on without."""
@@ -208,14 +236,18 @@ class Desk:
         for status in (DONE, FAILED):
             self.place(id, status).unlink(missing_ok=True)
         self.place(id, FAILED).with_suffix(".json.txt").unlink(missing_ok=True)
-        shutil.rmtree(self.run(id), ignore_errors=True)
+        gone = self.runs / f"{GONE}{id}"
+        with contextlib.suppress(OSError):
+            os.replace(self.run(id), gone)  # at once: a process that still writes a report there finds no folder
+        for path in (gone, self.run(id)):
+            shutil.rmtree(path, ignore_errors=True)
 
     def tidy(self) -> None:
         """Remove what a process that was killed had begun: folders of runs that nobody asked for in the end. For the
         start alone, when nobody else is at it."""
         known = self.statuses()
         for path in self.runs.iterdir():
-            if path.name not in known and ID.fullmatch(path.name):
+            if path.name.startswith(GONE) or (path.name not in known and ID.fullmatch(path.name)):
                 shutil.rmtree(path, ignore_errors=True)
 
     # --- within -------------------------------------------------------------------------------------------------
@@ -237,18 +269,23 @@ class Desk:
         with contextlib.suppress(FileNotFoundError):
             os.replace(self.place(id, PAUSED), self.place(id, WAITING))
 
-    def _prepare(self, id, sources, asked):
-        """The run's folder, with pictures of its own, each with its small one. sources  paths without a suffix"""
+    @contextlib.contextmanager
+    def _prepared(self, id, sources, asked):
+        """A block with the run's folder, of pictures of its own, each with its small one; gone if the block fails.
+
+        sources  paths without a suffix
+        """
         run = self.run(id)
         run.mkdir(mode=0o700)
         try:
             for source, name in zip(sources, picture_names(len(sources)), strict=True):
                 for suffix in (".png", ".jpg"):
                     link(source.with_suffix(suffix), run / Path(name).with_suffix(suffix))
+            write_json(run / ASKED, {"created": time.time(), **asked})
+            yield
         except BaseException:
             shutil.rmtree(run, ignore_errors=True)
             raise
-        write_json(run / ASKED, {"created": time.time(), **asked})
 
     def _enqueue(self, id, start=None):
         asked = self.asked(id)
@@ -258,13 +295,3 @@ class Desk:
         if start is not None:
             options["init"] = f"../runs/{id}/{start.name}"
         write_json(self.place(id, WAITING), job | ({"preset": asked["preset"]} if asked["preset"] else {}))
-
-
-def new_id(rank):
-    """An id that sorts by rank, then by time: jobs are taken in the order of their names."""
-    return f"{rank}{int(time.time() * 1000):011x}{secrets.token_hex(4)}"
-
-
-def picture_names(count):
-    """Names of a run's pictures: the photograph, then the paintings."""
-    return ["content.png", *(f"style-{k}.png" for k in range(1, count))]

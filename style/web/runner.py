@@ -152,8 +152,8 @@ def recover(desk):
                 os.utime(path, (0, 0))  # older than any lease
     for id, status in desk.statuses().items():
         if status in ("done", "failed"):
-            desk.follow(id)
-        elif status == "waiting" and desk.wish(id) == PAUSE and desk.place(id, status).exists():
+            desk.ended(id, False)
+        elif status == "waiting" and desk.wish(id) in (PAUSE, REMOVE) and desk.place(id, status).exists():
             desk.ended(id, True)  # one that still waits for another's picture is paused when it has begun
 
 

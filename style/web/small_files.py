@@ -17,7 +17,8 @@ def link(source, target):
     except FileNotFoundError:
         raise Refused("a picture is not here any more: choose it again", 409) from None
     except OSError:
-        shutil.copyfile(source, target)
+        with open(source, "rb") as file, atomic_file(target) as copy:
+            shutil.copyfileobj(file, copy)
 
 
 def read_text(path):
