@@ -36,7 +36,7 @@ def test_sixteen_bits(tmp_path, name, with_alpha):
     assert path.read_bytes() == first
     back = images.read(path)
     expected = FINE if alpha is None else 255 + alpha[..., None] * (FINE - 255)
-    assert np.abs(back.rgb - expected).max() <= 1
+    assert np.abs(back.rgb - expected).max() <= 0.005
 
 
 def test_sixteen_bits_where_they_fit(tmp_path):

@@ -1,11 +1,46 @@
-"""Sixteen bits a sample, as PNG and TIFF, which Pillow does not write of colour."""
+"""Sixteen bits a sample, which Pillow has of grey alone: PNGs of colour are read here, PNG and TIFF written."""
 
 import io
 import struct
 import zlib
 
 import numpy as np
-from PIL import PngImagePlugin
+from PIL import Image, PngImagePlugin
+
+# PNG's colour type → ways in which Pillow unpacks its samples that have all bytes of them together
+_UNPACKED = {2: ("RGB;16B", "RGB;16L"), 4: ("RGBA",), 6: ("RGBA;16B", "RGBA;16L")}
+
+
+def unpacked(header):
+    """As which raw modes a PNG is to be decoded, of its IHDR; () where Pillow keeps all of it by itself."""
+    return _UNPACKED.get(header[9], ()) if header[8:9] == b"\x10" else ()
+
+
+class PngRows:
+    """Samples of a PNG of 16 bits in colour, or in grey with alpha: rows[a:b] is (b - a, W, S) uint16.
+
+    Pillow undoes the filters, and keeps the upper byte of each sample. Decoded once more for the lower ones, it has
+    given both; grey with alpha is four bytes a pixel, which it takes for RGBA.
+
+    image, file  as Image.open gave it, of this file, not loaded yet;  ways  unpacked()
+    """
+
+    def __init__(self, image, file, ways):
+        self.images, self.shape = [], (image.height, image.width, {1: 2}.get(len(ways), len(image.getbands())))
+        for way in ways:
+            image.tile = [(*tile[:3], way) for tile in image.tile]
+            image.load()
+            self.images.append(image)
+            if len(self.images) < len(ways):
+                file.seek(0)
+                image = Image.open(file)
+
+    def __getitem__(self, rows):
+        first, last, _ = rows.indices(self.shape[0])
+        parts = [np.asarray(image.crop((0, first, self.shape[1], last))) for image in self.images]
+        if len(parts) == 1:
+            return parts[0].view(">u2")
+        return parts[0] * np.uint16(256) + parts[1]
 
 
 def to_uint16(rgb):
