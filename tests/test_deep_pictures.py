@@ -82,6 +82,7 @@ def test_interlaced(tmp_path, colour_type, samples):
     np.testing.assert_allclose(images.read(tmp_path / "a.png").rgb, colours / 257, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_picture_that_was_saved_in_16_bits_is_the_start_that_it_was(tmp_path, make_job):
     """The loss of a run that starts from it is the loss that it was saved with."""
     for name in ("a.png", "a.tif"):

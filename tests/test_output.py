@@ -39,6 +39,16 @@ def test_sixteen_bits(tmp_path, name, with_alpha):
     assert np.abs(back.rgb - expected).max() <= 0.005
 
 
+def test_a_print_of_sixteen_bits_has_its_resolution(tmp_path):
+    for name in ("a.png", "a.tif"):
+        found = []
+        for depth in (8, 16):
+            saving.save(tmp_path / name, FINE, depth=depth, dpi=300)
+            with Image.open(tmp_path / name) as image:
+                found.append(image.info["dpi"])
+        assert found[0] == found[1] == pytest.approx((300, 300), rel=1e-4)
+
+
 def test_sixteen_bits_where_they_fit(tmp_path):
     for name in ("a.jpg", "a.webp"):
         with pytest.raises(ImageError, match=r"holds 8 bits a sample, not 16; choose \.png or \.tif"):

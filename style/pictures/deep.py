@@ -48,8 +48,8 @@ def to_uint16(rgb):
     return np.rint(np.clip(rgb, 0, 255) * np.float64(257)).astype(np.uint16)
 
 
-def png(pixels, *, icc_profile, pnginfo=None):
-    """The bytes of a PNG. pixels (H, W, 3 or 4) uint16; pnginfo as Pillow takes it."""
+def png(pixels, *, icc_profile, pnginfo=None, dpi=None):
+    """The bytes of a PNG. pixels (H, W, 3 or 4) uint16; pnginfo and dpi as Pillow takes them."""
     H, W, samples = pixels.shape
     step = 2 * samples
     rows = pixels.astype(">u2").view(np.uint8).reshape(H, W * step)
@@ -61,6 +61,8 @@ def png(pixels, *, icc_profile, pnginfo=None):
     put = PngImagePlugin.putchunk
     put(file, b"IHDR", struct.pack(">IIBBBBB", W, H, 16, {3: 2, 4: 6}[samples], 0, 0, 0))
     put(file, b"iCCP", b"sRGB\0\0" + zlib.compress(icc_profile))
+    if dpi is not None:
+        put(file, b"pHYs", struct.pack(">IIB", *(round(v / 0.0254) for v in dpi), 1))  # pixels a metre
     for chunk in () if pnginfo is None else pnginfo.chunks:
         put(file, *chunk[:2])
     put(file, b"IDAT", zlib.compress(filtered))
@@ -68,8 +70,8 @@ def png(pixels, *, icc_profile, pnginfo=None):
     return file.getvalue()
 
 
-def tiff(pixels, *, icc_profile, description=None, software=None, **_):
-    """The bytes of a TIFF, with Deflate. pixels (H, W, 3 or 4) uint16."""
+def tiff(pixels, *, icc_profile, description=None, software=None, dpi=None, **_):
+    """The bytes of a TIFF, with Deflate. pixels (H, W, 3 or 4) uint16; dpi as Pillow takes it."""
     import tifffile  # here: it takes a fifth of a second to load
 
     file = io.BytesIO()
@@ -82,6 +84,8 @@ def tiff(pixels, *, icc_profile, description=None, software=None, **_):
         iccprofile=icc_profile,
         description=description,
         software=software,
+        resolution=dpi,
+        resolutionunit=None if dpi is None else "INCH",
         metadata=None,
     )
     return file.getvalue()
