@@ -36,6 +36,8 @@ def again(args, tell):
     if len(given) != len(stored):
         raise SettingsError(f"--again {picture}: it was made from {len(stored)} styles; give as many, or none", "again")
     args.style = [_found(picture, {"style": r}, "style", g, tell) for r, g in zip(stored, given, strict=True)]
+    if args.wrap is not None or args.optimizer is not None:
+        _let_follow(settings)
     if args.weights is None:
         settings["weights"] = _weights(picture, settings.get("weights"), record.get("weights", {}), tell)
     for name in options_of(Settings):
@@ -43,6 +45,14 @@ def again(args, tell):
             setattr(args, name, settings.get(name))
     _say_what_differs(record, args.device, tell)
     return args
+
+
+def _let_follow(settings):
+    """Values that followed from --wrap and --optimizer, and were not given: they follow from the new ones."""
+    automatic = Settings(**{name: settings[name] for name in ("wrap", "optimizer") if settings.get(name) is not None})
+    for name in ("margin", "bounds", "history", "lag"):
+        if settings.get(name) == getattr(automatic, name):
+            settings[name] = None
 
 
 def _found(picture, record, name, given, tell):

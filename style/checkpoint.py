@@ -15,7 +15,7 @@ from minivgg.program import standing
 from .events import Evaluated, Finished, Iterated, Planned
 from .options import SettingsError, flag
 from .pictures import images, masks, palette, saving
-from .provenance import records, timestamp
+from .provenance import picture_record, records, timestamp
 from .recipes import placed
 from .specs import absolute
 from .state import State, StateError
@@ -65,7 +65,7 @@ class Checkpoint:
         if self.path is None:
             return
         if isinstance(event, Planned):
-            self.about = self.about | {"started": event.job.started}
+            self.about = self.about | {"started": event.job.started, "read": _read_by(event.job)}
             self.done = self.begun = len(event.losses)
             self.at = self.done or None
             self.last = time.monotonic()
@@ -181,7 +181,11 @@ def is_ours(path, state):
         found = saving.read_metadata(path) or {}
     except images.ImageError:
         return False
-    made_of = {what: " ".join(r.get("sha256", "") for r in records(found.get(what))) for what in ("content", "style")}
-    return found.get("started") == timestamp(state.about["started"]) and all(
-        state.made_of.get(what) == v for what, v in made_of.items()
-    )
+    read = {what: [r.get("sha256") for r in records(found.get(what))] for what in ("content", "style")}
+    return found.get("started") == timestamp(state.about["started"]) and read == state.about.get("read")
+
+
+def _read_by(job):
+    """{what: hashes} of the pictures as they were before their colours changed, as they stand in what a job writes."""
+    pictures = {"content": [job.content], "style": job.styles.pictures}
+    return {what: [picture_record(p)["sha256"] for p in several] for what, several in pictures.items()}

@@ -10,8 +10,8 @@ from .options import Parser, SettingsError, check_value, flag, option, options_o
 from .pictures import saving
 from .provenance import version
 from .recipes import LIST, presets
-from .settings import Settings, parse_layers
-from .specs import expanded
+from .settings import Settings
+from .specs import expanded, is_without_style
 from .units import parse_duration, parse_lengths
 
 MANY = "many pictures"  # a heading of --help
@@ -139,18 +139,13 @@ def measure(args, files):
         args.size = files.pixels()
 
 
-def is_content_alone(args):
-    """Whether --style-layers says that the loss takes nothing of a style."""
-    return args.style_layers is not None and not any(parse_layers("style_layers", args.style_layers).values())
-
-
 def named_styles(args, swept=()):
     """The style pictures of a command, folders and patterns gone through; by default our own.
 
     Where the loss has no style layers and none is named there are none, and the start is noise unless it is given,
     or among the options that are swept.
     """
-    if not args.style and is_content_alone(args):
+    if not args.style and is_without_style(args.style_layers):
         args.init = args.init or (None if "init" in swept else "noise")
         return []
     return [one for spec in args.style or ["sample:strokes"] for one in expanded(spec)]

@@ -26,14 +26,18 @@ from minivgg.program import first_line
 from .options import SettingsError
 from .recipes import placed
 from .settings import settings_from
-from .specs import absolute, sized, styles_and_options, text_of, within
+from .specs import absolute, expanded, is_without_style, sized, styles_and_options, text_of, within
 
 SUFFIXES = (".toml", ".json")
 RUNNING, DONE, FAILED, STATES = "running", "done", "failed", "states"
 LEASE = 60.0  # seconds
 BEATS = 6  # in a lease
 ATTEMPTS = 3  # processes that may vanish with a job before it counts as failed
-FIELDS = ("content", "style", "styles", "output", "preset", "options")
+FIELDS = ("content", "style", "styles", "texture", "output", "preset", "options")
+EXPECTED = (
+    'expected content = "FILE", styles = ["FILE", …] and a table of options; without a content picture texture = true, '
+    'without a style picture style_layers = "none" among the options'
+)
 
 
 class LostError(Exception):
@@ -44,10 +48,10 @@ class LostError(Exception):
 class Order:
     """What a job file asks for, its files' names made whole: paths in it are seen from the queue's folder.
 
-    styles, settings  as Job takes them
+    content, styles, settings  as Job takes them
     """
 
-    content: str
+    content: str | None
     styles: list
     output: Path
     settings: object = field(repr=False)
@@ -181,8 +185,11 @@ def order_of(path, name, folder):
         styles = ["a.jpg:0.7", "b.jpg:0.3"]  # or style = "a.jpg"
         output = "out/photo.png"             # without it: NAME.png in done/
         preset = "fast"                      # or a file, "presets/my.toml", which is no job there
+        texture = true                       # without content: as --texture
         [options]
         size = 512
+
+    Without style pictures where the options have style_layers = "none", as on the command line.
 
     name    the file's, as in messages
     folder  from which paths in it are seen
@@ -200,20 +207,46 @@ def order_of(path, name, folder):
     unknown = [key for key in found if key not in FIELDS]
     if unknown:
         raise SettingsError(f"{name}: {unknown[0]!r} is none of {', '.join(FIELDS)}; options stand under [options]")
-    styles = found.get("styles", found.get("style"))
-    styles = [styles] if isinstance(styles, str) else styles
     options = found.get("options", {})
-    texts = [found.get("content"), *(styles if isinstance(styles, list) and styles else [None])]
-    if not all(isinstance(t, str) and t for t in texts) or not isinstance(options, dict):
-        raise SettingsError(f'{name}: expected content = "FILE", styles = ["FILE", …] and a table of options')
+    if not isinstance(options, dict):
+        raise SettingsError(f"{name}: {EXPECTED}")
+    options = {key.replace("-", "_"): value for key, value in options.items()}
+    content, styles = _pictures(found, name, options)
     output = found.get("output", f"{DONE}/{Path(name).stem}.png")
     if not isinstance(output, str) or not output:
         raise SettingsError(f'{name}: output {output!r}: expected "FILE"')
-    options = {key.replace("-", "_"): value for key, value in options.items()}
-    content, *styles = [absolute(text, folder) for text in texts]
+    content = content and absolute(content, folder)
+    styles = [one for text in styles for one in _placed(text, folder)]
     pictures, options = styles_and_options(styles, within(folder, options))
     settings = settings_from(placed(found.get("preset"), folder), **options)
     return Order(sized(content, options.get("size")), pictures, folder / output, settings)
+
+
+def _pictures(found, name, options):
+    """(content or None, [style, …]) of a job file's table; what --texture or content alone set is put into options."""
+    texture, content = found.get("texture", False), found.get("content")
+    styles = found.get("styles") or found.get("style") or []
+    styles = [styles] if isinstance(styles, str) else styles
+    if not isinstance(texture, bool) or not isinstance(styles, list):
+        raise SettingsError(f"{name}: {EXPECTED}")
+    if texture and content is not None:
+        raise SettingsError(f"{name}: texture = true has no content picture; all its pictures stand in styles")
+    alone = not texture and not styles and is_without_style(options.get("style_layers"))
+    pictures = [*([] if texture else [content]), *(styles if alone else styles or [None])]
+    if not all(isinstance(text, str) and text for text in pictures):
+        raise SettingsError(f"{name}: {EXPECTED}")
+    if texture:
+        options.setdefault("content_layers", "none")
+    if texture or alone:
+        options.setdefault("init", "noise")
+    return (None if texture else content), styles
+
+
+def _placed(text, folder):
+    """The pictures that a style means, a folder or a pattern as well, seen from a folder."""
+    path = os.path.join(folder, text)
+    several = os.path.isdir(path) or (any(c in text for c in "*?") and not os.path.lexists(path))
+    return expanded(path) if several else [absolute(text, folder)]
 
 
 def _names(folder, claimed=False):

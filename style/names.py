@@ -23,9 +23,19 @@ NOT_FOUND = 10000  # numbers that are tried for a free name
 def inputs(args):
     """(what, path) of each file that is read, as it was typed."""
     found = [("content", args.content), *(("style", shared(spec)[0]) for spec in args.style)]
-    found += [(flag(name), getattr(args, name)) for name in ("init", "weights", "keep")]
-    found += [(flag(name), mask) for name in ("mask", "style_mask") for mask in masks.split(getattr(args, name) or "")]
-    found += [("--palette", palette.file_of(args.palette)), ("--preset", recipes.file_of(args.preset))]
+    return files_of([*found, ("--preset", recipes.file_of(args.preset))], args)
+
+
+def files_of(found, options):
+    """(what, path) of those of `found`, and of what the options name, that are files.
+
+    options  what has Settings' names, with texts or None
+    """
+    found = [*found, *((flag(name), getattr(options, name)) for name in ("init", "weights"))]
+    named = [("keep", options.keep and [options.keep])]
+    named += [(name, masks.split(getattr(options, name) or "")) for name in ("mask", "style_mask")]
+    found += [(flag(name), m and masks.file_of(m)) for name, several in named for m in several or ()]
+    found.append(("--palette", palette.file_of(options.palette)))
     return [(what, path) for what, path in found if path is not None and os.path.isfile(path)]
 
 
@@ -37,9 +47,20 @@ def is_same(a, b):
         return os.path.realpath(a) == os.path.realpath(b)
 
 
+def check_output_alone(output, read, instead="give another -o"):
+    """The picture must not take the place of a file that is read, whatever may be overwritten: it would be lost.
+
+    read  [(what, path), …]; the start alone may be replaced by what becomes of it
+    """
+    for what, path in read:
+        if what != "--init" and is_same(output, path):
+            raise SettingsError(f"{output}: would be written, and is the {what} file; {instead}", "output")
+
+
 def check_written(args, output):
-    """The log and the checkpoint must not take the place of a file that is read, of the picture, or of each other."""
+    """What is written must not take the place of a file that is read, of the picture, or of each other."""
     taken = [*inputs(args), ("output", output)]
+    check_output_alone(output, taken[:-1])
     for name in (*WRITTEN, "overlay"):
         path = getattr(args, name)
         if path is None:

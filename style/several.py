@@ -8,7 +8,7 @@ from minivgg.program import FAILURE, OK, fail, say
 
 from .batches import PATTERN, Batch, label, summary
 from .checkpoint import EVERY, parse_every
-from .command import is_content_alone, named_styles
+from .command import named_styles
 from .jobqueue import LEASE, Queue
 from .limits import Patience, TimeLimit
 from .names import free_name, inputs, is_same
@@ -18,7 +18,7 @@ from .preview import check_preview
 from .printing import Console, warn
 from .report import Reports, check_report, is_report
 from .settings import Settings, settings_from
-from .specs import expanded, sized, styles_and_options
+from .specs import expanded, is_without_style, sized, styles_and_options
 from .sweeps import Sweep, parse_sweep
 from .units import parse_duration
 from .watching import Latest, check_latest
@@ -71,9 +71,7 @@ def asked_for(files, tell):
 def _contents(args, files, signals):
     if args.contents is not None:  # what stands elsewhere are styles, then
         args.style = [*([args.content] if args.content else []), *(args.style or [])]
-        if not args.style and not is_content_alone(
-            args
-        ):  # it may stand among the contents, which take all names that follow
+        if not args.style and not is_without_style(args.style_layers):  # the contents take all names that follow
             raise SettingsError("--contents: no STYLE; name it before, or behind another option", "contents")
         args.content = None
     contents = [one for spec in args.contents or [args.content or "sample:scene"] for one in expanded(spec)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from minivgg.program import first_line
 
-from .options import ORIGINAL, SettingsError, flag
+from .options import ORIGINAL, SettingsError, flag, parse_layers
 from .pictures import masks, palette
 
 LARGEST = 2**20  # bytes of a text file that is read
@@ -79,6 +79,11 @@ def styles_and_options(styles, options):
     drawn = sizes if len(sizes) == len(found) else (None,) * len(found)  # the other lengths are refused by name
     pictures = [sized(name, one or size) for (name, _), one in zip(found, drawn, strict=True)]
     return pictures, options
+
+
+def is_without_style(layers):
+    """Whether --style-layers (None: not given) says that the loss takes nothing of a style."""
+    return layers is not None and not any(parse_layers("style_layers", layers).values())
 
 
 def within(folder, options):

@@ -178,15 +178,16 @@ def given_styles(settings, content, style):
         raise SettingsError("a texture has no content picture: expected --content-layers none and --init noise")
     for name in _taking(s, "content") if content is None else ():
         raise SettingsError(f"{flag(name)}: works with a content picture, and a texture has none", name)
-    found = images.several(style)
-    if found:
-        return found
-    if content is None or any(s.style_layers.values()):
+    found, alone = images.several(style), not any(s.style_layers.values())
+    if not found and (content is None or not alone):
         raise ImageError("no style: expected a picture, or a list of pictures; without one, --style-layers none")
-    for name in _taking(s, "style"):
+    for name in () if found else _taking(s, "style"):
         raise SettingsError(f"{flag(name)}: works with a style picture, and there is none", name)
-    if _is(s.init, "content") and not s.tv_weight:
-        raise SettingsError("--init content: content alone is there already; expected --init noise", "init")
+    changed = s.tv_weight or any(v is not None for v in (s.match_colors, s.match_histogram, s.palette))
+    if alone and _is(s.init, "content") and not changed:
+        raise SettingsError(
+            "--init content: content alone is there already; expected --init noise, or --style-layers of some", "init"
+        )
     return found
 
 

@@ -18,7 +18,7 @@ from .batches import FAILURES, Item, Made, may_write, save
 from .checkpoint import EVERY, Checkpoint, parse_every
 from .job import Job
 from .jobqueue import LEASE, LostError, Queue
-from .names import is_same
+from .names import check_output_alone, files_of
 from .options import SettingsError
 from .pictures import saving
 from .printing import warn
@@ -91,8 +91,8 @@ class Worker:
             return Made(item, "interrupted", "waits again")
 
     def _work(self, claim, order, item, listeners, save):
-        if any(isinstance(p, str) and is_same(p, item.output) for p in (order.content, *order.styles)):
-            raise SettingsError(f"{item.output}: is read as well; give another output")
+        read = [("content", order.content), *(("style", picture) for picture in order.styles)]
+        check_output_alone(item.output, files_of(read, order.settings), "give another output")
         job = self._job(order)
         replace = may_write(item.output, job, self.overwrite)
         if replace is None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 from cases import ThreadedRanks
+from picture_files import ADOBE, power, rgb_profile
 from PIL import Image, ImageCms
 
 from style.cluster import reading
@@ -18,6 +19,7 @@ from style.schedule import Stage
 from style.settings import settings_from
 
 SIZE = (150, 210)
+WIDE = rgb_profile(ADOBE, power(2.19921875))
 KINDS = {
     "strips": {"rowsperstrip": 16},
     "tiles": {"tile": (32, 48)},
@@ -53,9 +55,11 @@ def narrow(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("profile", [None, profiles.srgb_profile(), "wide"])
+@pytest.mark.parametrize(
+    "profile", [None, profiles.srgb_profile(), WIDE, "other"], ids=["none", "srgb", "wide", "other"]
+)
 def test_rows_are_those_of_the_whole(tmp_path, narrow, dtype, kind, profile):
-    if profile == "wide":
+    if profile == "other":
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()  # of other colours: ignored
     path = written(tmp_path / "a.tif", dtype, kind, iccprofile=profile)
     whole, found = images.read(path), by_rows(path)
@@ -165,9 +169,9 @@ def test_ranks_that_read_their_rows_have_what_they_have_of_the_whole(tmp_path, m
         assert len(needed[1]) < SIZE[0] // high
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_reading_takes_no_more_than_is_planned(tmp_path, narrow, dtype):
-    path = written(tmp_path / "a.tif", dtype)
+@pytest.mark.parametrize("dtype, profile", [(np.uint8, None), (np.uint16, None), (np.uint16, WIDE)])
+def test_reading_takes_no_more_than_is_planned(tmp_path, narrow, dtype, profile):
+    path = written(tmp_path / "a.tif", dtype, iccprofile=profile)
     (job,) = spread(1, path, size="original", scales=1)
     found = by_rows(path)
     for size, rows in ((SIZE, (60, 140)), ((75, 105), (0, 10))):

@@ -11,6 +11,7 @@ from pathlib import Path
 import cases
 import numpy as np
 import pytest
+from PIL import Image
 
 import style
 from style import jobqueue, run
@@ -81,7 +82,10 @@ def test_jobs_are_done_and_the_bad_one_is_put_aside(folder, capsys):
         ('{"content": "photo.png", "style": "style.png", "options": {"sise": 4}}', "did you mean size?"),
         ('{"content": "photo.png", "style": "style.png", "output": 4}', "output 4"),
         ('{"content": "photo.png", "style": "style.png", "output": "x.gif"}', ".gif"),
-        ('{"content": "photo.png", "style": "style.png", "output": "photo.png"}', "is read as well"),
+        (
+            '{"content": "photo.png", "style": "style.png", "output": "photo.png"}',
+            "is the content file; give another output",
+        ),
         ('{"content": "photo.png", "style": "style.png", "preset": "best"}', "--preset 'best'"),
         ('{"content": "photo.png", "style": "style.png", "options": {"weights": "none.npz"}}', "none.npz"),
         ('{"content": "photo.png", "style": "style.png", "options": {"device": "oven"}}', "oven"),
@@ -319,3 +323,55 @@ def test_two_processes_one_of_them_killed(folder):
 
 def test_lease_is_longer_than_the_time_between_two_signs_of_life():
     assert jobqueue.BEATS >= 3
+
+
+@pytest.mark.slow
+def test_jobs_without_a_style_or_a_content_picture_are_those_of_the_command_line(folder, monkeypatch):
+    alone = OPTIONS | {"style_layers": "none", "content_layers": "relu1_2"}
+    order(folder, "alone.json", styles=[], options=alone)
+    bare = {k: v for k, v in OPTIONS.items() if k != "weights"}
+    (folder / "texture.json").write_text(json.dumps({"texture": True, "style": "style.png", "options": OPTIONS}))
+    assert main() == 0
+    common = [f"--{name}={value}" for name, value in bare.items()] + ["--weights", "jobs/narrow.npz", "--quiet"]
+    none = ["--style-layers", "none", "--content-layers", "relu1_2"]
+    assert run.main(["jobs/photo.png", *none, *common, "-o", "alone.png"]) == 0
+    assert run.main(["jobs/style.png", "--texture", *common, "-o", "texture.png"]) == 0
+    for name in ("alone.png", "texture.png"):
+        assert np.array_equal(images.read(folder / "done" / name).rgb, images.read(name).rgb)
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        ({"texture": True}, "texture = true has no content picture; all its pictures stand in styles"),
+        ({"texture": 1}, "without a content picture texture = true, without a style picture style_layers ="),
+        ({"texture": True, "content": None, "styles": []}, "without a content picture texture = true"),
+        ({"content": None}, "without a content picture texture = true"),
+    ],
+)
+def test_textures_among_jobs_that_cannot_be(folder, more, said):
+    order(folder, "a.json", **more)
+    assert main() == 1
+    assert said in (folder / "failed" / "a.json.txt").read_text()
+
+
+def test_styles_of_a_job_are_a_folder_or_a_pattern_as_on_the_command_line(folder):
+    Path("more").mkdir()
+    for name in ("a.png", "b.png"):
+        os.link(folder / "style.png", Path("more") / name)
+    order(folder, "a.json", style="../more", styles=None)
+    order(folder, "b.json", styles=["../more/?.png"])
+    assert main() == 0
+    for name in ("a.png", "b.png"):
+        assert [r["name"] for r in saving.read_metadata(folder / "done" / name)["style"]] == ["a.png", "b.png"]
+
+
+def test_a_mask_is_not_lost_to_a_job_that_may_overwrite(folder):
+    mask = np.zeros((40, 56), np.uint8)
+    mask[:, :20] = 255
+    Image.fromarray(mask).save(folder / "mask.png")
+    before = (folder / "mask.png").read_bytes()
+    order(folder, "a.json", output="mask.png", options=OPTIONS | {"mask": "not:mask.png"})
+    assert main("--overwrite") == 1
+    assert "is the --mask file; give another output" in (folder / "failed" / "a.json.txt").read_text()
+    assert (folder / "mask.png").read_bytes() == before

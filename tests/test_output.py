@@ -36,7 +36,17 @@ def test_sixteen_bits(tmp_path, name, with_alpha):
     assert path.read_bytes() == first
     back = images.read(path)
     expected = FINE if alpha is None else 255 + alpha[..., None] * (FINE - 255)
-    assert np.abs(back.rgb - expected).max() <= 1
+    assert np.abs(back.rgb - expected).max() <= 0.005
+
+
+def test_a_print_of_sixteen_bits_has_its_resolution(tmp_path):
+    for name in ("a.png", "a.tif"):
+        found = []
+        for depth in (8, 16):
+            saving.save(tmp_path / name, FINE, depth=depth, dpi=300)
+            with Image.open(tmp_path / name) as image:
+                found.append(image.info["dpi"])
+        assert found[0] == found[1] == pytest.approx((300, 300), rel=1e-4)
 
 
 def test_sixteen_bits_where_they_fit(tmp_path):

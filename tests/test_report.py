@@ -696,3 +696,16 @@ def test_a_log_has_the_fingerprint_of_its_picture(copy):
     assert curve.run == style.provenance.fingerprint(saving.read_metadata("out.png")) and not notes
     with pytest.raises(ReportError, match="no such file"):
         read_log("other")
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_with_nothing_left_to_do_has_its_report(tmp_path, monkeypatch, capsys):
+    """As where its picture could not be written, and its state was kept."""
+    monkeypatch.chdir(tmp_path)
+    cases.lay_out(tmp_path, {"a.png": (6, 4), "b.png": (5, 7)})
+    with monkeypatch.context() as m:
+        m.setattr(checkpoint.Checkpoint, "remove", lambda self: self.kept())
+        assert run.main(["a.png", "b.png", "-o", "o.png", "--checkpoint", "c", *FLAGS, "--evaluations", "2"]) == 0
+    assert run.main(["--resume", "c", "--report", "r.html"]) == 0
+    assert "cannot be made" not in capsys.readouterr().err
+    assert "gone on with after evaluation 2" in Path("r.html").read_text()

@@ -102,6 +102,16 @@ def test_what_people_have_is_read_without_imagecodecs(tmp_path, monkeypatch):
         assert np.abs(found - expected).max() <= 2.01, case
 
 
+def test_bits_that_are_not_read_without_imagecodecs_are_noted(tmp_path, monkeypatch):
+    for compression, noted in (("lzw", True), ("adobe_deflate", False)):
+        write(Case("rgb", "u2", 16, compression=compression), tmp_path / "a.tif")
+        assert images.read(tmp_path / "a.tif").notes == ()
+        with monkeypatch.context() as patch:
+            without_imagecodecs(patch)
+            notes = images.read(tmp_path / "a.tif").notes
+        assert [n.partition(";")[0] for n in notes] == ["16 bits a sample, read as 8"] * noted
+
+
 def test_the_judge_finds_what_is_wrong(tmp_path, monkeypatch):
     """Were all kinds left to Pillow, some would be wrong without a word."""
     monkeypatch.setattr(tiff, "by_pillow", lambda tags: True)

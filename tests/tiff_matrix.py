@@ -94,7 +94,7 @@ def written(case):
         expected = 255 * rgb
     else:
         rgb = 0.3 + 0.5 * rgb  # well inside
-        values, tolerance = lab(rgb, case), 2
+        values, tolerance = lab(rgb, case), 0.1
         expected = from_lab(values, case)
     return values, colormap, expected, tolerance
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from . import kinds, light
-from .profiles import cicp_of, grey_to_srgb, to_srgb
+from .profiles import cicp_of, grey_to_srgb, rgb_to_srgb, to_srgb
 from .samples import of_samples, scale_of
 from .tiff import INT, UINT
 
@@ -63,27 +63,30 @@ class Decoded:
     notes: list
 
 
-def decode(image, label, found=None, *, factor=1, box=None):
+def decode(image, label, found=None, *, factor=1, box=None, rows=None):
     """A Pillow image (its current frame). `found` kinds.Found; `label` names it in errors. Raises ImageError.
 
     factor  average over squares of so many pixels
     box     of the picture in the image's pixels, where it is not all of it
+    rows    deep.PngRows of the same file, where it has more than Pillow's image
     """
     found = found or kinds.Found()
     image.load()
     notes = []
     grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
     deep = image.mode == "F" or image.mode.startswith("I")
-    if deep:
+    part = lambda top, bottom: image.crop((0, top, image.width, bottom))  # noqa: E731
+    if rows is not None:
+        grey, part = rows.shape[2] == 2, lambda top, bottom: rows[top:bottom]
+        convert = _with_light(_deep_colours(image, grey, found, notes), image, found, notes)
+    elif deep:
         convert = _with_light(_deep_grey(image, found.tags, label, notes), image, found, notes)
     else:
         convert = colours_of(image, found, notes)
     palette = found.tags.palette if found.tags is not None and image.mode == "P" else None
     if palette is not None and 0 < palette.max() < 256:  # 8 bits where 16 belong: Pillow cuts them to nothing
         image.putpalette(palette.astype(np.uint8).tobytes())
-    decoded = _assemble(
-        lambda top, bottom: convert(image.crop((0, top, image.width, bottom))), image.size, factor, notes, grey, box
-    )
+    decoded = _assemble(lambda top, bottom: convert(part(top, bottom)), image.size, factor, notes, grey, box)
     # After load(): Pillow turns a TIFF itself while loading and then drops the tag.
     with contextlib.suppress(Exception):  # broken EXIF is no reason to refuse a picture
         _orient(decoded, image.getexif().get(ExifTags.Base.Orientation, 1))
@@ -211,11 +214,33 @@ def _deep_grey(image, tags, label, notes):
     return convert
 
 
+def _profile_of(image, found):
+    """The ICC profile that counts: none where the file or the profile itself names the colours by number."""
+    profile = image.info.get("icc_profile") if found.cicp is None else None
+    return None if profile and cicp_of(profile) else profile
+
+
+def _deep_colours(image, grey, found, notes):
+    """The same for deep.PngRows' samples, (h, W, S) uint16: `grey` with alpha, or RGB with or without."""
+    profile, transparent = _profile_of(image, found), image.info.get("transparency")
+    to_rgb = grey_to_srgb(profile, notes) if grey else rgb_to_srgb(profile, notes, 16)
+    inks = 1 if grey else 3
+
+    def convert(part):
+        levels = part * np.float32(1 / 257)
+        alpha = None if transparent is None else (part != transparent).any(axis=2)
+        if part.shape[2] > inks:
+            alpha = levels[..., -1] / 255
+        return to_rgb(levels[..., 0] if grey else levels[..., :3]), alpha
+
+    return convert
+
+
 def _eight_bits(image, found, notes):
     """The same for Pillow's 8-bit modes (and what it cuts to 8 bits itself)."""
-    profile = image.info.get("icc_profile") if found.cicp is None else None
-    if profile and cicp_of(profile):
-        profile = None
+    profile = _profile_of(image, found)
+    if found.tags is not None and max(found.tags.bits) > 8:
+        notes.append(f'{max(found.tags.bits)} bits a sample, read as 8; pip install "minivgg-style[tiff]" reads all')
     transparent = image.has_transparency_data and not found.undeclared
     if image.has_transparency_data and found.undeclared:
         notes.append("its fourth channel is not declared as transparency: not used")

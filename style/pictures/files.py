@@ -14,7 +14,7 @@ from minivgg.backend import Device, free_memory
 from minivgg.program import first_line
 
 from ..units import format_memory
-from . import ImageError, decode, kinds, tiff
+from . import ImageError, decode, deep, kinds, tiff
 
 SMALL = 32 << 20  # bytes: what takes no more is decoded whatever the budget; the plan says what does not fit
 GAP = 3  # a file is reduced while it is decoded to no less than so many times the size at which it is needed
@@ -109,9 +109,10 @@ def _by_pillow(file, path, wish, seen):
         seen = kinds.opened(seen, image, file)
         image.draft(None, (W // factor, H // factor))  # JPEG alone can do something about it
         drafted = min(d for d in (1, 2, 4, 8) if -(-W // d) <= image.width)
-        rest = factor // drafted
-        wish.check(path, W, H, decode.bytes_of(image), drafted * rest)
-        decoded = decode.decode(image, path, seen, factor=rest, box=(0, 0, W / drafted, H / drafted))
+        rest, ways = factor // drafted, deep.unpacked(seen.chunks.get(b"IHDR", b""))
+        wish.check(path, W, H, decode.bytes_of(image) * max(1, len(ways)), drafted * rest)
+        rows = deep.PngRows(image, file, ways) if ways else None
+        decoded = decode.decode(image, path, seen, factor=rest, box=(0, 0, W / drafted, H / drafted), rows=rows)
         return Read(decoded, mode, drafted * rest)
 
 

@@ -89,10 +89,6 @@ def examine(file, path):
         _check_jpeg(file, path)
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         chunks = _png_chunks(file)
-        header = chunks.get(b"IHDR", b"").ljust(13, b"\0")
-        if header[8] == 16 and header[9] == 2 and b"tRNS" in chunks:
-            kind = "a PNG of 16 bits a sample with one transparent colour"
-            raise ImageError(f"{path}: {kind} is not supported; export it with an alpha channel, or with 8 bits")
         cicp = chunks.get(b"cICP", b"")
         return Found(chunks=chunks, cicp=tuple(cicp[:4]) if len(cicp) >= 4 else None)
     return Found()

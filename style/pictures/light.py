@@ -71,10 +71,15 @@ def _converter(curve, chromaticities):
 
     def convert(rgb):
         light = curve(np.float32(1 / 255) * np.asarray(rgb, np.float32))
-        light = (light if same else light @ matrix.T).clip(0, 1)
-        return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** np.float32(1 / 2.4) - 0.055)
+        return encoded(light if same else light @ matrix.T)
 
     return convert
+
+
+def encoded(light):
+    """Linear light of sRGB's primaries, cut to 0..1 → sRGB 0..255."""
+    light = light.clip(0, 1)
+    return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** np.float32(1 / 2.4) - 0.055)
 
 
 def _to_xyz(chromaticities):

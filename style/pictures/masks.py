@@ -62,11 +62,17 @@ def split(text):
     return [text] if os.path.exists(text) else [part.strip() for part in text.split(",")]
 
 
+def file_of(text, folder=""):
+    """The file that a mask's name means, as it stands there; of other masks what is no file."""
+    name = text.removeprefix(NOT)
+    return name if os.path.isfile(os.path.join(folder, name)) else name.rpartition("#")[0]
+
+
 def absolute(text, folder=""):
     """The same mask from any folder: with its file's whole path. folder  from which it is seen (default: this one)"""
     inverse = NOT if text.startswith(NOT) else ""
     name = text.removeprefix(NOT)
-    file = name if os.path.isfile(os.path.join(folder, name)) else name.rpartition("#")[0]
+    file = file_of(text, folder)
     path = os.path.join(folder, file)
     return inverse + (os.path.abspath(path) + name[len(file) :] if os.path.isfile(path) else name)
 

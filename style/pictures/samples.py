@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from . import ImageError
-from .profiles import grey_to_srgb, to_srgb
+from .profiles import AT_EIGHT, D50, grey_to_srgb, rgb_to_srgb, to_srgb, xyz_to_srgb
 from .tiff import CIELAB, CMYK, ICCLAB, INT, PALETTE, RGB, UINT, WHITE_IS_0, YCBCR
 
 
@@ -66,25 +66,21 @@ def _colour(tags, label, notes):
         grey = grey_to_srgb(tags.profile, notes)
         return lambda v: grey(255 - v[..., 0] if photometric == WHITE_IS_0 else v[..., 0])
     if photometric == RGB:
-        if not tags.profile:
-            return lambda v: v
-        convert = to_srgb("RGB", tags.profile, notes)
-        return lambda v: _through(convert, v, "RGB")
+        return rgb_to_srgb(tags.profile, notes, bits)
     if photometric == PALETTE and tags.palette is not None and tags.formats[0] == UINT:
         table = tags.palette.astype(np.float32) / (257 if tags.palette.max() > 255 else 1)
-        convert = to_srgb("RGB", tags.profile, notes)
-        table = _through(convert, table[None], "RGB")[0] if tags.profile else table
+        table = rgb_to_srgb(tags.profile, notes, 16)(table[None])[0]
         return lambda v: table[v[..., 0].clip(0, len(table) - 1)]
     if photometric == CMYK:
         convert = to_srgb("CMYK", tags.profile, notes)
+        notes.extend([AT_EIGHT] if bits > 8 else [])
         return lambda v: _through(convert, v, "CMYK")
     full = (0, 255, 128, 255, 128, 255)
     if photometric == YCBCR and bits == 8 and tags.formats[0] == UINT and (tags.reference or full) == full:
         convert = to_srgb("RGB", tags.profile, notes)
         return lambda v: _through(lambda image: convert(image.convert("RGB")), v, "YCbCr")
     if photometric in (CIELAB, ICCLAB) and bits in (8, 16):
-        convert = to_srgb("LAB", None, notes)
-        return lambda v: _through(convert, _lab(v, bits, photometric), "LAB")
+        return lambda v: _from_lab(v, bits, photometric)
     raise ImageError(f"{label}: a TIFF of this kind ({tags}) is not supported; export it as RGB")
 
 
@@ -93,13 +89,12 @@ def _through(convert, levels, mode):
     return np.asarray(convert(Image.frombytes(mode, rounded.shape[1::-1], rounded.tobytes())), np.float32)
 
 
-def _lab(samples, bits, photometric):
-    """L*, a*, b* as Pillow takes them, a* and b* in two's complement: CIELAB's are that, ICCLAB's have an offset."""
-    levels = samples.astype(np.float32)
+def _from_lab(samples, bits, photometric):
+    """sRGB of L*, a* and b* under D50 (ISO 11664-4); CIELAB has the latter in two's complement, ICCLAB from -128 up."""
+    v = samples.astype(np.float32)
     if bits == 16:
-        levels /= 256
-        levels[..., 0] *= 1 if photometric == ICCLAB else 65536 / 65535 * 255 / 256
-    if photometric == ICCLAB:
-        levels[..., 1:] = (levels[..., 1:] + 128) % 256
-    levels[..., 1:] = np.rint(levels[..., 1:]) % 256  # -0.4 is 255.6, and then 0
-    return levels
+        v /= np.float32([257 if photometric == CIELAB else 256, 256, 256])
+    ab = (v[..., 1:] + 128) % 256 - 128 if photometric == CIELAB else v[..., 1:] - 128
+    y = (v[..., 0] * (100 / 255) + 16) / 116
+    f = (y + ab[..., 0] / 500, y, y - ab[..., 1] / 200)
+    return xyz_to_srgb([w * np.where(t > 6 / 29, t**3, 3 * (6 / 29) ** 2 * (t - 4 / 29)) for w, t in zip(D50, f)])

@@ -102,8 +102,8 @@ def save(path, rgb, *, alpha=None, metadata=None, quality=None, depth=8, dpi=Non
     `metadata` (JSON values) is stored inside the picture: PNG in an iTXt chunk "minivgg-style", JPEG and WebP in
     EXIF's UserComment, TIFF in ImageDescription. An sRGB profile is embedded. JPEG has no alpha: the picture is
     composited on white. `quality` 1..100 is JPEG's, WebP's and AVIF's (None: QUALITY); WebP's colour is half-resolution
-    unless it is 100. `depth` is 8 or, of PNG and TIFF, 16 bits a sample. `dpi` pixels an inch are stored in those with
-    8 bits and in JPEG.
+    unless it is 100. `depth` is 8 or, of PNG and TIFF, 16 bits a sample. `dpi` pixels an inch are stored in PNG, TIFF
+    and JPEG.
     Without `replace` a file that is there stays, also one that came a moment ago: OutputExistsError.
     """
     path = Path(path)
@@ -146,7 +146,7 @@ def encode(path, rgb, *, alpha=None, metadata=None, quality=None, depth=8, dpi=N
         if fmt == "JPEG" and len(text) > _TEXT_LIMIT:
             raise ImageError(f"{path}: {len(text)} bytes of metadata, JPEG holds {_TEXT_LIMIT}; choose .png")
         options |= _metadata_options(fmt, text)
-    if dpi is not None and depth == 8 and fmt in ("PNG", "JPEG", "TIFF"):
+    if dpi is not None and fmt in ("PNG", "JPEG", "TIFF"):
         options["dpi"] = (dpi, dpi)
     buffer = io.BytesIO()
     try:

@@ -104,7 +104,8 @@ class Report:
         shown = reduced(result.rgb.shape[:2], LARGEST)
         alpha = None if result.alpha is None else images.resize(result.alpha, shown)
         small = [images.resize(p.rgb, reduced(p.rgb.shape[:2], LARGEST)) for p in job.styles.pictures]
-        film = dict([self.first, *zip(self.frames.at, self.frames.frames, strict=True)])
+        first = [] if self.first is None else [self.first]  # a run that went on may have had nothing left to do
+        film = dict([*first, *zip(self.frames.at, self.frames.frames, strict=True)])
         frames = [(f"evaluation {n}", frame) for n, frame in film.items()]
         facts = Facts(Path(picture).name, result.metadata, images.resize(result.rgb, shown), alpha, self.curve)
         facts.content = None if is_texture(result.metadata) else job.content.resized(shown)
