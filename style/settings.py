@@ -225,15 +225,7 @@ def settings_from(preset: str | os.PathLike[str] | None = None, **options: Any) 
     """
     known = options_of(Settings)
     names = {alias: name for name, opt in known.items() for alias in opt.aliases}
-    for alias, name in names.items():
-        if options.get(alias) is not None and options.get(name) is not None:
-            raise SettingsError(f"{flag(alias)}: another name of {flag(name)}, which is given as well", name)
-    options = {names.get(k, k): v for k, v in options.items() if k not in names or v is not None}
-    record = options.keys() >= known.keys()  # every option was given: none of them is a wish
-    options = {k: v for k, v in options.items() if v is not None}
-    for name in options:
-        if name not in known:
-            raise SettingsError(f"unknown option {name!r}{suggest(name, known)}")
+    options, record = _by_own_names(options, names, known)
     found = Recipe({}) if preset is None else recipe(preset, {**names, **{name: name for name in known}})
     values = dict(found.values)
     if found.own:
@@ -257,6 +249,19 @@ def settings_from(preset: str | os.PathLike[str] | None = None, **options: Any) 
             raise
         raise SettingsError(f"{e.on_command_line}; beside --preset {origin.preset} it does nothing", e.option) from None
     return settings
+
+
+def _by_own_names(options, aliases, known):
+    """(the options that are given, by their names, whether every one was given: then none of them is a wish)."""
+    for alias, name in aliases.items():
+        if options.get(alias) is not None and options.get(name) is not None:
+            raise SettingsError(f"{flag(alias)}: another name of {flag(name)}, which is given as well", name)
+    options = {aliases.get(k, k): v for k, v in options.items() if k not in aliases or v is not None}
+    given = {k: v for k, v in options.items() if v is not None}
+    for name in given:
+        if name not in known:
+            raise SettingsError(f"unknown option {name!r}{suggest(name, known)}")
+    return given, options.keys() >= known.keys()
 
 
 def _check_alone(preset, found):
