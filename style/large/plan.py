@@ -10,6 +10,7 @@ from typing import Any
 
 from minivgg.backend import Device, free_memory
 from minivgg.footprint import Walk, network_bytes
+from minivgg.table import MIN_SIDE
 
 from ..faster.deferred import Deferred, deferred_terms
 from ..faster.recorded import Recorded
@@ -249,7 +250,7 @@ class Request:
     def fits(self, H, W):
         """Whether the smallest tiles and the shortest history fit."""
         smallest = replace(self, fewer=min(self.history, MIN_HISTORY))
-        return min(H, W) >= 16 and smallest._plan(H, W, edges=EDGES[-1:]) is not None
+        return min(H, W) >= MIN_SIDE and smallest._plan(H, W, edges=EDGES[-1:]) is not None
 
     def refusal(self, H, W):
         """What to say when nothing fits."""
