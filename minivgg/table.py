@@ -17,6 +17,7 @@ Params: TypeAlias = Mapping[str, tuple[Array, Array]]
 
 ARCHS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions in each of the five blocks
 _PARTS = re.compile(r"((?:conv|relu|pool)[1-9])(?:_([1-9]\d*))?")  # kind and block, index
+MIN_SIDE = 16  # pixels: a picture is halved four times before conv5_1, and below it nothing is left there
 WIDTHS = (64, 128, 256, 512, 512)  # channels of each block, as published
 
 

@@ -59,7 +59,7 @@ def _found(picture, record, name, given, tell):
     """The input of this name: the one that was given, a sample, or a file beside the picture or in this folder."""
     stored = record.get(name) or {}
     label = str(stored.get("name"))
-    if label.startswith("sample:"):
+    if images.is_sample(label):
         places = [label]
     else:
         own = os.path.basename(label)

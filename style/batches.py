@@ -17,6 +17,7 @@ from typing import Any
 
 from minivgg.backend import BackendError
 from minivgg.program import first_line, poll
+from minivgg.table import MIN_SIDE
 
 from .engine import Engine
 from .job import Job
@@ -25,7 +26,7 @@ from .options import SettingsError
 from .pictures import ImageError, images, saving
 from .provenance import is_finished, is_record_of
 from .recipes import attributed
-from .settings import MIN_SIZE, settings_from
+from .settings import settings_from
 
 PATTERN = "{content}-{style}.png"
 FIELDS = ("content", "style", "number")
@@ -89,7 +90,7 @@ class Batch:
         with attributed(settings):
             self.engine = Engine(settings)
         for one in self.styles:
-            images.as_picture(one, need=lambda H, W: (MIN_SIZE, MIN_SIZE))
+            images.as_picture(one, need=lambda H, W: (MIN_SIDE, MIN_SIDE))
 
     def run(self, listeners=lambda item: (), told=lambda made: None, save=save):
         """Make them one after the other; returns [Made], as far as it came.
@@ -239,7 +240,7 @@ def _stem(source):
     path = source if isinstance(source, str | os.PathLike) else path
     if path is None:
         return "picture"
-    return Path(os.fspath(path).removeprefix("sample:").replace(":", "-")).stem[:80]
+    return Path(os.fspath(path).removeprefix(images.SAMPLE).replace(":", "-")).stem[:80]
 
 
 def _is_at(source, places):

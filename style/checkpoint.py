@@ -127,7 +127,7 @@ def about(options):
     for name in ("content", "init", "weights", "output", "log", "overlay", "latest", "animation", "report"):
         value = found.get(name)
         is_input = name in ("content", "init", "weights")
-        if isinstance(value, str) and not value.startswith("sample:") and (not is_input or os.path.isfile(value)):
+        if isinstance(value, str) and not images.is_sample(value) and (not is_input or os.path.isfile(value)):
             found[name] = os.path.abspath(value)
     if "preset" in found:
         found["preset"] = placed(found["preset"], "")

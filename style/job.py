@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from minivgg.backend import Array, to_device
-from minivgg.table import layer_names
+from minivgg.table import MIN_SIDE, layer_names
 
 from .engine import Engine
 from .events import Evaluated, Listener
@@ -34,7 +34,7 @@ from .recipes import attributed, fitted
 from .result import Result
 from .running import Run
 from .schedule import Stage, check_depth, first_stage, stages
-from .settings import INITS, MIN_SIZE, Settings, settings_from
+from .settings import INITS, Settings, settings_from
 from .state import State
 from .statistics import equalised, terms_of
 from .styles import Styles, given_styles
@@ -117,7 +117,7 @@ class Job:
         """The pictures, none larger than it is needed; how large that is, the schedule says."""
         s = self.settings
         several = given_styles(s, content, style)
-        least, count = (MIN_SIZE, MIN_SIZE), len(several)
+        least, count = (MIN_SIDE, MIN_SIDE), len(several)
         stages(s, least, *[least] * count)  # what is wrong with sizes, before any picture is read
         on_gpu = self.device.kind == "gpu"  # there, the budget is the card's
         budget = None if on_gpu or s.memory is None else parse_memory(s.memory)
@@ -131,7 +131,7 @@ class Job:
             self.content = read(content, None)
             own, asked = max(self.content.size), s.size if isinstance(s.size, int) else None
             if s.style_size is None and asked is not None:  # a texture may be larger than its sample
-                s = self.settings = dataclasses.replace(s, style_size=max(MIN_SIZE, min(own, asked)))
+                s = self.settings = dataclasses.replace(s, style_size=max(MIN_SIDE, min(own, asked)))
         self.content = read(content, lambda H, W: stages(s, (H, W), *[least] * count)[-1].size)
         hw = self.content.size[::-1]
         pictures = [
@@ -294,6 +294,6 @@ def _is_name(init):
         return False
     if init in INITS:
         return True
-    if os.path.exists(init) or str(init).startswith("sample:"):
+    if os.path.exists(init) or images.is_sample(init):
         return False
     raise SettingsError(f"--init {str(init)!r}: neither {', '.join(INITS)} nor a file that exists", "init")

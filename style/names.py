@@ -93,7 +93,7 @@ def check_on_the_way(job, output, args, replace):
 
 def free_name(*pictures):
     """CONTENT-STYLE.png in this folder, numbered where it is taken already."""
-    names = [shared(spec)[0].removeprefix("sample:").replace(":", "-") for spec in pictures[:4]]
+    names = [shared(spec)[0].removeprefix(images.SAMPLE).replace(":", "-") for spec in pictures[:4]]
     stems = [Path(name).stem[:80] for name in names]
     return _free(Path("-".join(stems) + ".png"))
 

@@ -9,18 +9,17 @@ factors hold at every size.
 
 from dataclasses import dataclass
 
-from minivgg.table import activation_size
+from minivgg.table import MIN_SIDE, activation_size
 from minivgg.threads import is_number
 
 from .options import ORIGINAL, SettingsError, flag
 from .pictures import images
-from .settings import DEFAULT_SIZE, MAX_SIZE, MIN_SIZE, Settings
+from .settings import DEFAULT_SIZE, MAX_SIDE, Settings
 from .styles import per_style
 from .terms import layers
 from .units import format_size
 
 COARSEST = 400  # automatic: no scale is added below a longest side of this many pixels
-SMALLEST = 16
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def stages(settings: Settings, content_hw: tuple[int, int], *styles_hw: tuple[in
     sizes = per_style(s, "style_size", len(styles_hw)) or (size or measure(final),) * len(styles_hw)
     factors = per_style(s, "style_scale", len(styles_hw))
     finals = [
-        fitted(min(max(MIN_SIZE, round(n * f)), MAX_SIZE), hw, s.side) for n, f, hw in zip(sizes, factors, styles_hw)
+        fitted(min(max(MIN_SIDE, round(n * f)), MAX_SIDE), hw, s.side) for n, f, hw in zip(sizes, factors, styles_hw)
     ]
     found = []
     for position, (ratio, evaluations) in enumerate(_ratios(s.scales, given, size, final)):
@@ -112,7 +111,7 @@ def _sizes(scales):
     for part in scales.split(","):
         size, colon, evaluations = part.strip().partition(":")
         counted = is_number(evaluations) and 1 <= int(evaluations) <= 10**9
-        if not is_number(size) or int(size) < SMALLEST or (colon and not counted):
+        if not is_number(size) or int(size) < MIN_SIDE or (colon and not counted):
             raise SettingsError(f"--scales {scales!r}: {part!r} is neither a size nor size:evaluations")
         sizes.append((int(size), int(evaluations) if colon else None))
     return sizes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minivgg.program import suggest
-from minivgg.table import level
+from minivgg.table import MIN_SIDE, level
 from minivgg.threads import is_number
 
 from .optimize import METHODS
@@ -24,7 +24,7 @@ INITS = ("content", "style", "noise", "blend")
 OPTIMIZER_ALIASES = {"lbfgs": "l-bfgs-b", "lbfgsb": "l-bfgs-b", "lbfgs-b": "l-bfgs-b"}
 DEFAULT_SIZE = 512
 STEEP = 3.0  # of --strength: that a step of it is about as much to the eye anywhere (benchmarks/README.md)
-MIN_SIZE, MAX_SIZE = 16, 65500  # pixels: below it nothing is left at relu5_1; the largest side that JPEG can store
+MAX_SIDE = 65500  # pixels: the largest that JPEG can store
 STYLE_LAYERS = tuple(f"relu{block}_1" for block in range(1, 6))
 
 SIZE, STYLES, LOSS, COLOUR = "size", "styles and regions", "the loss", "colour"  # headings of --help
@@ -60,10 +60,10 @@ class Settings:
     """Options of one transfer. Layer weights are {layer: factor}; a layer's factor in the loss is weight · factor."""
 
     # fmt: off
-    size: int | str | None = option(None, "pixels", SIZE, "longest side in pixels (default 512, or the picture's own where that is smaller), or original", "N", low=MIN_SIZE, high=MAX_SIZE, shown=True)
+    size: int | str | None = option(None, "pixels", SIZE, "longest side in pixels (default 512, or the picture's own where that is smaller), or original", "N", low=MIN_SIDE, high=MAX_SIDE, shown=True)
     side: str = option("longest", "text", SIZE, "what --size and --style-size measure: longest (default) or shortest", "S", choices=("longest", "shortest"))
     wrap: bool = option(False, "switch", SIZE, "the picture tiles without a seam: it goes on at its opposite edge (sizes are rounded to what pooling divides)")
-    style_size: int | tuple | None = option(None, "wholes", SIZE, "the same for the style picture (default: as --size), or for each, 512,300; larger: coarser strokes", "N", low=MIN_SIZE, high=MAX_SIZE)
+    style_size: int | tuple | None = option(None, "wholes", SIZE, "the same for the style picture (default: as --size), or for each, 512,300; larger: coarser strokes", "N", low=MIN_SIDE, high=MAX_SIDE)
     style_scale: float | tuple = option(1.0, "numbers", SIZE, "factor of the style picture's size, or of each's (default {})", "X", low=0.05, high=20)
     scales: str | int = option("auto", "text or whole", SIZE, "coarse to fine, each finished scale saved beside the output: auto (default: from 401 pixels up), how many, or sizes with evaluations 256:300,512", "S", shown=True)
     resample: str = option("auto", "text", SIZE, "how pictures are resized: auto (default: Lanczos down, bicubic up) or bilinear", "R", choices=("auto", "bilinear"))
@@ -225,15 +225,7 @@ def settings_from(preset: str | os.PathLike[str] | None = None, **options: Any) 
     """
     known = options_of(Settings)
     names = {alias: name for name, opt in known.items() for alias in opt.aliases}
-    for alias, name in names.items():
-        if options.get(alias) is not None and options.get(name) is not None:
-            raise SettingsError(f"{flag(alias)}: another name of {flag(name)}, which is given as well", name)
-    options = {names.get(k, k): v for k, v in options.items() if k not in names or v is not None}
-    record = options.keys() >= known.keys()  # every option was given: none of them is a wish
-    options = {k: v for k, v in options.items() if v is not None}
-    for name in options:
-        if name not in known:
-            raise SettingsError(f"unknown option {name!r}{suggest(name, known)}")
+    options, record = _by_own_names(options, names, known)
     found = Recipe({}) if preset is None else recipe(preset, {**names, **{name: name for name in known}})
     values = dict(found.values)
     if found.own:
@@ -257,6 +249,19 @@ def settings_from(preset: str | os.PathLike[str] | None = None, **options: Any) 
             raise
         raise SettingsError(f"{e.on_command_line}; beside --preset {origin.preset} it does nothing", e.option) from None
     return settings
+
+
+def _by_own_names(options, aliases, known):
+    """(the options that are given, by their names, whether every one was given: then none of them is a wish)."""
+    for alias, name in aliases.items():
+        if options.get(alias) is not None and options.get(name) is not None:
+            raise SettingsError(f"{flag(alias)}: another name of {flag(name)}, which is given as well", name)
+    options = {aliases.get(k, k): v for k, v in options.items() if k not in aliases or v is not None}
+    given = {k: v for k, v in options.items() if v is not None}
+    for name in given:
+        if name not in known:
+            raise SettingsError(f"unknown option {name!r}{suggest(name, known)}")
+    return given, options.keys() >= known.keys()
 
 
 def _check_alone(preset, found):

@@ -9,7 +9,7 @@ from pathlib import Path
 from minivgg.program import first_line
 
 from .options import ORIGINAL, SettingsError, flag, parse_layers
-from .pictures import masks, palette
+from .pictures import images, masks, palette
 
 LARGEST = 2**20  # bytes of a text file that is read
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic")
@@ -17,8 +17,8 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", 
 
 def sized(spec, size):
     """A sample picture is drawn at the size that is asked for, not enlarged to it."""
-    is_sample = spec is not None and spec.startswith("sample:") and spec.count(":") == 1
-    return f"{spec}:{size}" if is_sample and size not in (None, ORIGINAL) else spec
+    drawn = images.is_sample(spec) and spec.count(":") == 1
+    return f"{spec}:{size}" if drawn and size not in (None, ORIGINAL) else spec
 
 
 def shared(spec):
@@ -30,7 +30,7 @@ def shared(spec):
         value = float(share)
     except ValueError:
         return spec, None
-    if name.startswith("sample:") and name.count(":") == 1 and share.isdecimal():
+    if images.is_sample(name) and name.count(":") == 1 and share.isdecimal():
         return spec, None  # a sample's width
     if not 0 <= value < math.inf:
         raise SettingsError(f"{spec}: share {share}; expected a number from 0 up")

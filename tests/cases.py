@@ -148,6 +148,16 @@ def peak_of(work):
         tracemalloc.stop()
 
 
+def plain(objective):
+    """(image, *, fresh) → (loss, gradient), as LBFGS.step takes it."""
+
+    def evaluate(image, *, fresh=True):
+        result = objective.evaluate(image)
+        return result.loss, result.gradient
+
+    return evaluate
+
+
 def worst(found, expected):
     """Largest difference, relative to the largest expected value."""
     return float(np.abs(found - expected).max() / np.abs(expected).max())

@@ -4,7 +4,7 @@ import cuda_on_cpu
 import cuda_twins
 import numpy as np
 import pytest
-from cases import hears, make_case
+from cases import hears, make_case, plain
 from strict_device import StrictModule
 
 from style.events import Evaluated
@@ -29,16 +29,6 @@ class Function(Evaluating):
         loss, gradient = self.f(image.reshape(-1).astype(np.float64))
         gradient = (self.scale * gradient).reshape(image.shape).astype(image.dtype)
         return Evaluation({"f": self.scale * loss}, gradient)
-
-
-def plain(objective):
-    """(image, *, fresh) → (loss, gradient), as LBFGS.step takes it."""
-
-    def evaluate(image, *, fresh=True):
-        result = objective.evaluate(image)
-        return result.loss, result.gradient
-
-    return evaluate
 
 
 def quadratic(n, condition=1e3, seed=0):

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from cases import hears, make_case, worst
+from cases import hears, make_case, plain, worst
 
 from style import STOP
 from style.events import Evaluated
@@ -163,12 +163,7 @@ def test_adam_is_the_published_algorithm():
 def test_the_directions_of_l_bfgs_are_the_two_loops(history):
     """In a run on a picture: the pairs as they lie in its matrix, the recursion on vectors, the same direction."""
     case = make_case(24, 33)
-    objective, optimiser, compared = case.whole(), LBFGS(case.image, history=history), 0
-
-    def evaluate(x, *, fresh):
-        result = objective.evaluate(x)
-        return result.loss, result.gradient
-
+    evaluate, optimiser, compared = plain(case.whole()), LBFGS(case.image, history=history), 0
     for _ in range(12):
         optimiser.step(evaluate)
         kept = optimiser.pairs

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from cases import plain
 
 import style
 from style import samples
@@ -58,11 +59,7 @@ def test_the_two_loops_start_from_the_metric(target):
     objective = Quadratic(target, 0.5)
     metric = Spectrum(target, 0.4).metric
     optimiser = LBFGS(np.zeros_like(target), history=4, metric=metric)
-
-    def evaluate(x, *, fresh):
-        result = objective.evaluate(x)
-        return result.loss, result.gradient
-
+    evaluate = plain(objective)
     for _ in range(7):
         optimiser.step(evaluate)
         pairs = optimiser.pairs

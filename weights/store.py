@@ -134,10 +134,22 @@ def save_compact(network: Network, path: str | os.PathLike[str], precision: str 
         else:
             arrays[f"{name}.filters"] = w.astype(precision)
         arrays[f"{name}.biases"] = b.astype(np.float32)
+    metadata = _described(network, precision)
+    # Only 8-bit values shrink enough under deflate (a fifth) to be worth the time it takes to load them.
+    save = np.savez_compressed if precision == "uint8" else np.savez
+    try:
+        with atomic_file(path, make_folder=True) as file:
+            save(file, metadata=np.array(json.dumps(metadata)), **arrays)
+    except FileError as error:
+        raise WeightsError(str(error)) from None
+
+
+def _described(network, precision):
+    """What a compact file holds beside the arrays, as JSON values."""
     source = None
     if network.sha256:
         source = {"file": network.path.name if network.path else None, "sha256": network.sha256}
-    metadata = {
+    return {
         "format": FORMAT,
         "version": VERSION,
         "name": network.name,
@@ -150,13 +162,6 @@ def save_compact(network: Network, path: str | os.PathLike[str], precision: str 
         "about": network.about,
         **({} if network.pooling == "max" else {"pooling": network.pooling}),
     }
-    # Only 8-bit values shrink enough under deflate (a fifth) to be worth the time it takes to load them.
-    save = np.savez_compressed if precision == "uint8" else np.savez
-    try:
-        with atomic_file(path, make_folder=True) as file:
-            save(file, metadata=np.array(json.dumps(metadata)), **arrays)
-    except FileError as error:
-        raise WeightsError(str(error)) from None
 
 
 def load_compact(path: str | os.PathLike[str], dtype: DTypeLike = np.float32) -> Network:

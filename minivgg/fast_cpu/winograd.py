@@ -135,9 +135,7 @@ def _by_frequencies(sources, sinks, taps, bias, geometry, strips, workers, works
     H, W, tx, R = geometry
     C, F = taps.channels
     dtype = taps.dtype
-    columns = -(-F // max(1, workers // N)) if workers > N else F  # more workers than frequencies: divide F as well
-    columns = max(1, min(F, -(-columns // 32) * 32))
-    jobs = [(v, f, min(f + columns, F)) for v in range(N) for f in range(0, F, columns)]
+    jobs, columns = _products(F, workers)
     slots = _Strip.slots(R, tx, C, F)
     private = (N, R * tx, C), (N, R * tx, columns), (N, C, columns)
     rows = sources[0].need(M * R + 2) + sinks[0].need(M * R)
@@ -169,6 +167,13 @@ def _by_frequencies(sources, sinks, taps, bias, geometry, strips, workers, works
         parallel(rows_in, _parts(M * (r1 - r0) + 2, workers, 1), workers)
         parallel(multiply, jobs, workers)
         parallel(rows_out, _parts(M * (r1 - r0), workers, 2), workers)  # 2: pooling windows stay whole
+
+
+def _products(F, workers):
+    """[(frequency, from, to of the F columns), …] and the most columns: divided where workers outnumber frequencies."""
+    columns = -(-F // max(1, workers // N)) if workers > N else F
+    columns = max(1, min(F, -(-columns // 32) * 32))
+    return [(v, f, min(f + columns, F)) for v in range(N) for f in range(0, F, columns)], columns
 
 
 def _parts(total, count, unit):

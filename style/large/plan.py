@@ -6,9 +6,11 @@ The prediction is a count of what is alive (footprint.py) over a measured base; 
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from minivgg.backend import Device, free_memory
 from minivgg.footprint import Walk, network_bytes
+from minivgg.table import MIN_SIDE
 
 from ..faster.deferred import Deferred, deferred_terms
 from ..faster.recorded import Recorded
@@ -75,51 +77,27 @@ class Plan:
         return f"{size}: {' + '.join(edges)}{where}, {memory}, {self.time:.2f} times the undivided time"
 
 
-def make_plan(
-    net,
-    terms,
-    height,
-    width,
-    *,
-    memory=None,
-    device=None,
-    optimizer="l-bfgs-b",
-    history=10,
-    bounds=False,
-    metric=False,
-    lag=1,
-    style_size=None,
-    reserved=0,
-    margin=0,
-):
+def make_plan(net, terms, height, width, *, memory=None, device=None, reserved=0, **asked):
     """The fastest Plan that fits.
 
-    net         minivgg.VGG;  terms  list of terms.Term
-    memory      bytes the whole process (or the GPU) may take; None: what is free, less a margin
-    device      minivgg.backend.Device; None: the CPU
-    optimizer   "l-bfgs-b", "l-bfgs" or "adam"; None: single evaluations
-    metric      whether `l-bfgs` has one (precondition.py)
-    lag         evaluations between two exact ones of a deferred term, at most. In tiles, and where the loss has no term
-                of low curvature, all are exact
-    style_size  (height, width) of the style picture, if its targets are still to be computed
-    margin      pixels on each side that are computed and are not of the height and width
-    reserved    bytes that the caller keeps beside the objective and the optimiser: pictures in their own size, filters
-                as loaded
+    net       minivgg.VGG;  terms  list of terms.Term
+    memory    bytes the whole process (or the GPU) may take; None: what is free, less a margin
+    device    minivgg.backend.Device; None: the CPU
+    reserved  bytes that the caller keeps beside the objective and the optimiser: pictures in their own size, filters
+              as loaded
+    asked     optimizer, history, bounds, metric, lag, style_size, margin: see Request
 
     Raises MemoryBudgetError, naming the largest size of the same aspect that fits.
     """
     on_gpu = device is not None and device.kind == "gpu"
-    base = network_bytes(net) + (0 if on_gpu else BASE)
+    base = network_bytes(net) + reserved + (0 if on_gpu else BASE)
     limit = "the budget that was given"
     if memory is None:
-        memory, limit = available_memory(device, base + reserved)
-    job = _Job(
-        *(net, terms, optimizer, history, history, bounds, metric, lag),
-        *(style_size, base + reserved, memory, limit, on_gpu, margin),
-    )
-    plan = job.plan(height, width)
+        memory, limit = available_memory(device, base)
+    request = Request(net, terms, base, memory, limit, on_gpu, **asked)
+    plan = request.plan(height, width)
     if plan is None:
-        raise MemoryBudgetError(job.refusal(height, width))
+        raise MemoryBudgetError(request.refusal(height, width))
     return plan
 
 
@@ -133,37 +111,56 @@ def available_memory(device, used):
 
 
 @dataclass(frozen=True)
-class _Job:
-    net: object
-    terms: object
-    optimizer: str
-    history: int
-    asked: int  # pairs, of which `history` may be fewer
-    bounds: bool
-    metric: bool
-    lag: int
-    style_size: tuple | None
+class Request:
+    """What is to be planned.
+
+    base        bytes that are there whatever the picture's size
+    memory      bytes that there are;  limit: whose limit that is, in words;  on_gpu: whether it is a card's
+    optimizer   "l-bfgs-b", "l-bfgs", "two-loop" or "adam"; None: single evaluations
+    history     pairs asked for;  fewer: how many are kept, or None: all
+    bounds      whether the optimiser has them
+    metric      whether `l-bfgs` has one (precondition.py)
+    lag         evaluations between two exact ones of a deferred term, at most. In tiles, and where the loss has no term
+                of low curvature, all are exact
+    style_size  (height, width) of the style picture, if its targets are still to be computed
+    margin      pixels on each side that are computed and are not of the height and width
+    """
+
+    net: Any
+    terms: Any
     base: int
     memory: int
-    limit: str  # whose limit that is, in words
+    limit: str
     on_gpu: bool
-    margin: int
+    optimizer: str | None = "l-bfgs-b"
+    history: int = 10
+    bounds: bool = False
+    metric: bool = False
+    lag: int = 1
+    style_size: tuple | None = None
+    margin: int = 0
+    fewer: int | None = None
+
+    @property
+    def pairs(self):
+        """That the optimiser keeps."""
+        return self.history if self.fewer is None else self.fewer
 
     def plan(self, H, W):
         """The fastest Plan that fits, or None."""
         best = None
-        history = self.history
+        pairs = self.history
         while True:
-            found = replace(self, history=history)._plan(H, W)
+            found = replace(self, fewer=pairs)._plan(H, W)
             if found is not None and (best is None or found.time < best.time):
                 best = found
-            if self.optimizer in ("adam", None) or history <= MIN_HISTORY or (best is not None and best.time <= SLOW):
+            if self.optimizer in ("adam", None) or pairs <= MIN_HISTORY or (best is not None and best.time <= SLOW):
                 return best
-            history = max(MIN_HISTORY, history * 2 // 3)
+            pairs = max(MIN_HISTORY, pairs * 2 // 3)
 
     def _plan(self, H, W, edges=EDGES):
         H, W = H + 2 * self.margin, W + 2 * self.margin
-        kept, passing = optimiser_bytes(self.optimizer, self.history, self.bounds, self.metric)
+        kept, passing = optimiser_bytes(self.optimizer, self.pairs, self.bounds, self.metric)
         if self.on_gpu and self.optimizer == "l-bfgs-b":  # SciPy's vectors are the host's: the picture, the best one
             kept, passing = 8, 4
         values = 3 * H * W
@@ -201,8 +198,8 @@ class _Job:
             parts = segments(self.net, layers(self.terms), H, W, tiling)
             counts = tuple(len(p.tiles) for p in parts)
         lag, notes = self.lag, []
-        if self.history < self.asked:
-            notes.append(f"L-BFGS keeps {self.history} of {self.asked} pairs")
+        if self.pairs < self.history:
+            notes.append(f"L-BFGS keeps {self.pairs} of {self.history} pairs")
         if lag > 1 and (tiling is not None or self.on_gpu or not deferred_terms(self.terms, self.net.names)):
             lag = 1  # on a card an exact evaluation is one launch (faster/recorded.py)
             why = "tiles" if tiling is not None else "a GPU" if self.on_gpu else "no term of low curvature"
@@ -213,7 +210,7 @@ class _Job:
             W,
             self.margin,
             tiling,
-            self.history,
+            self.pairs,
             int(peak),
             self.memory,
             time,
@@ -252,8 +249,8 @@ class _Job:
 
     def fits(self, H, W):
         """Whether the smallest tiles and the shortest history fit."""
-        smallest = replace(self, history=min(self.history, MIN_HISTORY))
-        return min(H, W) >= 16 and smallest._plan(H, W, edges=EDGES[-1:]) is not None
+        smallest = replace(self, fewer=min(self.history, MIN_HISTORY))
+        return min(H, W) >= MIN_SIDE and smallest._plan(H, W, edges=EDGES[-1:]) is not None
 
     def refusal(self, H, W):
         """What to say when nothing fits."""

@@ -16,11 +16,12 @@ from PIL import Image
 
 from minivgg import backend
 from minivgg.program import first_line
+from minivgg.table import MIN_SIDE
 
 from . import ImageError, decode, files, tiff
 
 REACH = 4  # pixels of the coarser picture that resizing looks at to either side, at most
-MIN_SIDE = 16  # VGG halves a picture four times before conv5_1: below 16 pixels nothing is left
+SAMPLE = "sample:"  # begins the name of a picture of our own
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ def as_picture(source, *, min_side=MIN_SIDE, need=None, room=None):
     """
     if isinstance(source, Picture):
         return source
-    if isinstance(source, str) and source.startswith("sample:"):
+    if is_sample(source):
         return _sample(source)
     if isinstance(source, (str, os.PathLike)):
         return read(source, min_side=min_side, need=need, room=room)
@@ -166,11 +167,16 @@ def _is_picture(item):
     return isinstance(item, (str, os.PathLike, Image.Image, Picture)) or getattr(item, "ndim", 0) == 3
 
 
+def is_sample(source):
+    """Whether it names one of the project's own pictures."""
+    return isinstance(source, str) and source.startswith(SAMPLE)
+
+
 def _sample(name):
     """One of the project's own pictures by name, with its width in pixels after a second colon (512 without)."""
     from style.samples import SAMPLES  # here, since what draws them takes longer to load than all the rest
 
-    key, _, size = name.removeprefix("sample:").partition(":")
+    key, _, size = name.removeprefix(SAMPLE).partition(":")
     if key not in SAMPLES:
         raise ImageError(f"{name}: no such sample; expected one of {', '.join(f'sample:{k}' for k in SAMPLES)}")
     if size and not (size.isdecimal() and MIN_SIDE * 2 <= int(size) <= 8192):

@@ -37,12 +37,12 @@ def read_spec(spec):
         wrong = parts[named.index(None)]
         raise ValueError(f"{wrong!r} is no colour such as #102030, #abc or navy")
     name, colon, count = spec.rpartition(":")
-    whole = spec in ("content", "style") or os.path.exists(spec) or (spec.startswith("sample:") and spec.count(":") < 3)
+    whole = spec in ("content", "style") or os.path.exists(spec) or (images.is_sample(spec) and spec.count(":") < 3)
     if whole or not colon:
         name, count = spec, None
     elif not (count.isdecimal() and len(count) < 9 and 1 <= int(count) <= MOST):
         raise ValueError(f"{count!r} colours: expected 1 to {MOST}")
-    if not name.startswith("sample:") and name not in ("content", "style") and not os.path.exists(name):
+    if not images.is_sample(name) and name not in ("content", "style") and not os.path.exists(name):
         raise ValueError(EXPECTED)
     return Spec(source=name, count=count and int(count))
 

@@ -110,7 +110,7 @@ def _input(facts, path, what, stored, given):
     """(H, W, 3) of an input, or None with a note."""
     name = str(stored.get("name"))
     places = [str(path.with_name(os.path.basename(name))), os.path.basename(name)]
-    if name.startswith("sample:") or given is not None:
+    if images.is_sample(name) or given is not None:
         places = [name if given is None else given]
     elif from_memory(name):
         facts.notes.append(f"The {what} came from memory and is not shown.")
