@@ -120,7 +120,8 @@ class Report:
         self.notes = [f"The run was gone on with after evaluation {count}: the film begins there."]
         try:
             curve, _ = read_log(self.log) if self.log is not None and os.path.isfile(self.log) else (None, [])
-            if curve is not None and curve.run == run and curve.losses == list(event.losses):
+            if curve is not None and curve.run in (None, run) and curve.losses == list(event.losses):
+                curve.run = run
                 return curve
         except ReportError:
             pass
