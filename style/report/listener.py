@@ -190,7 +190,9 @@ class Reports:
         """Where the report of a picture goes: no two share a place."""
         if name not in self.places:
             short = name.removesuffix(Path(name).suffix) if Path(name).suffix.lower() in saving.FORMATS else name
-            stem, taken = f"{self.path.stem}-" + re.sub(r"[^\w.+]+", "-", short)[:80], [*self.places.values()]
+            room = max(20, 200 - len(os.fsencode(self.path.stem)))  # names of files end at 255 bytes
+            short = os.fsencode(re.sub(r"[^\w.+]+", "-", short)[:80])[:room].decode(errors="ignore")
+            stem, taken = f"{self.path.stem}-{short}", [*self.places.values()]
             number, path = 1, self.path.with_name(f"{stem}.html")
             while os.path.normcase(path) in map(os.path.normcase, [*taken, self.path]):
                 number += 1
