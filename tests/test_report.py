@@ -328,6 +328,8 @@ def damaged(text, kind):
         "in the middle": "".join([*lines[:2], "{\n", *lines[2:]]),
         "a field": text.replace('"exact": true', '"exact": "yes"'),
         "a term": text.replace('"terms": {"', '"terms": {"more": "x", "'),
+        "a deep one": "[" * 100_000 + "\n",
+        "a large one": re.sub('(?<="loss": )[^,]*', "1" + "0" * 400, text, count=1),
     }[kind]
 
 
@@ -354,6 +356,8 @@ def test_a_picture_that_says_something_else_of_itself_is_refused(folder, capsys,
         ("in the middle", "log.jsonl: line 3 is not one of --log's (no JSON"),
         ("a field", "log.jsonl: line 1 is not one of --log's (exact is 'yes')"),
         ("a term", "log.jsonl: line 1 is not one of --log's (terms are no numbers)"),
+        ("a deep one", "log.jsonl: not a log of ours (no JSON"),
+        ("a large one", "log.jsonl: line 1 is not one of --log's (a number is too large)"),
     ],
 )
 def test_a_file_that_is_no_log_of_one_run_is_refused(copy, capsys, kind, said):
@@ -406,6 +410,18 @@ def test_a_log_without_the_runs_name_is_taken_for_what_it_has(copy):
     text = without_run(Path("log.jsonl").read_text())
     Path("log.jsonl").write_text(text)
     assert later.main(["out.png", "log.jsonl"]) == 0
+
+
+def test_a_log_that_an_earlier_version_began_may_go_on_with_the_runs_name(copy, capsys):
+    lines = Path("log.jsonl").read_text().splitlines(keepends=True)
+    Path("log.jsonl").write_text(without_run("".join(lines[:4])) + "".join(lines[4:]))
+    curve, _ = read_log("log.jsonl")
+    assert len(curve) == 9 and curve.run == json.loads(lines[4])["run"]
+    assert later.main(["out.png", "log.jsonl"]) == 0
+    other = "".join(lines[4:]).replace(curve.run, "0" * 12)
+    Path("log.jsonl").write_text(without_run("".join(lines[:4])) + other)
+    assert later.main(["out.png", "log.jsonl", "--overwrite"]) == 1
+    assert "the log of another run than out.png's" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -600,12 +616,15 @@ def test_a_report_that_cannot_be_made_costs_no_picture(folder, capsys, monkeypat
     assert Path("out.png").exists() and not Path("run.html").exists()
 
 
-def test_a_run_that_goes_on_tells_of_both_parts(folder, monkeypatch, capsys):
+@pytest.mark.parametrize("named", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_run_that_goes_on_tells_of_both_parts(folder, monkeypatch, capsys, named):
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.Checkpoint, "remove", lambda self: None)
         patch.setattr(style.running.Run, "_counted", interrupted_at(5))
         more = ("--checkpoint", "state", "--checkpoint-every", "1", "--log", "log.jsonl")
         assert main("--report", "run.html", *more) == 130
+    if not named:  # an earlier version wrote the first part
+        Path("log.jsonl").write_text(without_run(Path("log.jsonl").read_text()))
     assert run.main(["--resume", "state", "--quiet"]) == 0
     found = Page("run.html")
     assert "6 evaluations of" in found.source and "the film begins there" in found.source
@@ -683,6 +702,14 @@ def test_names_that_become_one_keep_their_own_reports(tmp_path):
     several = report.Reports(tmp_path / "s.html", "all", False, pytest.fail)
     names = ["a b.png", "a-b.png", "a/b.png", "a b.png"]
     assert [several.report(n).path.name for n in names] == ["s-a-b.html", "s-a-b-2.html", "s-a-b-3.html", "s-a-b.html"]
+
+
+def test_a_report_beside_a_sheet_has_a_name_that_a_disk_takes(tmp_path):
+    several = report.Reports(tmp_path / f"{'s' * 60}.html", "all", False, pytest.fail)
+    paths = [several.report(f"{'漢' * 100}{k}.png").path for k in range(2)]
+    assert paths[0] != paths[1]
+    for path in paths:
+        path.touch()
 
 
 def test_queues_have_no_sheet(folder, capsys):

@@ -18,6 +18,7 @@ from PIL import Image
 from web_desk import Server
 
 from style.pictures import saving
+from style.web.asked import Asked
 from style.web.feed import REPORTS
 
 api = pytest.importorskip("playwright.sync_api", reason='needs pip install -e ".[browser]"')
@@ -56,11 +57,15 @@ class Visit:
     """A page of a browser, and what it complained of."""
 
     def __init__(self, chromium, server, name, **more):
-        self.name, self.count, self.faults = name, 0, []
-        self.page = chromium.new_context(accept_downloads=True, **more).new_page()
-        self.page.on("console", lambda m: self.faults.append(m.text) if m.type in ("error", "warning") else None)
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.watch(chromium.new_context(accept_downloads=True, **more).new_page(), name)
         self.page.goto(server.url)
+        self.page.wait_for_url(f"{server.base}{server.place}/")  # to which that leads
+
+    def watch(self, page, name):
+        self.page, self.name, self.count, self.faults = page, name, 0, []
+        page.on("console", lambda m: self.faults.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        return self
 
     def has(self, selector, text=None, count=None):
         expected = api.expect(self.page.locator(selector))
@@ -229,6 +234,62 @@ def test_a_queue_of_several_and_one_that_fails(chromium, server, tmp_path):
         page.locator("#history-list").get_by_role("button", name="Remove").first.click()
         visit.has("#history-list li", count=count)
     assert visit.faults == []
+
+
+def test_more_tabs_than_a_browser_has_connections(chromium, server):
+    """Of eight in one window seven are hidden: the last one works, and those that are looked at again know it all."""
+    context = chromium.new_context()
+    hide = """Object.defineProperty(document, "hidden", { get: () => true });
+        document.dispatchEvent(new Event("visibilitychange"))"""
+    pages = [context.new_page() for _ in range(8)]
+    pages[0].goto(server.url)
+    for page in pages:
+        page.goto(f"{server.base}{server.place}/")
+        expected = api.expect(page.locator("#preset option"))
+        expected.not_to_have_count(1, timeout=SOON)
+        if page is not pages[-1]:  # without a window, none is hidden by itself
+            page.evaluate(hide)
+    visit = Visit.__new__(Visit).watch(pages[-1], "many")
+    visit.press("Use a sample")
+    visit.has("#content-chosen li", count=1)
+    visit.press("Sample: strokes")
+    visit.has("#styles-chosen li", count=1)
+    pages[-1].fill("#size", "64")
+    visit.press("Paint")
+    visit.has("#history-list li", count=1)
+    visit = Visit.__new__(Visit).watch(pages[0], "first")
+    visit.has("#history-list li", count=1)  # within HIDDEN
+    visit.has("#what", ": done")
+    context.close()
+
+
+def test_a_run_that_is_older_than_the_list_and_its_long_log(chromium, tmp_path, monkeypatch):
+    web_desk.narrow_network(tmp_path / "cache", monkeypatch)
+    desk, (content, style) = web_desk.make_desk(tmp_path / "web")
+    for k in range(30):
+        id = desk.submit(Asked(content, (style,), options={"size": 64, "strength": k / 100}))
+        line = '{"evaluation": %d, "scale": 1, "size": "64x46", "loss": %f, "seconds": 1, "more": "%s"}\n'
+        count = 2400 if k == 0 else 3
+        (desk.run(id) / "log.jsonl").write_text("".join(line % (n, 1 + 1 / n, "x" * 800) for n in range(1, count + 1)))
+        for name in ("picture.png", "latest.jpg"):
+            shutil.copy(desk.run(id) / "content.png", desk.run(id) / name)
+        desk.queue.claim().done()
+    found = Server(tmp_path / "web")
+    visit = Visit(chromium, found, "old", viewport=SIZES["wide"])
+    visit.has("#history-list li", count=24)
+    visit.has("#what", "strength 0.29")
+    visit.press("Show more")
+    visit.has("#history-list li", count=30)
+    visit.page.locator("#history-list li").last.get_by_role("button", name="Show").click()
+    visit.has("#what", "strength 0 ·")
+    api.expect(visit.page.locator("#curves svg")).to_have_attribute("aria-label", re.compile(" at 2400$"), timeout=SOON)
+    visit.page.once("dialog", lambda dialog: dialog.accept())
+    visit.page.locator("#history-list").get_by_role("button", name="Remove").first.click()
+    visit.has("#history-list li", count=29)  # and not the first page alone
+    visit.page.reload()
+    visit.has("#what", "strength 0 ·")
+    assert visit.faults == []
+    found.end()
 
 
 def test_three_tabs_see_one_run_and_the_end_of_the_program(chromium, server):

@@ -70,7 +70,7 @@ def raw(server, text, *, pause=0.0):
 def head(server, line, *more, cookie=True):
     own = [f"Host: {server.base.removeprefix('http://')}", f"Origin: {server.base}"]
     own += [f"Cookie: {c.name}={c.value}" for c in server.client.cookies.jar] if cookie else []
-    return "\r\n".join([line, *own, *more, "", ""]).encode("latin-1")
+    return "\r\n".join([line.replace(" /", f" {server.place}/", 1), *own, *more, "", ""]).encode("latin-1")
 
 
 def bad_request(server, ids, number):
@@ -80,7 +80,7 @@ def bad_request(server, ids, number):
     picture = web_desk.png_bytes()
     asked = {"content": ids[0], "styles": [ids[1]]}
     ways = {
-        "token": lambda: ask("GET", f"/?token={noise[:20].hex()}").status_code,
+        "token": lambda: ask("GET", f"{server.base}/?token={noise[:20].hex()}").status_code,
         "no cookie": lambda: raw(server, head(server, "GET /about HTTP/1.1", cookie=False)),
         "host": lambda: ask("GET", "/about", headers={"Host": "evil.example"}).status_code,
         "origin": lambda: ask("POST", "/runs", json=asked, headers={"Origin": "http://evil.example"}).status_code,

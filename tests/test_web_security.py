@@ -9,7 +9,7 @@ import errno
 import json
 
 import web_desk
-from web_desk import PORT
+from web_desk import ADDRESS, PORT
 
 from style.web import desk, exchange, security, uploads
 from style.web.asked import Refused
@@ -48,8 +48,9 @@ def asked(page, **more):
         ("GET", "/about", {"Cookie": f"minivgg-style-{PORT}=wrong"}, 403),
         ("GET", "/about", {"Cookie": f"minivgg-style-{PORT}=\u00e9".encode("latin-1")}, 403),
         ("GET", "/static/app.js", {"Cookie": ""}, 403),
-        ("GET", "/?token=wrong", {"Cookie": ""}, 403),
-        ("GET", "/?token=", {"Cookie": ""}, 403),
+        ("GET", f"{ADDRESS}/?token=wrong", {"Cookie": ""}, 403),
+        ("GET", f"{ADDRESS}/?token=", {"Cookie": ""}, 403),
+        ("GET", f"{ADDRESS}/about", {}, 403),  # the cookie, but not the path
         ("POST", "/runs", {"Origin": None}, 403),
         ("POST", "/runs", {"Origin": "http://evil.example"}, 403),
         ("GET", "/static/../app.py", {}, 404),
@@ -74,20 +75,34 @@ def test_no_answer_excepts_anything_from_the_content_policy():
 
 
 def test_the_address_that_is_printed_opens_the_page(page):
-    answer = page.request("GET", f"/?token={page.access.token}", {"Cookie": None, "Origin": None})
-    assert answer.status_code == 200 and "<form" in answer.text
+    address = f"{ADDRESS}/?token={page.access.token}"
+    answer = page.request("GET", address, {"Cookie": None, "Origin": None, "Sec-Fetch-Site": "cross-site"})
+    assert answer.status_code == 200 and f'url={page.access.place}/"' in answer.text
     said = answer.headers["set-cookie"]
     assert "HttpOnly" in said and "SameSite=Strict" in said
-    assert page.request("GET", "/about", {"Cookie": said.partition(";")[0]}).status_code == 200
+    assert "<form" in page.request("GET", "/", {"Cookie": said.partition(";")[0]}).text
+
+
+def test_no_other_program_of_this_machine_is_sent_the_token(page):
+    """Cookies do not tell ports apart, but paths: ours is of one that none of them knows."""
+    said = page.request("GET", f"{ADDRESS}/?token={page.access.token}").headers["set-cookie"]
+    assert f"; Path={page.access.place}/;" in said and len(page.access.place) > 16
+    assert Access(PORT).place != page.access.place
+
+
+def test_what_other_programs_of_this_machine_set_does_not_keep_ours_out(page):
+    own = f"{page.access.cookie}={page.access.token}"
+    for cookie in (f'state={{"a": 1}}; {own}', f"{own}; {page.access.cookie}=theirs", f"a b; =; {own}"):
+        assert page.request("GET", "/about", {"Cookie": cookie}).status_code == 200
 
 
 def test_what_a_browser_was_given_opens_once(page, monkeypatch):
     once = page.access.once()
     assert once != page.access.token
-    assert [page.get(f"/?token={once}").status_code for _ in range(2)] == [200, 403]
+    assert [page.get(f"{ADDRESS}/?token={once}").status_code for _ in range(2)] == [200, 403]
     monkeypatch.setattr(security, "ONCE", -1.0)
     late = page.access.once()
-    assert page.get(f"/?token={late}").status_code == 403
+    assert page.get(f"{ADDRESS}/?token={late}").status_code == 403
 
 
 def test_any_address_is_in_numbers():

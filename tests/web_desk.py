@@ -5,6 +5,7 @@ import functools
 import io
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -61,7 +62,7 @@ def client(desk):
     """
     access = Access(PORT)
     pages = Pages(desk)
-    with TestClient(make_app(pages, access), base_url=ADDRESS) as found:
+    with TestClient(make_app(pages, access), base_url=f"{ADDRESS}{access.place}") as found:
         own = {"Origin": ADDRESS, "Cookie": f"{access.cookie}={access.token}"}
 
         def request(method, path, headers=None, **more):
@@ -105,8 +106,10 @@ class Server:
             assert said, self.process.communicate()[1]
         self.url = said.split()[-1]
         self.base = self.url.partition("/?")[0]
-        self.client = httpx.Client(base_url=self.base, headers={"Origin": self.base}, timeout=60)
-        self.client.get(self.url).raise_for_status()
+        self.client = httpx.Client(headers={"Origin": self.base}, timeout=60)
+        opened = self.client.get(self.url).raise_for_status()
+        self.place = re.search('url=([^"]+)/"', opened.text)[1]
+        self.client.base_url = f"{self.base}{self.place}"
 
     def post(self, path, data=None):
         answer = self.client.post(path, json=data or {})

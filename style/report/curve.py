@@ -110,7 +110,7 @@ def _added(curve, line, where):
     """Add a line of a log to a Curve; returns what is wrong with the line, or None. Raises ReportError."""
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"no JSON: {first_line(error)}"
     if not isinstance(record, dict):
         return "no JSON object"
@@ -120,12 +120,17 @@ def _added(curve, line, where):
             return f"{name} is missing" if value is None else f"{name} is {str(value)[:20]!r}"
     if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in record["terms"].values()):
         return "terms are no numbers"
-    run = record.get("run")
-    if len(curve) and (record["evaluation"] != curve.evaluations[-1] + 1 or run != curve.run):
+    run = record.get("run") or curve.run  # earlier versions wrote none: a log that such a one began may go on with it
+    other = len(curve) and (record["evaluation"] != curve.evaluations[-1] + 1 or curve.run not in (None, run))
+    if other:
         raise ReportError(f"{where}: evaluation {record['evaluation']} of another run; expected a log of one run")
+    more = {name: record[name] for name in ("scale", "size", "exact")}
+    try:
+        terms = {name: float(value) for name, value in record["terms"].items()}
+        curve.add(record["evaluation"], float(record["loss"]), terms, seconds=float(record["seconds"]), **more)
+    except OverflowError:  # a whole number of more digits than any of ours
+        return "a number is too large"
     curve.run = run
-    more = {name: record[name] for name in ("scale", "size", "seconds", "exact")}
-    curve.add(record["evaluation"], float(record["loss"]), record["terms"], **more)
     return None
 
 

@@ -121,7 +121,8 @@ class Report:
         self.notes = [f"The run was gone on with after evaluation {count}: the film begins there."]
         try:
             curve, _ = read_log(self.log) if self.log is not None and os.path.isfile(self.log) else (None, [])
-            if curve is not None and curve.run == run and curve.losses == list(event.losses):
+            if curve is not None and curve.run in (None, run) and curve.losses == list(event.losses):
+                curve.run = run
                 return curve
         except ReportError:
             pass
@@ -190,7 +191,9 @@ class Reports:
         """Where the report of a picture goes: no two share a place."""
         if name not in self.places:
             short = name.removesuffix(Path(name).suffix) if Path(name).suffix.lower() in saving.FORMATS else name
-            stem, taken = f"{self.path.stem}-" + re.sub(r"[^\w.+]+", "-", short)[:80], [*self.places.values()]
+            room = max(20, 200 - len(os.fsencode(self.path.stem)))  # names of files end at 255 bytes
+            short = os.fsencode(re.sub(r"[^\w.+]+", "-", short)[:80])[:room].decode(errors="ignore")
+            stem, taken = f"{self.path.stem}-{short}", [*self.places.values()]
             number, path = 1, self.path.with_name(f"{stem}.html")
             while os.path.normcase(path) in map(os.path.normcase, [*taken, self.path]):
                 number += 1

@@ -2,17 +2,18 @@
 
 A page of another site can make a browser send requests here, and a name of its own can be made to lead here (DNS
 rebinding): Host and Origin tell them. Another user of this machine can connect as well: the token is not known to them.
+Nor is it sent to them: a browser sends the cookies of 127.0.0.1 to programs at all of its ports, but those of a path to
+that path alone, and ours is drawn anew at each start.
 """
 
 import contextlib
-import http.cookies
 import ipaddress
 import secrets
 import time
 from typing import Any
 from urllib.parse import parse_qs
 
-from starlette.responses import PlainTextResponse
+from starlette.responses import HTMLResponse, PlainTextResponse
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -35,13 +36,14 @@ class Access:
 
     token  in the address that is printed, then in a cookie that scripts do not see and other sites do not send
     port   where this process listens
+    place  the path below which the page is, and the cookie's
     hosts  names beside this machine's own ones; any=True: every address written in numbers, which no name leads to
     """
 
     def __init__(self, port: int, hosts: tuple[str, ...] = (), *, any_address: bool = False):
         self.token, self.port, self.any_address = secrets.token_urlsafe(32), port, any_address
         self.names = {"127.0.0.1", "localhost", "[::1]", *(name.lower() for name in hosts)}
-        self.cookie = f"minivgg-style-{port}"
+        self.cookie, self.place = f"minivgg-style-{port}", f"/{secrets.token_urlsafe(12)}"
         self._once, self._until = "", 0.0
 
     def once(self) -> str:
@@ -69,7 +71,10 @@ class Access:
         return False
 
     def check(self, method: str, path: str, query: str, headers: dict[str, str]) -> tuple[int, str] | str | None:
-        """None where the request may pass, a token where it shall become the cookie, else (status, why not)."""
+        """None where the request may pass, a token where it shall become the cookie, else (status, why not).
+
+        path  the whole one: all but the opening of the page is below `place`
+        """
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self.is_host(host):
             return 421, "this is not the address of this page"
@@ -82,14 +87,21 @@ class Access:
             return self.token if self.opens(token) else (403, NO_TOKEN)
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return 403, "a request of another page"
-        cookies = http.cookies.SimpleCookie()
-        with contextlib.suppress(http.cookies.CookieError):
-            cookies.load(headers.get("cookie", ""))
-        given = cookies[self.cookie].value if self.cookie in cookies else ""
-        return None if secrets.compare_digest(given.encode(), self.token.encode()) else (403, NO_TOKEN)
+        below = path.startswith(f"{self.place}/")
+        return None if below and self._is_known(headers.get("cookie", "")) else (403, NO_TOKEN)
+
+    def _is_known(self, cookies):
+        """Whether our cookie is among those of this address, of whatever form others' are, and whoever named one so."""
+        pairs = [cookie.strip().partition("=") for cookie in cookies.split(";")]
+        given = [value.encode() for name, _, value in pairs if name == self.cookie]
+        return any([secrets.compare_digest(value, self.token.encode()) for value in given])
 
 
 NO_TOKEN = "Not opened: use the whole address that style.web printed when it was started, with its token."
+OPENING = """<!doctype html>
+<html lang="en"><head><title>minivgg-style</title><link rel="icon" href="{0}/static/icon.svg">
+<meta http-equiv="refresh" content="0; url={0}/"></head><body><p><a href="{0}/">To the page</a></p></body></html>
+"""  # and no redirect, with which a browser that comes from elsewhere sends no cookie of ours
 
 
 class Guard:
@@ -109,10 +121,12 @@ class Guard:
             key = name.decode("latin-1").lower()
             found[key] = value.decode("latin-1") if key not in found else "\0"  # said twice: neither
         answer = self.access.check(scope["method"], scope["path"], scope["query_string"].decode("latin-1"), found)
-        app = self.app if not isinstance(answer, tuple) else PlainTextResponse(answer[1], answer[0])
-        more = dict(HEADERS)
-        if isinstance(answer, str):
-            more["Set-Cookie"] = f"{self.access.cookie}={answer}; Path=/; HttpOnly; SameSite=Strict"
+        app, place, more = self.app, self.access.place, dict(HEADERS)
+        if isinstance(answer, tuple):
+            app = PlainTextResponse(answer[1], answer[0])
+        elif answer is not None:
+            app = HTMLResponse(OPENING.format(place))
+            more["Set-Cookie"] = f"{self.access.cookie}={answer}; Path={place}/; HttpOnly; SameSite=Strict"
 
         async def sending(message):
             if message["type"] == "http.response.start":
@@ -121,4 +135,4 @@ class Guard:
                 message["headers"] = [*kept, *own.items()]
             await send(message)
 
-        await app(scope, receive, sending)
+        await app({**scope, "root_path": place}, receive, sending)

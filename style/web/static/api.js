@@ -15,7 +15,7 @@ export const post = async (path, data, signal) => answer(await fetch(path, {
   method: "POST", signal, headers: { "Content-Type": "application/json" }, body: JSON.stringify(data ?? {}),
 }));
 
-export const send = async (file) => answer(await fetch("/uploads", {
+export const send = async (file) => answer(await fetch("uploads", {
   method: "POST", body: file,
   headers: { "Content-Type": file.type || "application/octet-stream", "X-Name": encodeURIComponent(file.name) },
 }));

@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { Chooser } from "./chooser.js";
-import { View, describe, removable, title } from "./view.js";
+import { View, again, describe, removable, title } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const state = { runs: [], ended: [], known: new Map(), shown: [], more: false, statuses: new Map() };
@@ -20,7 +20,7 @@ const attempt = async (work) => {
 
 function submitted() {
   const box = $("view");
-  history.replaceState(null, "", "/");  // what is under way is shown, or this one, where nothing is
+  history.replaceState(null, "", location.pathname);  // what is under way is shown, or this one, where nothing is
   refresh();
   box.focus({ preventScroll: true });
   if (box.getBoundingClientRect().top > innerHeight / 2) box.scrollIntoView();  // on a phone it is below the form
@@ -39,18 +39,28 @@ function select(id) {
 }
 
 async function refresh() {
-  const find = (test) => state.runs.find(test)?.id;
-  const id = [chosen(), find((r) => r.status === "running"), find((r) => r.status !== "waiting"), find(() => true), state.ended[0]]
-    .find((one) => one && (state.runs.some((r) => r.id === one) || state.ended.includes(one)));
-  if (!id) return view.show(null);
-  let run = state.runs.find((r) => r.id === id);
-  if (!run) {
-    const kept = state.known.get(id);
-    run = kept ?? await attempt(() => get(`/runs/${id}`));
-    if (run) state.known.set(id, run);
-  }
+  const turn = refresh.turn = (refresh.turn ?? 0) + 1;
+  const first = (test) => state.runs.find(test)?.id;
+  const next = [first((r) => r.status === "running"), first((r) => r.status !== "waiting"), first(() => true), state.ended[0]];
+  const run = await about(chosen()) ?? await about(next.find(Boolean));
+  if (turn !== refresh.turn) return;  // somebody has chosen again meanwhile
   view.show(run);
-  for (const item of document.querySelectorAll(".runs li")) item.setAttribute("aria-current", String(item.dataset.id === id));
+  for (const item of document.querySelectorAll(".runs li")) item.setAttribute("aria-current", String(item.dataset.id === run?.id));
+}
+
+// What is told of a run, however old it is; null where there is none, or no answer.
+async function about(id) {
+  if (!id) return null;
+  const known = state.runs.find((r) => r.id === id) ?? state.known.get(id);
+  if (known) return known;
+  try {
+    const run = await get(`runs/${id}`);
+    if (["done", "failed"].includes(run.status)) state.known.set(id, run);
+    return run;
+  } catch (error) {
+    if (!(error instanceof TypeError) && id === chosen()) history.replaceState(null, "", location.pathname);  // it has gone
+    return null;
+  }
 }
 
 // --- lists -----------------------------------------------------------------------------------------------------
@@ -59,7 +69,7 @@ function item(run) {
   const li = document.createElement("li");
   li.dataset.id = run.id;
   const img = document.createElement("img");
-  Object.assign(img, { loading: "lazy", alt: "", src: `/runs/${run.id}/small?v=${run.latest}` });
+  Object.assign(img, { loading: "lazy", alt: "", src: `runs/${run.id}/small?v=${run.latest}` });
   li.append(img);
   const p = document.createElement("p");
   p.textContent = title(run);
@@ -76,11 +86,11 @@ function item(run) {
     row.append(b);
   };
   button("Show", "Show", () => { select(run.id); $("view").focus(); });
-  if (run.status === "paused") button("Go on", "Go on", () => attempt(() => post(`/runs/${run.id}/go-on`)));
-  if (run.status === "failed") button("Try again", "Try again", () => attempt(() => post(`/runs/${run.id}/go-on`)));
+  if (run.status === "paused") button("Go on", "Go on", () => attempt(() => post(`runs/${run.id}/go-on`)));
+  if (run.status === "failed") button("Try again", "Try again", () => again(run) && attempt(() => post(`runs/${run.id}/go-on`)));
   const link = (text, what) => {
     const a = document.createElement("a");
-    Object.assign(a, { className: "button", href: `/runs/${run.id}/${what}`, textContent: text, download: "" });
+    Object.assign(a, { className: "button", href: `runs/${run.id}/${what}`, textContent: text, download: "" });
     a.setAttribute("aria-label", `${text}: ${title(run)}`);
     row.append(a);
   };
@@ -88,7 +98,8 @@ function item(run) {
   if (run.report) link("Report", "report");
   if (run.status !== "running") {
     button("Remove", "Remove", () => removable(run) && attempt(async () => {
-      await post(`/runs/${run.id}/remove`);
+      await post(`runs/${run.id}/remove`);
+      if (chosen() === run.id) history.replaceState(null, "", location.pathname);
       await renew();
     }), "quiet");
   }
@@ -110,16 +121,20 @@ function list(name, runs) {
 }
 
 async function renew() {
-  const page = await attempt(() => get("/history"));
-  if (!page) return;
-  state.shown = page.runs;
-  state.known = new Map(page.runs.map((r) => [r.id, r]));
+  let runs = [], page;
+  do {  // as many as were shown
+    page = await attempt(() => get(`history?after=${runs.at(-1)?.id ?? ""}`));
+    if (!page) return;
+    runs = [...runs, ...page.runs];
+  } while (page.more && runs.length < state.shown.length);
+  state.shown = runs;
+  state.known = new Map(runs.map((r) => [r.id, r]));
   $("more").hidden = !page.more;
   list("history", state.shown);
 }
 
 $("more").addEventListener("click", () => attempt(async () => {
-  const page = await get(`/history?after=${state.shown[state.shown.length - 1].id}`);
+  const page = await get(`history?after=${state.shown[state.shown.length - 1].id}`);
   state.shown = [...state.shown, ...page.runs];
   $("more").hidden = !page.more;
   list("history", state.shown);
@@ -137,9 +152,8 @@ function announce(data) {
   state.statuses = now;
 }
 
-const events = new EventSource("/events");
-events.addEventListener("message", async (event) => {
-  const data = JSON.parse(event.data), ended = data.ended.join() !== state.ended.join();
+async function hear(data) {
+  const ended = data.ended.join() !== state.ended.join();
   Object.assign(state, data);
   $("lost").hidden = !data.trouble;
   $("lost").textContent = data.trouble;
@@ -147,14 +161,36 @@ events.addEventListener("message", async (event) => {
   if (ended || !renew.done) { renew.done = true; await renew(); }
   announce(data);
   refresh();
-});
-events.addEventListener("error", () => {
-  $("lost").textContent = events.readyState === EventSource.CLOSED
-    ? "This page's program has ended, or was started anew: open the address that it printed."
-    : "No answer from the program; trying again …";
-  $("lost").hidden = false;
-});
+}
 
+// A browser keeps no more than six connections to one address, for all its tabs: one that nobody looks at lets its stream
+// go after each word, and asks again now and then.
+const HIDDEN = 10_000;  // ms
+let events = null, later = 0, heard = Promise.resolve();
+
+function listen() {
+  clearTimeout(later);
+  events?.close();
+  const own = events = new EventSource("events");
+  own.addEventListener("message", (event) => {
+    heard = heard.then(() => attempt(() => hear(JSON.parse(event.data))));  // one word after the other
+    if (document.hidden) rest();
+  });
+  own.addEventListener("error", () => {
+    $("lost").textContent = own.readyState === EventSource.CLOSED
+      ? "This page's program has ended, or was started anew: open the address that it printed."
+      : "No answer from the program; trying again …";
+    $("lost").hidden = false;
+  });
+}
+
+function rest() {
+  clearTimeout(later);
+  events.close();
+  later = setTimeout(listen, HIDDEN);
+}
+
+document.addEventListener("visibilitychange", () => (document.hidden ? rest() : listen()));
+listen();
 window.addEventListener("hashchange", refresh);
-if (location.search) history.replaceState(null, "", `/${location.hash}`);  // the token leaves the address
-attempt(async () => chooser.know(await get("/about")));
+attempt(async () => chooser.know(await get("about")));

@@ -25,7 +25,7 @@ export class Chooser {
     }
     for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (e) => e.preventDefault());
     for (const button of document.querySelectorAll("[data-sample]")) {
-      button.addEventListener("click", () => this.work(button, async () => this.add(button.dataset.to, await post(`/samples/${button.dataset.sample}`))));
+      button.addEventListener("click", () => this.work(button, async () => this.add(button.dataset.to, await post(`samples/${button.dataset.sample}`))));
     }
     $("strength").addEventListener("input", () => { $("strength-value").textContent = $("strength").value; });
     $("form").addEventListener("input", () => this.changed());
@@ -67,7 +67,7 @@ export class Chooser {
     sessionStorage.chosen = JSON.stringify({ content: this.content, styles: this.styles });  // a reload keeps them
     $(`${to}-chosen`).replaceChildren(...this[to].map((picture) => {
       const li = document.createElement("li"), img = document.createElement("img"), span = document.createElement("span"), b = document.createElement("button");
-      Object.assign(img, { src: `/uploads/${picture.id}`, alt: "" });
+      Object.assign(img, { src: `uploads/${picture.id}`, alt: "" });
       span.textContent = `${picture.name}, ${sized([picture.width, picture.height])}`;
       Object.assign(b, { type: "button", className: "quiet", textContent: "Remove" });
       b.setAttribute("aria-label", `Remove ${picture.name}`);
@@ -134,7 +134,7 @@ export class Chooser {
   async plan() {
     this.asking = new AbortController();
     try {
-      const p = await post("/plan", this.asked(), this.asking.signal);
+      const p = await post("plan", this.asked(), this.asking.signal);
       const steps = p.stages.map((s) => `${sized(s.size)} (${s.evaluations})`).join(", then ");
       const time = p.seconds ? `roughly ${duration(p.seconds)}` : "time unknown before the start";
       this.tell(
@@ -151,7 +151,7 @@ export class Chooser {
   async submit() {
     if (this.missing()) return this.say(this.missing());
     await this.work($("paint"), async () => {
-      await post("/runs", this.asked());
+      await post("runs", this.asked());
       this.say("It is in the queue.");
       this.submitted();
     });

@@ -13,6 +13,7 @@ export function title(run) {
   return `${content ?? "?"} in the manner of ${styles.join(", ") || "?"}`;
 }
 
+export const again = (run) => !run.picture || confirm(`Try again, and give up the picture that there is?\n${title(run)}`);
 export const removable = (run) => !run.picture || confirm(`Remove this picture for good?\n${title(run)}`);
 
 export function describe(run) {
@@ -29,7 +30,12 @@ export class View {
     Object.assign(this, { attempt, run: null, points: [], next: 0, loading: false, asking: false });
     for (const b of document.querySelectorAll("#controls [data-do]")) {
       b.addEventListener("click", () => {
-        if (b.dataset.do !== "remove" || removable(this.run)) attempt(() => post(`/runs/${this.run.id}/${b.dataset.do}`));
+        const run = this.run, what = b.dataset.do;
+        if (!(({ remove: removable, "go-on": again })[what]?.(run) ?? true)) return;
+        attempt(async () => {
+          await post(`runs/${run.id}/${what}`);
+          if (what === "remove") history.replaceState(null, "", location.pathname);  // another one is shown
+        });
       });
     }
     $("compare").addEventListener("input", () => this.compare());
@@ -37,7 +43,7 @@ export class View {
     $("vary").addEventListener("submit", (e) => {
       e.preventDefault();
       attempt(async () => {
-        const { id } = await post(`/runs/${this.run.id}/vary`, { strength: Number($("other").value) });
+        const { id } = await post(`runs/${this.run.id}/vary`, { strength: Number($("other").value) });
         location.hash = `#run=${id}`;
       });
     });
@@ -45,7 +51,7 @@ export class View {
 
   show(run) {
     document.title = "minivgg-style";
-    const other = run?.id !== this.run?.id;
+    const other = run?.id !== this.run?.id || (this.run?.status === "failed" && run.status !== "failed");
     this.run = run;
     $("empty").hidden = Boolean(run);
     $("shown").hidden = !run;
@@ -61,7 +67,7 @@ export class View {
   begin(run) {
     Object.assign(this, { points: [], next: 0, version: null });
     $("latest").removeAttribute("src");
-    $("before").src = `/runs/${run.id}/pictures/content`;
+    $("before").src = `runs/${run.id}/pictures/content`;
     $("compare").value = 0;
     $("other").value = run.options.strength ?? 0.5;
     $("other-value").textContent = $("other").value;
@@ -80,9 +86,9 @@ export class View {
     document.querySelector('[data-do="go-on"]').textContent = run.status === "failed" ? "Try again" : "Go on";
     $("frame").hidden = !run.latest;
     $("download").hidden = !run.picture;
-    $("download").href = `/runs/${run.id}/picture`;
+    $("download").href = `runs/${run.id}/picture`;
     $("report").hidden = !run.report;
-    $("report").href = `/runs/${run.id}/report`;
+    $("report").href = `runs/${run.id}/report`;
     $("vary").hidden = !run.latest || run.status === "failed" || run.follows;
     $("curves-box").hidden = !run.evaluation;
     $("compare-field").hidden = !run.latest;
@@ -120,7 +126,7 @@ export class View {
       }
       if (this.run.latest !== this.version) this.picture(this.run);
     };
-    next.src = `/runs/${id}/latest?v=${run.latest}`;
+    next.src = `runs/${id}/latest?v=${run.latest}`;
   }
 
   compare() {
@@ -132,11 +138,15 @@ export class View {
   async curves(run) {
     if (this.asking || !run.evaluation || this.points.at(-1)?.[0] === run.evaluation) return;
     this.asking = true;
-    const found = await this.attempt(() => get(`/runs/${run.id}/points?start=${this.next}`));
+    for (let more = true; more;) {  // a log may be longer than an answer
+      const found = await this.attempt(() => get(`runs/${run.id}/points?start=${this.next}`));
+      if (!found || this.run?.id !== run.id) break;
+      this.points = found.start === 0 ? found.points : [...this.points, ...found.points];
+      more = found.next > this.next && this.points.at(-1)?.[0] < run.evaluation;
+      this.next = found.next;
+      draw($("curves"), this.points);
+    }
     this.asking = false;
-    if (!found || this.run?.id !== run.id) return;
-    this.points = found.start === 0 ? found.points : [...this.points, ...found.points];
-    this.next = found.next;
-    draw($("curves"), this.points);
+    if (this.run && this.run.id !== run.id) this.curves(this.run);  // chosen meanwhile
   }
 }
