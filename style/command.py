@@ -34,7 +34,7 @@ class Files:
     log: str | None = option(None, "path", "files", "a new file: one JSON object a line for each evaluation", "FILE")
     quality: int | None = option(None, "whole", "files", "of jpg, webp and avif, 1 to 100 (default 95, avif 90)", "Q", low=1, high=100)
     checkpoint: str | None = option(None, "path", "files", "a new file: the run's state, to go on from after an interrupt; gone when the run is done", "FILE", shown=True)
-    checkpoint_every: str | None = option(None, "text", "files", f"write it every so often: a time such as {EVERY} (default) or a number of evaluations", "T")
+    checkpoint_every: str | None = option(None, "text", "files", f"write it every so often: a time such as {EVERY} (default) or a number of evaluations", "T", needs=("--checkpoint, --resume or --jobs", lambda f: f.checkpoint or f.resume or f.jobs))
     resume: str | None = option(None, "path", "files", "go on with the run of a checkpoint, by itself", "FILE", shown=True)
     again: str | None = option(None, "path", "files", "repeat the run that made this picture; what differs is said", "FILE")
     time: str | None = option(None, "text", "files", "stop after a time such as 90s, 10m or 1h30m, with the best picture", "T")

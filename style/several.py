@@ -57,7 +57,8 @@ def run_several(mode, args, files, signals):
     except images.ImageError as error:
         raise SettingsError(str(error), "latest") from None
     if files.report is not None:  # a batch that is started again goes on with its own sheet
-        check_report(files.report, replace=files.overwrite or (mode == "contents" and is_report(files.report)))
+        replace = files.overwrite or (mode == "contents" and is_report(files.report))
+        check_report(files.report, replace=replace, made=files.out_dir)
     return {"jobs": _jobs, "sweep": _sweep, "contents": _contents}[mode](args, files, signals)
 
 
@@ -89,6 +90,8 @@ def _contents(args, files, signals):
     batch.items = batch.items[getattr(args, "share", slice(None))]  # names are those of all, on any number of ranks
     if not batch.items:
         return OK
+    if files.report is not None:
+        batch.out_dir.mkdir(parents=True, exist_ok=True)  # it may lie there, and is written also where no picture is
     title = f"{total} pictures in the manner of {', '.join(map(label, batch.styles))}"
     teller = _Teller(files, total, title=title, styles=batch.styles)
     signals.hold()

@@ -51,6 +51,26 @@ def test_nor_do_files_beside_the_picture(folder, capsys):
         assert "--overlay m.png: is the --mask file as well" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "args, code, said",
+    [
+        (
+            ["http://a.org/x.png", "b.png"],
+            1,
+            "http://a.org/x.png: a web address; download the picture, and give its file",
+        ),
+        (
+            ["a.png", "b.png", "--checkpoint-every", "5"],
+            2,
+            "--checkpoint-every: works with --checkpoint, --resume or --jobs",
+        ),
+    ],
+)
+def test_what_would_do_nothing_or_is_no_file_is_said_so(folder, capsys, args, code, said):
+    assert run.main([*args, "-o", "out.png", *BASE]) == code
+    assert capsys.readouterr().err == f"style.run: {said}\n"
+
+
 def test_a_start_may_become_what_comes_of_it(folder):
     (folder / "out.png").write_bytes((folder / "a.png").read_bytes())
     assert run.main(["a.png", "b.png", "--init", "out.png", "-o", "out.png", "--overwrite", *BASE]) == 0

@@ -688,6 +688,19 @@ def test_a_batch_has_a_sheet_that_leads_to_each(folder, capsys):
     assert Path("sheet.html").read_text() == "mine"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["photo.png", "bad.png"])
+def test_a_sheet_may_lie_in_the_folder_that_is_made_for_the_pictures(folder, name):
+    """Also where none of them comes to be."""
+    Path("bad.png").write_text("none")
+    made = ["style.png", "--contents", name, "--out-dir", "out/more", "--report", "out/more/index.html", "--quiet"]
+    assert run.main([*made, *FLAGS, "--evaluations", "1"]) == (name == "bad.png")
+    assert len(Page("out/more/index.html").of("figure")) == 1
+    swept = ["--sweep", "style-weight=1,2", "--out-dir", "cells", "--report", "cells/index.html", "--quiet"]
+    assert run.main(["photo.png", "style.png", "-o", "s.png", *swept, *FLAGS, "--evaluations", "1"]) == 0
+    assert Path("cells/index.html").exists()
+
+
 def test_a_sweep_has_a_sheet_that_leads_to_each(folder):
     args = ["photo.png", "style.png", "-o", "sheet.png", "--sweep", "style-weight=1,0.5", "--report", "index.html"]
     assert run.main([*args, "--quiet", *FLAGS, "--evaluations", "2"]) == 0

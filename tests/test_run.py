@@ -188,7 +188,7 @@ def test_save_every(folder):
         (["--log", "out.png", "-o", "out.png"], 2, "is the output file as well"),
         (["--log", "kept.txt"], 2, "kept.txt: exists already"),
         (
-            ["-o", "style.png", "--scales", "2", "--size", "64", "--overwrite", "--init", "style-32x23.png"],
+            ["-o", "start.png", "--scales", "2", "--size", "64", "--overwrite", "--init", "start-32x23.png"],
             2,
             "--init file",
         ),
@@ -216,7 +216,7 @@ def test_mistakes_get_one_line_before_the_work(folder, capsys, args, code, says)
     kept = [Path(name) for name in ("kept.txt", "kept-32x23.png", "kept-00004.png")]
     for path in kept:
         path.write_text("precious")
-    saving.save("style-32x23.png", np.zeros((20, 20, 3)))
+    saving.save("start-32x23.png", np.zeros((20, 20, 3)))
     before = {p: p.read_bytes() for p in folder.iterdir()}
     try:
         found = main(*args)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import stat
 import warnings
 from dataclasses import dataclass
@@ -71,6 +72,8 @@ def read(path, wish):
     """Read, of a file. Raises ImageError."""
     if os.fspath(path) in ("", b""):
         raise ImageError("'': an empty name; expected a picture file")
+    if re.match(r"(https?|ftp)://", os.fsdecode(path)):
+        raise ImageError(f"{os.fsdecode(path)}: a web address; download the picture, and give its file")
     path = Path(path)
     with open_regular(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what matters becomes an error or a note

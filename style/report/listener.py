@@ -24,8 +24,11 @@ MARK = b'<meta name="generator" content="minivgg-style'  # of our own pages, in 
 HEAD = 1000
 
 
-def check_report(path, *, replace=False, what="--report"):
-    """Raise SettingsError for a report that could not be written. replace  whether a file that is there gives way"""
+def check_report(path, *, replace=False, what="--report", made=None):
+    """Raise SettingsError for a report that could not be written.
+
+    replace  whether a file that is there gives way;  made  a folder that will be there when it is written, or None
+    """
     missing = [name for module, name in NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing:
         said = f'{what} {path}: needs {" and ".join(missing)}; pip install "minivgg-style[report]", or leave it away'
@@ -37,6 +40,12 @@ def check_report(path, *, replace=False, what="--report"):
         raise SettingsError(f"{what} {path}: a folder; expected a file name", "report")
     if os.path.lexists(path) and not replace:
         raise SettingsError(f"{what} {path}: exists already; give another name or --overwrite", "report")
+    if (
+        made is not None
+        and not os.path.exists(made)
+        and os.path.realpath(made) == str(Path(os.path.realpath(path)).parent)
+    ):
+        return
     try:
         check_folder(path)
     except FileError as error:
