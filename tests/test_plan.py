@@ -234,6 +234,24 @@ def test_the_predicted_peak_is_right_within_15_per_cent(size, memory, optimizer,
     assert 0.85 * measured <= predicted <= 1.15 * measured, f"predicted {predicted:,}, measured {measured:,}"
 
 
+class Bowl(Evaluating):
+    """½ Σ bend (x - target)², which notes the bytes allocated: where an evaluation begins, and at most since the last."""
+
+    def __init__(self, like):
+        rng = np.random.default_rng(0)
+        self.bend, self.target = (rng.uniform(1, 50, like.shape).astype(like.dtype) for _ in range(2))
+        self.during, self.between = [], []
+
+    def evaluate(self, x, *, fresh=True):
+        now, peak = tracemalloc.get_traced_memory()
+        self.during.append(now)
+        self.between.append(peak)
+        g = self.bend * (x - self.target)
+        loss = float(((x - self.target) * g).sum(dtype=np.float64) / 2)
+        tracemalloc.reset_peak()
+        return Evaluation({"f": loss}, g)
+
+
 @pytest.mark.parametrize("bounded", [False, True])
 @pytest.mark.parametrize("metric", [False, True])
 @pytest.mark.parametrize(
@@ -252,43 +270,24 @@ def test_the_optimisers_memory_is_what_is_counted(method, history, bounded, metr
         pytest.skip("has no metric")
     if bounded and method == "two-loop":
         pytest.skip("has no bounds")
-    shape = (1, 3, 128, 128)
-    rng = np.random.default_rng(0)
-    bend, target = (rng.uniform(1, 50, shape).astype(np.float32) for _ in range(2))
-    during, between, base = [], [], 0
-
-    class Bowl(Evaluating):
-        def evaluate(self, x, *, fresh=True):
-            now, peak = tracemalloc.get_traced_memory()
-            during.append(now - base)
-            between.append(peak - base)
-            g = bend * (x - target)
-            loss = float(((x - target) * g).sum(dtype=np.float64) / 2)
-            tracemalloc.reset_peak()
-            return Evaluation({"f": loss}, g)
-
     options = {} if method == "adam" else {"history": history}
     if metric:
         options["metric"] = Metric(0.45)
     if bounded:
         options["bounds"] = (np.float32(-30), np.float32(30))
-    start = np.zeros(shape, np.float32)
-    minimize(Bowl(), start, method=method, evaluations=3, **options)  # what is only made once is made
-    during.clear()
-    between.clear()
+    start = np.zeros((1, 3, 128, 128), np.float32)
+    minimize(Bowl(start), start, method=method, evaluations=3, **options)  # what is only made once is made
+    bowl = Bowl(start)
     tracemalloc.start()
     try:
-        base = tracemalloc.get_traced_memory()[0]
-        during.clear()
-        between.clear()
-        minimize(Bowl(), start, method=method, evaluations=2 * history + 4, **options)
+        minimize(bowl, start, method=method, evaluations=2 * history + 4, **options)
     finally:
         tracemalloc.stop()
     kept, passing = optimiser_bytes(method, history, bounded, metric)
     # two-loop's sums in double precision go through NumPy's buffer, which does not grow with the picture
     buffer = 2 * 8 * np.getbufsize() / start.size if method == "two-loop" else 0
-    assert 0.98 * kept <= during[-1] / start.size <= kept + 4.5  # a gradient more, of the evaluation before
-    assert 0.85 * (kept + 4 + passing) <= max(between) / start.size <= 1.01 * (kept + 4 + passing) + buffer
+    assert 0.98 * kept <= bowl.during[-1] / start.size <= kept + 4.5  # a gradient more, of the evaluation before
+    assert 0.85 * (kept + 4 + passing) <= max(bowl.between) / start.size <= 1.01 * (kept + 4 + passing) + buffer
 
 
 @pytest.mark.parametrize("optimizer", ["l-bfgs", "l-bfgs-b"])

@@ -132,22 +132,7 @@ def from_lab(values, case):
 def write(case, path):
     """Write it; returns (rgb that should be seen, alpha or None, tolerance)."""
     values, colormap, expected, tolerance = written(case)
-    alpha = None
-    if case.alpha is not None:
-        y, x = np.mgrid[:H, :W]
-        alpha = 0.25 + 0.75 * (x + y) / (H + W)
-        if case.alpha == 1:
-            part = seen(values, case) / 255 * alpha[..., None]
-            stored = np.dstack([numbers(part, case), numbers(alpha[..., None], case)])
-            a = seen(stored[..., -1:], case) / 255
-            colours = seen(stored[..., :-1], case)
-            expected = colours if case.photometric != "minisblack" else np.repeat(colours, 3, axis=2)
-            expected, alpha, values = expected + 255 * (1 - a), a[..., 0], stored
-        else:
-            values = np.dstack([values, numbers(alpha[..., None], case)])
-            alpha = seen(values[..., -1], case) / 255
-            expected = expected * alpha[..., None] + 255 * (1 - alpha[..., None]) if case.alpha == 2 else expected
-            alpha = alpha if case.alpha == 2 else None
+    values, expected, alpha = (values, expected, None) if case.alpha is None else with_alpha(case, values, expected)
     samples = values.shape[2]
     values = values[..., 0] if samples == 1 else np.moveaxis(values, -1, 0) if case.planar else values
     if by_hand(case):
@@ -172,6 +157,24 @@ def write(case, path):
         for page in range(case.pages):
             tiff.write(values if page == 0 else values[::-1].copy(), **options)
     return expected, alpha, tolerance
+
+
+def with_alpha(case, values, expected):
+    """(values with a sample more, rgb that should be seen, alpha or None), by what the case says the sample is."""
+    y, x = np.mgrid[:H, :W]
+    alpha = 0.25 + 0.75 * (x + y) / (H + W)
+    if case.alpha == 1:  # colours are multiplied by it
+        part = seen(values, case) / 255 * alpha[..., None]
+        stored = np.dstack([numbers(part, case), numbers(alpha[..., None], case)])
+        a = seen(stored[..., -1:], case) / 255
+        colours = seen(stored[..., :-1], case)
+        expected = colours if case.photometric != "minisblack" else np.repeat(colours, 3, axis=2)
+        return stored, expected + 255 * (1 - a), a[..., 0]
+    values = np.dstack([values, numbers(alpha[..., None], case)])
+    alpha = seen(values[..., -1], case) / 255
+    if case.alpha != 2:  # says nothing of how much shows
+        return values, expected, None
+    return values, expected * alpha[..., None] + 255 * (1 - alpha[..., None]), alpha
 
 
 def by_hand(case):
