@@ -235,7 +235,7 @@ def test_the_predicted_peak_is_right_within_15_per_cent(size, memory, optimizer,
 
 
 class Bowl(Evaluating):
-    """½ Σ bend (x - target)², which notes the bytes allocated: where an evaluation begins, and at most since the last."""
+    """½ Σ bend (x - target)², which notes the bytes allocated: as an evaluation begins, and at most since the last."""
 
     def __init__(self, like):
         rng = np.random.default_rng(0)
