@@ -11,6 +11,7 @@ pixel of an undivided evaluation on one core.
 
 import argparse
 import collections
+import contextlib
 import datetime
 import json
 import os
@@ -34,6 +35,10 @@ from .common import load_params, peak_rss, vgg_shaped
 NETWORKS = {"1 Gb/s Ethernet": (50e-6, 117e6), "10 Gb/s Ethernet": (20e-6, 1.17e9), "100 Gb/s InfiniBand": (2e-6, 12e9)}
 RATE = 7.4  # µs a pixel of an undivided evaluation of VGG-19 on one core (benchmarks/README.md)
 MACHINE = 2  # cores of a machine in the model
+
+
+class Enough(Exception):
+    """All has been measured: what a run does at its end is not."""
 
 
 def blocks(size, seed=0):
@@ -84,20 +89,24 @@ def rank(size, evaluations, spec, memory):
         size=size, style_size=512, scales=1, evaluations=evaluations, weights=spec, history=HISTORY, memory=memory
     )
     job = SpreadJob(blocks(size), blocks(512, seed=1), settings, ranks)
-    at = []
+    at, losses = [], []
 
     def listener(event):
         if isinstance(event, Evaluated):
             said = {k: (t.messages, t.bytes, t.seconds, ranks.late[k]) for k, t in ranks.traffic.items()}
             at.append((event.seconds, said))
+            losses.append(event.loss)
+            if len(at) == evaluations:
+                raise Enough
 
-    result = job.run(listener)
+    with contextlib.suppress(Enough):
+        job.run(listener)
     plan = job.plans[job.stages[-1]]
     (start, before), (end, after) = at[0], at[-1]
     steps = max(1, len(at) - 1)
     traffic = {k: [(b - a) / steps for a, b in zip(before[k], after[k])] for k in KINDS if k in before}
     found = {"seconds": (end - start) / steps if len(at) > 1 else end, "traffic": traffic, "peak": peak_rss()}
-    found |= {"planned": plan.peak, "plan": plan.describe(), "loss": result.outcome.loss}
+    found |= {"planned": plan.peak, "plan": plan.describe(), "loss": losses[-1]}
     everyone = ranks.everyone(found)
     if ranks.rank == 0:
         print(json.dumps(everyone))
