@@ -79,7 +79,7 @@ class Checkpoint:
     def _iterated(self, event):
         signalled = self.signals is not None and self.signals.pending
         if signalled or self._due():
-            self.save(event.state())
+            self.save(event.state(copy=False))
         if signalled:
             self.signals.pending = False
             raise KeyboardInterrupt

@@ -82,7 +82,10 @@ class Evaluated:
 @dataclass(frozen=True)
 class Iterated:
     """An iteration has been accepted. `state()` is all that a run needs to go on from here, a state.State. SciPy's
-    optimiser keeps its pairs to itself: from its state a run starts the scale again, at the best picture so far."""
+    optimiser keeps its pairs to itself: from its state a run starts the scale again, at the best picture so far.
+
+    `state(copy=False)` takes no memory, but holds only until the listener returns: to be written to a file.
+    """
 
     iteration: int
     state: Any = field(repr=False)

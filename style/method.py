@@ -41,11 +41,15 @@ class Method:
         raise NotImplementedError
 
     def state(self) -> dict[str, np.ndarray]:
-        """{name: NumPy array}: what a later run needs to go on to the same digits; copies, not views."""
+        """{name: NumPy array}: what a later run needs to go on to the same digits. They may be the method's own, which
+        its next step changes: who keeps them copies.
+        """
         return {}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Go on from what state() gave; ValueError if that was of another picture's size or other options."""
+        """Go on from what state() gave, whose arrays become the method's own; ValueError if that was of another
+        picture's size or other options.
+        """
 
 
 def check_finite(gradient: Array, squared: bool = False, size: int | None = None) -> None:

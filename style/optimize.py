@@ -6,7 +6,7 @@ an Outcome that holds the best picture so far.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,7 +30,7 @@ def minimize(
     method: str = "l-bfgs-b",
     evaluations: int = 500,
     listener: Listener | None = None,
-    state: Mapping[str, np.ndarray] | None = None,
+    state: dict[str, np.ndarray] | None = None,
     **options: Any,
 ) -> Outcome:
     """Minimise objective.evaluate(image).loss from `image` (1, 3, H, W).
@@ -40,7 +40,8 @@ def minimize(
     evaluations  of loss and gradient at most; L-BFGS-B needs a few per cent of them for its line search
     listener     called with an events.Evaluated after each evaluation, an events.Iterated after each iteration
     state        what an Iterated's state() gave in an earlier run: goes on from there, to the same digits; `image`
-                 then only says the device, type and size. SciPy's starts at the state's best picture instead
+                 then only says the device, type and size. SciPy's starts at the state's best picture instead. It is
+                 empty afterwards: its arrays, which may be most of the memory, are this run's
     """
     with np.errstate(all="ignore"):  # an overflow shows in the loss and the gradient, which are checked
         return _minimize(objective, image, evaluations, listener, state, method, options)
@@ -57,11 +58,13 @@ def _minimize(objective, image, evaluations, listener, state, method, options):
     if state is not None:
         optimiser.restore(_under("method", state))
         objective.restore(_under("objective", state))
+        state.clear()
 
-    def save():
+    def save(copy=True):
         parts = {"tracker": tracker, "method": optimiser, "objective": objective}
         found = {f"{name}/{key}": value for name, part in parts.items() for key, value in part.state().items()}
-        return {"optimizer": np.array(method), **found}
+        found["optimizer"] = np.array(method)
+        return {name: np.array(value) for name, value in found.items()} if copy else found
 
     try:
         with objective.computing():
@@ -162,13 +165,13 @@ class Adam(Method):
             xp.clip(x, *self.bounds, out=x)
 
     def state(self):
-        return {**{name: to_numpy(getattr(self, name)).copy() for name in ("x", "m", "v")}, "t": np.int64(self.t)}
+        return {**{name: to_numpy(getattr(self, name)) for name in ("x", "m", "v")}, "t": np.int64(self.t)}
 
     def restore(self, state):
         for name in ("x", "m", "v"):
             own = getattr(self, name)
             check_state(name, state[name], own)
-            own[...] = get_xp(own).asarray(state[name])
+            setattr(self, name, get_xp(own).asarray(state[name]))
         self.t = int(state["t"])
 
 

@@ -25,7 +25,7 @@ class Run:
         self.job, self.listeners, self.losses, self.stopped = job, listeners, [], None
 
     def go(self, state=None):
-        """Run all stages, or from a saved State on; returns a Result, whatever ended it."""
+        """Run all stages, or from a saved State on, which is empty then; returns a Result, whatever ended it."""
         job, before, first = self.job, None, 0
         if state is not None:
             first, before = state.stage, self._restored(state)
@@ -102,9 +102,12 @@ class Run:
 
     def _saving(self, save, index, before):
         """A function that gives the State of the whole run, from one that gives the arrays of the scale's."""
-        return lambda: State(
-            index, save() | saved(before) | {"losses": np.array(self.losses, np.float64)}, self.job.made_of()
-        )
+
+        def state(copy=True):
+            arrays = save(copy) | saved(before) | {"losses": np.array(self.losses, np.float64)}
+            return State(index, arrays, self.job.made_of())
+
+        return state
 
     def _counted(self, event, index, before):
         """An evaluation of a stage, with what came before it added."""
@@ -123,6 +126,8 @@ class Run:
     def _restored(self, state):
         """The outcome of the scales before a saved state, or None. Raises StateError if it is of another run."""
         state.check(self.job.made_of())
+        if not state.arrays:
+            raise StateError("saved state: a run has gone on from it and taken its arrays; load it again")
         complete = "losses" in state.arrays and ("optimizer" in state.arrays or state.stage == len(self.job.stages))
         if not 0 <= state.stage <= len(self.job.stages) or not complete:
             raise StateError(f"saved state: it is of scale {state.stage + 1} of {len(self.job.stages)}, or incomplete")

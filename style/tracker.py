@@ -82,13 +82,13 @@ class Tracker:
         return Outcome(best, self.values, self.evaluations, self.iterations, self.seconds, status, message, reason)
 
     def state(self) -> dict[str, np.ndarray]:
-        """What a later run needs to go on, as {name: array}."""
+        """What a later run needs to go on, as {name: array}; see method.Method.state."""
         found: dict[str, Any] = {
             "counts": np.array([self.evaluations, self.iterations, self.best_at]),
             "seconds": np.float64(self.seconds),
         }
         if self.best is not None:
-            found |= {"best": to_numpy(self.best).copy(), "names": np.array(list(self.values))}
+            found |= {"best": to_numpy(self.best), "names": np.array(list(self.values))}
             found["values"] = np.array(list(self.values.values()))
         return found
 
@@ -96,7 +96,7 @@ class Tracker:
         self.evaluations, self.iterations, self.best_at = (int(n) for n in state["counts"])
         self.start = time.perf_counter() - float(state["seconds"])
         if "best" in state:
-            self.best = get_xp(like).array(state["best"])  # a copy
+            self.best = get_xp(like).asarray(state["best"])
             self.values = dict(zip(state["names"].tolist(), state["values"].tolist(), strict=True))
 
 

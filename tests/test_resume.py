@@ -105,6 +105,8 @@ def test_how_a_setting_is_written_does_not_matter(pictures, network_file, state)
     }
     settings = style.settings_from(style_weight=np.float32(200), adam_betas=[0.9, 0.999], weights=weights, **options)
     assert style.Job(*pictures, settings).run(state=state).outcome.evaluations == 4
+    with pytest.raises(style.StateError, match="a run has gone on from it and taken its arrays; load it again"):
+        style.Job(*pictures, settings).run(state=state)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no archive", b"PK\x03\x04 cut short"])

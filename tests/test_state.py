@@ -3,6 +3,8 @@
 import io
 import json
 import tempfile
+import tracemalloc
+import weakref
 import zipfile
 from pathlib import Path
 
@@ -108,6 +110,36 @@ def test_what_was_saved_is_not_touched_by_what_follows(name, case):
         assert_same_arrays(state, copy)
 
 
+def test_a_state_on_its_way_to_a_file_takes_no_copy_of_the_pairs(case, tmp_path):
+    """Nor does a run that goes on from one keep it: the pairs are most of what L-BFGS has in memory."""
+    taken, rows = {True: [], False: []}, []
+
+    def save(_, event):
+        for copy, found in taken.items():
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            state = event.state(copy)
+            State(0, state, MADE_OF).save(tmp_path / "state.npz")
+            found.append(tracemalloc.get_traced_memory()[1] - before)
+            rows.append(state["method/rows"].nbytes)
+            del state
+
+    name = "l-bfgs, preconditioned, deferred"  # 60 pairs
+    tracemalloc.start()
+    try:
+        run(case, name, case.image, iterated=save)
+    finally:
+        tracemalloc.stop()
+    assert min(taken[True]) > rows[0]
+    assert max(taken[False]) < rows[0] / 2
+    state = State.load(tmp_path / "state.npz").arrays
+    kept = weakref.ref(state["method/rows"])
+    heard = []
+    run(case, name, case.image, state=state, iterated=lambda _, event: heard.append(event.state(False)))
+    assert state == {} and heard
+    assert kept() is None or np.shares_memory(kept(), heard[-1]["method/rows"])
+
+
 def test_scipys_starts_again_at_the_best_picture(case):
     """With what is left of its evaluations: its pairs are its own."""
     states, heard = [], []
@@ -115,7 +147,7 @@ def test_scipys_starts_again_at_the_best_picture(case):
     minimize(case.whole(), case.image, method="l-bfgs-b", evaluations=8, listener=listener)
     state, seen = states[-2], hears(Evaluated, lambda event: heard.append((event.evaluation, event.image.copy())))
     start = np.zeros_like(case.image)
-    again = minimize(case.whole(), start, method="l-bfgs-b", evaluations=8, listener=seen, state=state)
+    again = minimize(case.whole(), start, method="l-bfgs-b", evaluations=8, listener=seen, state=dict(state))
     assert np.allclose(heard[0][1], state["tracker/best"], atol=1e-3)
     assert heard[0][0] == state["tracker/counts"][0] + 1 and heard[-1][0] == again.evaluations == 8
     assert again.loss <= state["tracker/values"].sum()

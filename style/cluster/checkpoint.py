@@ -180,7 +180,7 @@ class SpreadCheckpoint(Checkpoint):
 
     def _iterated(self, event):
         if self.together.signal or self.together.due:
-            self.save(event.state())
+            self.save(event.state(copy=False))
         if self.together.signal:
             raise KeyboardInterrupt
 

@@ -10,6 +10,7 @@ from ..large.plan import BASE, MIN_HISTORY, MemoryBudgetError, Plan
 from ..large.tiling import Tiling, segments
 from ..terms import layers
 from ..units import format_memory, format_size
+from .checkpoint import PIECE
 from .tiles import Division
 from .vectors import Layout, unit_of
 
@@ -17,6 +18,7 @@ CUT = "pool3"
 ROWS = 8  # rows of tiles, or a multiple, where the picture is high enough: as many ranks share them evenly
 HIGHEST, WIDEST, LOWEST = 576, 1024, 64  # pixels of a tile's core
 STEP = 8  # pixels of a place at CUT: so both segments have as many rows of tiles
+PIECES = 3 * 4 * PIECE  # bytes of a state on their way into a file
 MPI = 40 << 20  # bytes of MPI's library and its buffers (measured)
 
 
@@ -42,7 +44,7 @@ class Request:
     memory   bytes that one may take
     reading  bytes that the pictures take while a rank reads them and cuts its strips, or writes the whole
     cutting  bytes more of each row of its strip, where it reads no others
-    saving   whether states are saved, which takes a copy of the pairs
+    saving   whether states are saved, which takes a copy of the point, and pieces of the pairs on their way
     """
 
     net: Any
@@ -86,8 +88,9 @@ class Request:
         tiles = max(len(t) for p in parts for t in p.tiles)
         sums = (tiles + 2) * 8 * sum(net.channels[t.layer] ** 2 for t in terms if not t.statistic.per_place)
         moving = 2 * (values + held) * size  # from strip to vector and back, with what is on the way
-        copied = 2 * self.history * held * size if self.saving and self.optimizer == "l-bfgs" else 0
-        running += max(evaluating + sums + moving, held * (size + passing) + copied)
+        running += max(evaluating + sums + moving, held * (size + passing))
+        if self.saving:  # what evaluations work with stays meanwhile; the point is copied, the pairs are not
+            running += held * size + PIECES
         return max(running, base + self.reading + self.cutting * strip), sum(a == b for a, b in parts[0].cores)
 
     def _padded(self, height, width):

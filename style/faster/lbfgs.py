@@ -228,7 +228,10 @@ class LBFGS:
         return self.space.dot(v, v) ** 0.5
 
     def state(self):
-        """All that a later run needs to go on to the bit, as a dict of NumPy arrays."""
+        """All that a later run needs to go on to the bit, as a dict of NumPy arrays: see method.Method.state.
+
+        The rows are by far the largest part, most of what L-BFGS keeps: no copy of them is made.
+        """
         pairs = self.pairs
         return {
             "x": to_numpy(self.x),
@@ -236,18 +239,20 @@ class LBFGS:
             "iterations": np.int64(self.iterations),
             "moved": np.bool_(self.moved),
             "recent": np.array(self.recent, dtype=np.float64),
-            "rows": to_numpy(pairs.rows).copy(),
+            "rows": to_numpy(pairs.rows),
             "products": pairs.products.copy(),
             "with_gradient": pairs.with_gradient.copy(),
             "order": np.array(pairs.order, dtype=np.int64),
         }
 
     def restore(self, state):
-        """Go on from what state() gave; the picture's shape, its type and the history must be the same."""
+        """Go on from what state() gave, with its arrays; the picture's shape, its type and the history must be the
+        same.
+        """
         pairs = self.pairs
         for name, own in (("x", self.trial), ("rows", pairs.rows)):
             check_state(name, state[name], own)
-        pairs.rows[...] = pairs.xp.asarray(state["rows"])
+        pairs.rows = pairs.xp.asarray(state["rows"])
         pairs.products[...] = state["products"]
         pairs.with_gradient[...] = state["with_gradient"]
         pairs.order = [int(k) for k in state["order"]]

@@ -45,7 +45,7 @@ class Steering:
             if wish == STOP:
                 return Stop("stopped, and kept as it was")
         elif isinstance(event, Iterated) and self.desk.wish(self.id) == PAUSE:
-            state = event.state()
+            state = event.state(copy=False)
             state.about = {"started": self.started}
             state.save(self.desk.queue.folder / STATES / f"{self.id}.json.state")
             raise KeyboardInterrupt
