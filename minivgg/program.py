@@ -110,7 +110,7 @@ def say(text, stream=None):
     """Print a line, printable. A stream that cannot take it (`| head`, a full disk) is given up; the run goes on."""
     stream = stream or sys.stdout
     try:
-        print(printable(text), file=stream, flush=True)
+        print(printable(text) + "\n", end="", file=stream, flush=True)  # in one piece, where processes share a stream
     except (OSError, ValueError):
         give_up(stream)
 

@@ -9,6 +9,7 @@ import signal
 import sys
 
 COMMANDS = ("minivgg-style", "minivgg-weights", "minivgg_style")  # the console commands, and -m's file
+RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")  # where MPI's launchers say which of several this is
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last one is not known everywhere
 
 
@@ -29,7 +30,8 @@ def is_program(argv):
 
 def end(number, frame):
     """A handler: there is nothing to tidy up yet, and an import that is cut short ends in anything but one line."""
-    os.write(2, b"interrupted before the work began: nothing was written\n")
+    if all(os.environ.get(name, "0") == "0" for name in RANKS):  # else the first one says it
+        os.write(2, b"interrupted before the work began: nothing was written\n")
     os._exit(128 + number)
 
 

@@ -11,6 +11,7 @@ import math
 import os
 import string
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,27 +93,29 @@ class Batch:
         for one in self.styles:
             images.as_picture(one, need=lambda H, W: (MIN_SIDE, MIN_SIDE))
 
-    def run(self, listeners=lambda item: (), told=lambda made: None, save=save):
+    def run(self, listeners=lambda item: (), told=lambda made: None, save=save, share=nullcontext):
         """Make them one after the other; returns [Made], as far as it came.
 
         listeners  a function of an Item: listeners of its run
         told       called with each Made
         save       a function of a Result, a path and whether a file there gives way
+        share      of the items, a context in which those come, one by one, that are this process's
         """
         found = []
-        for item in self.items:
-            try:
-                poll()
-                made = self._make(item, listeners, save)
-            except FAILURES as error:
-                words = getattr(error, "on_command_line", None) or first_line(error)
-                made = Made(item, "failed", words, error=error)
-            except KeyboardInterrupt:
-                made = Made(item, "interrupted", "interrupted before its first evaluation")
-            found.append(made)
-            told(made)
-            if made.status == "interrupted":
-                break
+        with share(self.items) as own:
+            for item in own:
+                try:
+                    poll()
+                    made = self._make(item, listeners, save)
+                except FAILURES as error:
+                    words = getattr(error, "on_command_line", None) or first_line(error)
+                    made = Made(item, "failed", words, error=error)
+                except KeyboardInterrupt:
+                    made = Made(item, "interrupted", "interrupted before its first evaluation")
+                found.append(made)
+                told(made)
+                if made.status == "interrupted":
+                    break
         return found
 
     def _make(self, item, listeners, save):
@@ -120,7 +123,7 @@ class Batch:
         replace = may_write(item.output, job, self.overwrite)
         if replace is None:
             return Made(item, "skipped", "is there already")
-        self.out_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(self.out_dir)
         saving.check_output(item.output, replace, size_hw=job.size, depth=job.settings.depth)
         outcome = (result := job.run(*listeners(item))).outcome
         status = {"interrupted": "interrupted", "non-finite": "failed"}.get(outcome.status, "done")
@@ -151,6 +154,14 @@ def batch(
     settings = settings_from(preset, **options)
     found = Batch(contents, style, settings, out_dir=out_dir, name=name, overwrite=overwrite)
     return found.run(*([] if listeners is None else [listeners]))
+
+
+def make_folder(path):
+    """Make the folder of outputs where it is missing. Raises ImageError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(f"{path}: the folder cannot be made ({first_line(error)}); give another one") from None
 
 
 def may_write(path, job, overwrite):

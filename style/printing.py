@@ -30,10 +30,11 @@ class Console:
 
     plan     whether to say it, and how long it will take: of many runs that are alike, the first does
     preview  whether the picture is shown as it grows; check_preview has looked at the terminal
+    which    said at the end of its lines, where those of several runs come between one another
     """
 
-    def __init__(self, output, plan=True, preview=False):
-        self.output, self.plan, self.bar, self.job = output, plan, None, None
+    def __init__(self, output, plan=True, preview=False, which=""):
+        self.output, self.plan, self.which, self.bar, self.job = output, plan, which, None, None
         self.preview = Preview(self._take_bar) if preview else None
         self.first = None  # seconds of the first evaluation; 0 once the time has been said
 
@@ -59,7 +60,7 @@ class Console:
                     "" if math.isnan(outcome.saved) else f", {outcome.saved:.6g} as saved in {event.result.depth} bits"
                 )
                 took = duration(outcome.seconds)
-                say(f"loss     {outcome.loss:.6g} ({terms}){as_saved}, in {took}: {outcome.message}")
+                say(f"loss     {outcome.loss:.6g} ({terms}){as_saved}, in {took}: {outcome.message}{self.which}")
 
     def close(self):
         if self.bar is not None:
@@ -97,7 +98,7 @@ class Console:
         text = f"loss {event.loss:.5g}"
         if not sys.stderr.isatty():  # a file or a pipe: ten lines instead of a bar
             if event.evaluation % max(self.total // 10, 1) == 0:
-                say(f"{event.evaluation:8d} {text}  {duration(event.seconds)}")
+                say(f"{event.evaluation:8d} {text}  {duration(event.seconds)}{self.which}")
             return
         try:
             if self.bar is None:

@@ -29,9 +29,10 @@ from .printing import Console, Log, Pictures, warn
 from .recipes import LIST, listing
 from .report import Report, check_report
 from .settings import Settings, settings_from
-from .several import asked_for, mode_of, run_several
+from .several import mode_of, run_several
 from .specs import sized, styles_and_options
 from .state import State, StateError
+from .teller import asked_for
 from .watching import Animation, check_animation, check_latest
 from .writing import write
 

@@ -1,31 +1,29 @@
 """The command line's side of more than one picture: several contents, --sweep, --jobs. Options in, a code out."""
 
+import contextlib
+import dataclasses
 import math
 import re
 from pathlib import Path
 
 from minivgg.program import FAILURE, OK, fail, say
 
-from .batches import PATTERN, Batch, label, summary
+from .batches import PATTERN, Batch, label, make_folder, summary
 from .checkpoint import EVERY, parse_every
 from .command import named_styles
 from .jobqueue import LEASE, Queue
-from .limits import Patience, TimeLimit
 from .names import free_name, inputs, is_same
 from .options import SettingsError, flag, options_of
 from .pictures import images, saving
-from .preview import check_preview
-from .printing import Console, warn
-from .report import Reports, check_report, is_report
+from .report import check_report, is_report
 from .settings import Settings, settings_from
 from .specs import expanded, is_without_style, sized, styles_and_options
 from .sweeps import Sweep, parse_sweep
+from .teller import NAME, Teller
 from .units import parse_duration
-from .watching import Latest, check_latest
+from .watching import check_latest
 from .worker import Worker
-from .writing import write
 
-NAME = "style.run"
 BAD = ("interrupted", "non-finite")
 ANY = {"overwrite", "quiet", "quality", "time", "patience", "latest", "preview"}
 MODES = {  # which of the options about files works with each; the rest is of one picture
@@ -49,8 +47,31 @@ def mode_of(args, files):
     return mode
 
 
-def run_several(mode, args, files, signals):
-    """Do what MODES names; returns the exit code."""
+class Alone:
+    """One process that does several pictures; cluster.many.Shared is the same of one among several, which are ranks."""
+
+    rank, size = 0, 1
+    share = aloud = contextlib.nullcontext  # Batch.run says what of; the time in which each is at its own work
+
+    def together(self, work):
+        """work() on each rank; what it raises on one is raised on all."""
+        return work()
+
+    once = together  # work() on the first rank; what it gives, or raises, on all
+
+    def gather(self, value):
+        """The values of all ranks, on the first; elsewhere []."""
+        return [value]
+
+
+def run_several(mode, args, files, signals, ranks=None):
+    """Do what MODES names; returns the exit code. ranks  Alone, or what stands for it"""
+    ranks = ranks or Alone()
+    ranks.once(lambda: _check_watched(mode, files))
+    return {"jobs": _jobs, "sweep": _sweep, "contents": _contents}[mode](args, files, signals, ranks)
+
+
+def _check_watched(mode, files):
     try:
         if files.latest is not None:
             check_latest(files.latest, files.overwrite)
@@ -59,17 +80,31 @@ def run_several(mode, args, files, signals):
     if files.report is not None:  # a batch that is started again goes on with its own sheet
         replace = files.overwrite or (mode == "contents" and is_report(files.report))
         check_report(files.report, replace=replace, made=files.out_dir)
-    return {"jobs": _jobs, "sweep": _sweep, "contents": _contents}[mode](args, files, signals)
 
 
-def asked_for(files, tell):
-    """Listeners of the options that one picture and several have alike."""
-    found = [] if files.time is None else [TimeLimit(parse_duration(files.time))]
-    found += [] if files.patience is None else [Patience(files.patience)]
-    return found + ([] if files.latest is None else [Latest(files.latest, tell)])
+def _contents(args, files, signals, ranks):
+    contents, args = ranks.once(lambda: _listed(args))
+    batch = ranks.together(lambda: _batch(contents, args, files))
+    batch.items = items = ranks.once(lambda: batch.items)  # one disk may look different from two machines
+    if len(items) < len(contents) and not files.quiet:
+        say(f"left out {len(contents) - len(items)} of the pictures: outputs of the others")
+    if files.report is not None:
+        ranks.once(lambda: make_folder(batch.out_dir))  # it may lie there, and is written also where no picture is
+    title = f"{len(items)} pictures in the manner of {', '.join(map(label, batch.styles))}"
+    teller = ranks.together(lambda: Teller(files, ranks, items, title=title, styles=batch.styles))
+    _say_idle(len(items), f"{len(items)} picture{'s'[: len(items) > 1]} in all", files, ranks)
+    signals.hold()
+    with ranks.aloud():
+        made = batch.run(teller.listeners, teller.told, teller.save, ranks.share)
+    teller.end()
+    found = _of_all(made, ranks)
+    cut = [m.output for m in found if m.status == "interrupted" and math.isfinite(m.loss)]
+    said = summary(found, len(items)) + "".join(f"; {path} is the best picture so far" for path in cut)
+    return ranks.once(lambda: _end(found, said, files, signals))
 
 
-def _contents(args, files, signals):
+def _listed(args):
+    """([content, …], the arguments with the styles that there are)."""
     if args.contents is not None:  # what stands elsewhere are styles, then
         args.style = [*([args.content] if args.content else []), *(args.style or [])]
         if not args.style and not is_without_style(args.style_layers):  # the contents take all names that follow
@@ -77,6 +112,11 @@ def _contents(args, files, signals):
         args.content = None
     contents = [one for spec in args.contents or [args.content or "sample:scene"] for one in expanded(spec)]
     args.style = named_styles(args)
+    return contents, args
+
+
+def _batch(contents, args, files):
+    """The Batch, checked."""
     options = _given(args)
     pictures, options = styles_and_options(args.style, options)
     contents = [sized(c, options.get("size")) for c in contents]
@@ -84,24 +124,25 @@ def _contents(args, files, signals):
     batch = Batch(contents, pictures, settings, out_dir=files.out_dir or ".", name=name, overwrite=files.overwrite)
     files.check_quality(Path(name))
     _check_read(args, [item.output for item in batch.items], "--out-dir", [item.content for item in batch.items])
-    if len(batch.items) < len(contents) and not files.quiet:
-        say(f"left out {len(contents) - len(batch.items)} of the pictures: outputs of the others")
-    total = len(batch.items)
-    batch.items = batch.items[getattr(args, "share", slice(None))]  # names are those of all, on any number of ranks
-    if not batch.items:
-        return OK
-    if files.report is not None:
-        batch.out_dir.mkdir(parents=True, exist_ok=True)  # it may lie there, and is written also where no picture is
-    title = f"{total} pictures in the manner of {', '.join(map(label, batch.styles))}"
-    teller = _Teller(files, total, title=title, styles=batch.styles)
+    return batch
+
+
+def _jobs(args, files, signals, ranks):
+    worker = ranks.together(lambda: _worker(args, files))
+    teller = ranks.together(lambda: Teller(files, ranks))
     signals.hold()
-    found = batch.run(teller.listeners, teller.told, teller.save)
-    cut = [m.output for m in found if m.status == "interrupted" and math.isfinite(m.loss)]
-    said = summary(found, len(batch.items)) + "".join(f"; {path} is the best picture so far" for path in cut)
-    return _end(found, said, files, signals)
+    with ranks.aloud():
+        made = worker.run(teller.listeners, teller.told, teller.save, wait=bool(files.jobs_wait))
+    found = _of_all(made, ranks)
+    ended = {m.item.content for m in found if m.status != "interrupted"}  # by another rank than gave it back
+    found = [m for m in found if m.status != "interrupted" or m.item.content not in ended]
+    done = [m for m in found if m.item.content]  # but for an interrupt while it waited
+    back = [f"; {m.item.content} {m.message}" for m in done if m.status == "interrupted"]
+    return ranks.once(lambda: _end(found, summary(done) + "".join(back), files, signals))
 
 
-def _jobs(args, files, signals):
+def _worker(args, files):
+    """The Worker, its options checked."""
     options = _given(args)
     for name in (*(n for n in ("content", "style") if getattr(args, n)), *(n for n in options if n not in OWN)):
         what = name.upper() if name in ("content", "style") else flag(name)
@@ -109,46 +150,64 @@ def _jobs(args, files, signals):
             f"{what}: stands in the job's file; beside --jobs work {' and '.join(map(flag, OWN))}", name
         )
     lease = LEASE if files.jobs_lease is None else parse_duration(files.jobs_lease)
-    teller = _Teller(files, None)
     every = parse_every(files.checkpoint_every or EVERY)
-    worker = Worker(Queue(files.jobs, lease), own=options, overwrite=files.overwrite, every=every)
+    return Worker(Queue(files.jobs, lease), own=options, overwrite=files.overwrite, every=every)
+
+
+def _sweep(args, files, signals, ranks):
+    output, args, swept = ranks.once(lambda: _named(args, files))
+    sweep, singles = ranks.together(lambda: _checked_sweep(output, args, files, swept))
+    ranks.once(lambda: _check_singles(files, sweep, singles))
+    title = f"{label(sweep.content)}: {' and '.join(flag(name) for name in swept)}"
+    teller = ranks.together(lambda: Teller(files, ranks, sweep.cells, singles, title))
+    why = f"{len(sweep.cells)} cells in all"
+    if len(sweep.rows) < len(sweep.cells):
+        why = "cells that start from one another's pictures are one rank's; --sweep-alone parts them"
+    _say_idle(len(sweep.rows), why, files, ranks)
     signals.hold()
-    found = worker.run(teller.listeners, teller.told, teller.save, wait=bool(files.jobs_wait))
-    done = [m for m in found if m.item.content]  # but for an interrupt while it waited
-    back = [f"; {m.item.content} {m.message}" for m in done if m.status == "interrupted"]
-    return _end(found, summary(done) + "".join(back), files, signals)
+    with ranks.aloud():
+        made = sweep.compute(teller.listeners, teller.told_cell, ranks.share)
+    teller.end()
+    found = ranks.gather(_to_send(*made))
+    return ranks.once(lambda: _end_sweep(sweep, found, output, teller, signals))
 
 
-def _sweep(args, files, signals):
+def _named(args, files):
+    """(output, the arguments with the pictures that there are, {option: values})."""
     if args.content and expanded(args.content) != [args.content]:
         raise SettingsError(f"--sweep: of one content picture; {args.content} is several", "sweep")
-    content = args.content or "sample:scene"
     swept = parse_sweep(files.sweep)
     args.style = named_styles(args, swept)
-    options = _given(args)
-    pictures, options = styles_and_options(args.style, options)
-    sizes = [v for v in swept.get("size", [options.get("size")]) if isinstance(v, int)]
-    content = sized(content, max(sizes, default=None))
-    output = (
-        Path(files.output) if files.output is not None else free_name(args.content or content, *args.style, "sweep")
-    )
+    sizes = [v for v in swept.get("size", [args.size]) if isinstance(v, int)]
+    content = sized(args.content or "sample:scene", max(sizes, default=None))
+    named = (args.content or content, *args.style, "sweep")
+    output = free_name(*named) if files.output is None else Path(files.output)
+    args.content = content
     try:
         saving.check_output(output, files.overwrite)
     except images.ImageError as error:
         raise SettingsError(str(error), "output") from None
-    sweep = Sweep(content, pictures, swept, alone=bool(files.sweep_alone), preset=files.preset, **options)
+    return output, args, swept
+
+
+def _checked_sweep(output, args, files, swept):
+    """The Sweep, and {cell's number: path} of the cells' own pictures."""
+    pictures, options = styles_and_options(args.style, _given(args))
+    sweep = Sweep(args.content, pictures, swept, alone=bool(files.sweep_alone), preset=files.preset, **options)
     sweep.check_output(output, files.overwrite)
     files.check_quality(output)
     singles = {c.number: Path(files.out_dir) / _single(output, c) for c in sweep.cells} if files.out_dir else {}
     _check_read(args, [output, *singles.values()], "-o")
-    _check_singles(files, sweep, singles)
-    title = f"{label(content)}: {' and '.join(flag(name) for name in swept)}"
-    teller = _Teller(files, len(sweep.cells), singles, title=title)
-    signals.hold()
-    sheet = sweep.run(teller.listeners, teller.told_cell)
-    if not any(result is not None for _, result in sheet.results):
+    return sweep, singles
+
+
+def _end_sweep(sweep, found, output, teller, signals):
+    """Write the sheet of [(results, interrupted), …]; returns the exit code."""
+    results = {number: result for some, _ in found for number, result in some.items()}
+    if not results:
         return fail(NAME, "interrupted before the first evaluation was done: nothing was written", signals.code)
-    teller.save(sheet, output, files.overwrite)
+    sheet = sweep.sheet(results, any(interrupted for _, interrupted in found))
+    teller.save(sheet, output, teller.files.overwrite)
     there = sum(r is not None and r.outcome.status not in BAD for _, r in sheet.results)
     said = [f"{there} of {len(sheet.results)} cells"] + [f"not finite: {c.label}" for c in sheet.failed]
     if sheet.interrupted:
@@ -156,72 +215,27 @@ def _sweep(args, files, signals):
     return fail(NAME, "; ".join(said), FAILURE) if sheet.failed else OK
 
 
-class _Teller:
-    """What is printed of several pictures, and how each is saved.
+def _of_all(made, ranks):
+    """[Made] of all ranks on the first, in their order."""
+    found = ranks.gather([dataclasses.replace(m, error=None) for m in made])  # an error need not be one to send
+    return sorted((m for some in found for m in some), key=lambda m: m.item.number)
 
-    total    how many there will be, or None where nobody knows
-    singles  {cell's number: path} of a sweep's pictures that are saved beside the sheet
-    title, styles  of the sheet that leads to their reports; the batch's style pictures
-    """
 
-    def __init__(self, files, total, singles=None, title="", styles=()):
-        self.files, self.total, self.singles, self.planned = files, total, singles or {}, False
-        self.reports = None if files.report is None else Reports(files.report, title, files.overwrite, warn)
-        self.report, self.styles = None, styles
-        self.preview = files.preview and check_preview(warn)
+def _to_send(results, interrupted):
+    """What Sweep.compute gives, without the optimiser's pictures, which may lie on a card."""
+    kept = {n: dataclasses.replace(r, outcome=dataclasses.replace(r.outcome, image=None)) for n, r in results.items()}
+    return kept, interrupted
 
-    def listeners(self, item):
-        """What hears the run of a batch's item, or of a sweep's cell."""
-        name = item.output.name if hasattr(item, "output") else f"{item.number:02} {item.label}"
-        self.report = None if self.reports is None else self.reports.report(name)
-        return [*self._console(item), *([] if self.report is None else [self.report])]
 
-    def _console(self, item):
-        if self.files.quiet:
-            return asked_for(self.files, warn)
-        of = "" if self.total is None else f" of {self.total}"
-        what = item.label if hasattr(item, "label") else label(item.content)
-        say(f"picture  {item.number}{of}: {what}")
-        console = Console(getattr(item, "output", None) or Path("sheet"), not self.planned, self.preview)
-        self.planned = True
-        return [console, *asked_for(self.files, console.warn)]
-
-    def save(self, result, path, replace):
-        written = write(result, path, lambda _: replace, quality=self.files.quality, dpi=self.files.resolution)
-        if not self.files.quiet:
-            say(f"wrote    {written}")
-
-    def told(self, made):
-        if made.status == "failed":
-            what = label(made.item.content)
-            fail(NAME, made.message if what in made.message else f"{what}: {made.message}", FAILURE)
-        elif made.status == "skipped" and not self.files.quiet:
-            say(f"skipped  {made.output}: {made.message}")
-        if self.reports is not None:
-            self._report(made)
-
-    def _report(self, made):
-        """The report of a batch's picture, and the sheet."""
-        name = made.output.name
-        if made.status == "skipped":
-            self.reports.skipped(made.output, name, made.item.content, self.styles)
-        elif math.isfinite(made.loss):
-            self.reports.done(self.report, made.output, name)
-        else:
-            self.reports.failed(name, made.message)
-
-    def told_cell(self, cell, result):
-        single = self.singles.get(cell.number)
-        if single is not None and result.outcome.values:
-            self.save(result, single, self.files.overwrite)
-        if self.reports is not None and result.outcome.values:
-            name = f"{cell.number:02} {cell.label}"
-            self.reports.done(self.report, single or name, name, saved=single is not None)
+def _say_idle(count, why, files, ranks):
+    """Where there is less to do than there are ranks."""
+    if count < ranks.size and not files.quiet:
+        say(f"ranks    {ranks.size - count} of {ranks.size} have nothing to do: {why}")
 
 
 def _end(found, said, files, signals):
     """The last line and the exit code."""
-    if found and found[-1].status == "interrupted":
+    if any(m.status == "interrupted" for m in found):
         return fail(NAME, f"interrupted: {said}", signals.code)
     if any(m.status == "failed" for m in found):
         return fail(NAME, said, FAILURE)

@@ -12,6 +12,7 @@ import itertools
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,21 +120,42 @@ class Sweep:
         listeners  a function of a Cell: listeners of its run
         told       called with each Cell and its Result
         """
-        results, interrupted = {}, False
-        for cell in self.cells:
-            try:
-                poll()
-                result = self._started(cell, results).run(*listeners(cell))
-            except KeyboardInterrupt:
-                interrupted = True
-                break
-            results[cell.number] = result
-            told(cell, result)
-            if result.outcome.status == "interrupted":
-                interrupted = True
-                break
+        return self.sheet(*self.compute(listeners, told))
+
+    def compute(self, listeners, told, share=nullcontext):
+        """({cell's number: Result}, whether it was interrupted) of the cells that are this process's.
+
+        share  of `rows`, a context in which those come, one by one, that are this process's. The rest as for run
+        """
+        results = {}
+        with share(self.rows) as own:
+            for cell in itertools.chain.from_iterable(own):
+                try:
+                    poll()
+                    result = self._started(cell, results).run(*listeners(cell))
+                except KeyboardInterrupt:
+                    return results, True
+                results[cell.number] = result
+                told(cell, result)
+                if result.outcome.status == "interrupted":
+                    return results, True
+        return results, False
+
+    def sheet(self, results, interrupted=False):
+        """The Sheet of {cell's number: Result}."""
         found = [(cell, results.get(cell.number)) for cell in self.cells]
         return Sheet(self._drawn(found), found, sheet_record(self.sweep, found), interrupted)
+
+    @property
+    def rows(self):
+        """[[Cell, …], …]: those that start from one another's pictures, in their order, are together."""
+        found, row_of = [], {}
+        for cell in self.cells:
+            row = row_of[cell.number] = row_of[cell.like.number] if cell.like else []
+            if not row:
+                found.append(row)
+            row.append(cell)
+        return found
 
     @property
     def size(self):

@@ -14,7 +14,7 @@ from typing import Any
 import weights
 from minivgg.program import first_line, poll
 
-from .batches import FAILURES, Item, Made, may_write, save
+from .batches import FAILURES, Item, Made, make_folder, may_write, save
 from .checkpoint import EVERY, Checkpoint, parse_every
 from .job import Job
 from .jobqueue import LEASE, LostError, Queue
@@ -98,7 +98,7 @@ class Worker:
         if replace is None:
             claim.done()
             return Made(item, "skipped", "is there already")
-        item.output.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(item.output.parent)
         saving.check_output(item.output, replace, size_hw=job.size, depth=job.settings.depth)
         state = self._state(claim, job)
         result = job.run(*listeners(item), Checkpoint(claim.state, self.every, {}, self.warn), state=state)

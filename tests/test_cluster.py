@@ -1,10 +1,8 @@
 """One picture over MPI ranks: the digits of one process, refusals, faults. mpiexec runs in processes of its own."""
 
-import importlib.util
 import itertools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,14 +11,13 @@ import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import cuda_twins
 import numpy as np
-import psutil
 import pytest
 import tifffile
 from cases import ThreadedRanks, make_net, noise, worst
+from launch import HERE, LONGEST, are_gone, ended, over_ranks, ranks_of, run, start
 from PIL import Image
 from strict_device import StrictModule
 
@@ -45,43 +42,7 @@ from style.settings import settings_from
 from style.state import State
 from style.statistics import make_terms
 
-HERE = Path(__file__).parent
-MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-LONGEST = 120  # seconds of a run that hangs
-
-
-def over_ranks(test):
-    """Marks a test that starts ranks: slow, and skipped where there is no MPI."""
-    missing = importlib.util.find_spec("mpi4py") is None or MPIEXEC is None
-    reason = 'mpi4py or mpiexec is not installed: pip install -e ".[mpi]"'
-    return pytest.mark.slow(pytest.mark.skipif(missing, reason=reason)(test))
-
-
 RUN = ("sample:scene:96", "sample:strokes:96", "--size", "96", "--weights", "mini", "--quiet")
-
-
-def start(ranks, *command):
-    """mpiexec of a Python command on so many ranks; its process group is its own."""
-    environ = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)])}
-    line = [MPIEXEC, "-n", str(ranks), sys.executable, *command]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(line, env=environ, start_new_session=True, **streams)
-
-
-def ended(process, seconds=LONGEST):
-    """(exit code, standard output, standard error); one that does not end is killed, with all its ranks."""
-    try:
-        return (process.wait(seconds), *process.communicate())
-    except subprocess.TimeoutExpired:
-        children = psutil.Process(process.pid).children(recursive=True)
-        os.killpg(process.pid, signal.SIGKILL)
-        for child in children:
-            child.kill()
-        pytest.fail(f"did not end within {seconds} s: {process.communicate()}")
-
-
-def run(ranks, *args):
-    return ended(start(ranks, "-m", "style.run", *map(str, args)))
 
 
 # ------------------------------------------------------------------------------------- without MPI
@@ -354,28 +315,6 @@ def test_what_is_not_done_over_ranks_is_one_line(args, says, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@over_ranks
-def test_many_pictures_have_the_names_that_one_machine_gives_them(tmp_path):
-    for k, name in enumerate(("a.bmp", "a.png", "b.png")):
-        Image.new("RGB", (32, 32), (80 * k, 90, 20)).save(tmp_path / name)
-    args = [
-        str(tmp_path),
-        "sample:strokes:32",
-        "--size",
-        "32",
-        "--evaluations",
-        "1",
-        "--weights",
-        "mini",
-        "--overwrite",
-    ]
-    code, _, err = run(4, *args, "--quiet", "--name", "{content}-{number}.png", "--out-dir", tmp_path / "numbered")
-    assert (code, err) == (0, "")
-    assert sorted(os.listdir(tmp_path / "numbered")) == ["a-1.png", "a-2.png", "b-3.png"]
-    assert run(2, *args, "--quiet", "--name", "{content}.png", "--out-dir", tmp_path / "named")[0] == 0
-    assert sorted(os.listdir(tmp_path / "named")) == ["a-2.png", "a.png", "b.png"]
-
-
 def begun(tmp_path, ranks, evaluations=4000):
     """A run that has saved its state once."""
     state = tmp_path / "state.npz"
@@ -449,27 +388,16 @@ def test_a_rank_that_fails_alone_ends_them_all_with_one_line(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def alive(process):
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 @over_ranks
 @pytest.mark.parametrize("which", [0, 2])
 def test_a_rank_that_dies_ends_them_all_and_leaves_nothing_half_written(which, tmp_path):
     process, state = begun(tmp_path, 3)
-    ranks = [p for p in psutil.Process(process.pid).children(recursive=True) if "style.run" in p.cmdline()]
-    ranks = [p for p in ranks if p.name() != Path(MPIEXEC).name]
+    ranks = ranks_of(process)
     assert len(ranks) == 3
     ranks[which].kill()
     code, _, _ = ended(process, seconds=20)
     assert code != 0
-    until = time.monotonic() + 5  # the launcher may be gone before the last rank is
-    while (left := [p for p in ranks if alive(p)]) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert not left
+    assert are_gone(ranks)
     assert [n for n in os.listdir(tmp_path) if not n.endswith(".minivgg.tmp")] == ["state.npz"]
     assert State.load(state).stage == 0
 

@@ -712,8 +712,8 @@ def test_a_sweep_has_a_sheet_that_leads_to_each(folder):
 
 
 def test_names_that_become_one_keep_their_own_reports(tmp_path):
-    several = report.Reports(tmp_path / "s.html", "all", False, pytest.fail)
     names = ["a b.png", "a-b.png", "a/b.png", "a b.png"]
+    several = report.Reports(tmp_path / "s.html", "all", names, False, pytest.fail)
     assert [several.report(n).path.name for n in names] == ["s-a-b.html", "s-a-b-2.html", "s-a-b-3.html", "s-a-b.html"]
 
 

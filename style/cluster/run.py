@@ -9,7 +9,7 @@ from pathlib import Path
 
 import mpi4py
 
-from minivgg.program import FAILURE, USAGE, Signals, end, fail, first_line, ready, say
+from minivgg.program import FAILURE, USAGE, end, fail, first_line, ready, say
 
 mpi4py.rc.thread_level = "serialized"
 
@@ -17,18 +17,20 @@ from .. import run as alone  # noqa: E402
 from ..checkpoint import EVERY, check_inputs, is_ours, parse_every  # noqa: E402
 from ..command import Files, given, measure, parsed  # noqa: E402
 from ..events import Evaluated, Stop, foremost  # noqa: E402
-from ..large.plan import available_memory  # noqa: E402
 from ..names import check_on_the_way, check_written, free_name  # noqa: E402
 from ..options import SettingsError, flag  # noqa: E402
 from ..pictures import images, saving  # noqa: E402
 from ..printing import Console, Log, Pictures, warn  # noqa: E402
 from ..recipes import LIST  # noqa: E402
-from ..several import asked_for, mode_of  # noqa: E402
+from ..several import mode_of  # noqa: E402
 from ..specs import sized  # noqa: E402
+from ..teller import asked_for  # noqa: E402
+from . import many  # noqa: E402
 from .checkpoint import SpreadCheckpoint, load, read_about  # noqa: E402
 from .job import SpreadJob  # noqa: E402
 from .pictures import IN_TILES  # noqa: E402
 from .ranks import Ranks  # noqa: E402
+from .signals import RankSignals  # noqa: E402
 
 # options that make or read whole pictures
 WHOLE = ("overlay", "latest", "animation", "report", "preview", "save_every", "texture", "again")
@@ -62,10 +64,9 @@ def run(argv, ranks):
     args = parsed(argv)
     if args.preset == LIST:
         return alone.program(args) if ranks.rank == 0 else 0
-    files = ranks.together(lambda: _files(args))
-    mode = ranks.together(lambda: mode_of(args, files))
+    files, mode = ranks.together(lambda: _files(args))
     if mode is not None:
-        return _several(mode, args, ranks)
+        return many.run(mode, args, files, ranks)
     signals = RankSignals(ranks)
     with signals:
         state, args = ranks.together(lambda: _completed(args, ranks))
@@ -92,13 +93,14 @@ def run(argv, ranks):
 
 
 def _files(args):
-    """The options about files; what needs whole pictures is refused."""
+    """(Files, a key of several.MODES or None); for one picture, what needs it whole is refused."""
     files = Files(**given(args, Files))
-    for name in WHOLE:
+    mode = mode_of(args, files)
+    for name in WHOLE if mode is None else ():
         if getattr(args, name):
             raise SettingsError(f"{flag(name)}: on one machine; over several no rank has the whole picture", name)
     measure(args, files)
-    return files
+    return files, mode
 
 
 def _completed(args, ranks):
@@ -189,43 +191,6 @@ class Together:
             if self.checkpoint.path is None:
                 raise KeyboardInterrupt
         return None if stop is None else Stop(stop[0], scale=stop[1])
-
-
-class RankSignals(Signals):
-    """minivgg.program.Signals of one rank among several: none raises here alone. What came, Together says to all.
-
-    number  of the first that came, or 0. Before the run one ends all ranks at once
-    """
-
-    def __init__(self, ranks):
-        super().__init__()
-        self.ranks, self.number, self.running = ranks, 0, False
-
-    def hold(self):
-        self.running = self.held = True
-
-    def _heard(self, number, frame):
-        self.number = self.number or int(number)
-        if not self.running:
-            if self.ranks.rank == 0:
-                fail(alone.NAME, alone.INTERRUPTED, 0)
-            os._exit(128 + number)  # the launcher ends those that have not heard it
-
-    def poll(self):
-        pass
-
-
-def _several(mode, args, ranks):
-    """Many pictures: each rank works by itself, off one folder of jobs, or at its share of the contents."""
-    if mode == "sweep":
-        raise SettingsError("--sweep: on one machine; many pictures over several: --contents or --jobs", mode)
-    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-    near = ranks.neighbours()
-    if args.memory is None and near > 1:
-        args.memory = str(available_memory(None, 0)[0] // near)
-    if mode == "contents":
-        args.share = slice(ranks.rank, None, ranks.size)
-    return alone.program(args)
 
 
 def _cores():

@@ -158,30 +158,36 @@ class Reports:
 
     path     of the sheet; a report is beside it, SHEET-NAME.html
     title    of the sheet
+    names    of all pictures, in their order on the sheet
     replace  whether files that are there give way; our own pages always do
     warn     called with a line where one cannot be made
+    live     whether the sheet is written after each picture; else write() does it, when `entries` are together
+
+    entries  {name: Entry} of the pictures so far
     """
 
-    def __init__(self, path, title, replace, warn):
+    def __init__(self, path, title, names, replace, warn, live=True):
         self.path, self.title, self.replace, self.warn = Path(path), title, replace, warn
-        self.entries, self.places = [], {}
+        self.live, self.entries, self.places = live, {}, {}
+        for name in dict.fromkeys(names):
+            self.places[name] = self._place(name)
 
     def report(self, name):
         """A Report of the picture of that name."""
-        path = self._place(name)
+        path = self.places[name]
         return Report(path, self.replace or is_report(path), self.warn)
 
     def done(self, report, picture, name, saved=True):
         """Write the report of a picture, and the sheet."""
         path, outcome = report.write(picture, saved), report.result.outcome
         said = f"loss {outcome.loss:.5g} in {duration(outcome.seconds)}: {outcome.message}"
-        self._add(Entry(name, said, path and path.name, report.result.rgb))
+        self._add(name, Entry(name, said, path and path.name, report.result.rgb))
 
     def skipped(self, picture, name, content, styles):
         """A picture that was there already: its report if that is there, else one from what the picture says."""
         from .page import page
 
-        path, link, rgb = self._place(name), None, None
+        path, link, rgb = self.places[name], None, None
         try:
             with read_from(picture):
                 facts = facts_of(picture, content=content, styles=styles)
@@ -191,32 +197,36 @@ class Reports:
             link = path.name
         except (ReportError, ImageError, FileError) as error:
             self.warn(f"--report {path}: cannot be made ({first_line(error)})")
-        self._add(Entry(name, "was there already", link, rgb))
+        self._add(name, Entry(name, "was there already", link, rgb))
 
     def failed(self, name, message):
-        self._add(Entry(name, f"failed: {message}"))
+        self._add(name, Entry(name, f"failed: {message}"))
 
     def _place(self, name):
         """Where the report of a picture goes: no two share a place."""
-        if name not in self.places:
-            short = name.removesuffix(Path(name).suffix) if Path(name).suffix.lower() in saving.FORMATS else name
-            room = max(20, 200 - len(os.fsencode(self.path.stem)))  # names of files end at 255 bytes
-            short = os.fsencode(re.sub(r"[^\w.+]+", "-", short)[:80])[:room].decode(errors="ignore")
-            stem, taken = f"{self.path.stem}-{short}", [*self.places.values()]
-            number, path = 1, self.path.with_name(f"{stem}.html")
-            while os.path.normcase(path) in map(os.path.normcase, [*taken, self.path]):
-                number += 1
-                path = self.path.with_name(f"{stem}-{number}.html")
-            self.places[name] = path
-        return self.places[name]
+        short = name.removesuffix(Path(name).suffix) if Path(name).suffix.lower() in saving.FORMATS else name
+        room = max(20, 200 - len(os.fsencode(self.path.stem)))  # names of files end at 255 bytes
+        short = os.fsencode(re.sub(r"[^\w.+]+", "-", short)[:80])[:room].decode(errors="ignore")
+        stem, taken = f"{self.path.stem}-{short}", [*self.places.values()]
+        number, path = 1, self.path.with_name(f"{stem}.html")
+        while os.path.normcase(path) in map(os.path.normcase, [*taken, self.path]):
+            number += 1
+            path = self.path.with_name(f"{stem}-{number}.html")
+        return path
 
-    def _add(self, entry):
-        from .page import sheet
-
+    def _add(self, name, entry):
         if entry.rgb is not None:
             entry.rgb = images.resize(entry.rgb, reduced(entry.rgb.shape[:2], SIDE))
-        self.entries.append(entry)
+        self.entries[name] = entry
+        if self.live:
+            self.write()
+
+    def write(self):
+        """Write the sheet of the pictures so far."""
+        from .page import sheet
+
+        entries = [self.entries[name] for name in self.places if name in self.entries]
         try:
-            write_page(self.path, sheet(self.title, self.entries), self.replace or is_report(self.path))
+            write_page(self.path, sheet(self.title, entries), self.replace or is_report(self.path))
         except Exception as error:  # as for a report
             self.warn(f"--report {self.path}: cannot be made ({first_line(error)})")
