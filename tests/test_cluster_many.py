@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cases
 import numpy as np
@@ -15,7 +16,8 @@ import pytest
 from launch import LONGEST, are_gone, ended, over_ranks, ranks_of, start
 from launch import run as over
 
-from minivgg import limits
+from minivgg import limits, program
+from minivgg import start as start_of_all
 from style import run, several, sweeps
 from style.pictures import images, saving
 
@@ -70,6 +72,22 @@ def test_the_machine_is_shared_by_its_ranks_and_a_process_own_limit_is_not(monke
     assert limits.smallest() == limits.Limit(500, "own")
     limits.share_among(3)
     assert limits.smallest() == limits.Limit(400, "free memory, for 3 processes")
+
+
+def test_what_processes_say_on_one_stream_comes_in_whole_lines():
+    pieces = []
+    program.say("one line", SimpleNamespace(write=pieces.append, flush=lambda: None))
+    assert [piece for piece in pieces if piece] == ["one line\n"]
+
+
+@pytest.mark.parametrize("environ, count", [({}, 1), ({"PMI_RANK": "0"}, 1), ({"PMI_RANK": "2"}, 0)])
+def test_of_ranks_that_are_interrupted_while_they_load_one_says_so(environ, count, monkeypatch):
+    said, codes = [], []
+    monkeypatch.setattr(
+        start_of_all, "os", SimpleNamespace(environ=environ, write=lambda *a: said.append(a), _exit=codes.append)
+    )
+    start_of_all.end(15, None)
+    assert (len(said), codes) == (count, [143])
 
 
 def test_a_job_given_back_counts_as_what_another_rank_made_of_it(folder, capsys, monkeypatch):
