@@ -149,13 +149,11 @@ class Sweep:
     @property
     def rows(self):
         """[[Cell, …], …]: those that start from one another's pictures, in their order, are together."""
-        found, row_of = [], {}
+        found = {}
         for cell in self.cells:
-            row = row_of[cell.number] = row_of[cell.like.number] if cell.like else []
-            if not row:
-                found.append(row)
+            found[cell.number] = row = found[cell.like.number] if cell.like else []
             row.append(cell)
-        return found
+        return [row for number, row in found.items() if row[0].number == number]
 
     @property
     def size(self):

@@ -718,8 +718,9 @@ def test_names_that_become_one_keep_their_own_reports(tmp_path):
 
 
 def test_a_report_beside_a_sheet_has_a_name_that_a_disk_takes(tmp_path):
-    several = report.Reports(tmp_path / f"{'s' * 60}.html", "all", False, pytest.fail)
-    paths = [several.report(f"{'漢' * 100}{k}.png").path for k in range(2)]
+    names = [f"{'漢' * 100}{k}.png" for k in range(2)]
+    several = report.Reports(tmp_path / f"{'s' * 60}.html", "all", names, False, pytest.fail)
+    paths = [several.report(name).path for name in names]
     assert paths[0] != paths[1]
     for path in paths:
         path.touch()
