@@ -68,6 +68,9 @@ def test_a_private_name_and_a_lost_section_are_found():
 def test_all_are_in_the_list():
     listed = re.findall(r"^\| \[(\w+\.py)\]\((\w+\.py)\) \|", (ROOT / "notebooks/README.md").read_text(), re.MULTILINE)
     assert sorted(listed) == [(path.name, path.name) for path in NOTEBOOKS]
+    before = (ROOT / "docs/before.md").read_text(encoding="utf-8").split("| notebook | what more |")[1]
+    rows = re.findall(r"^\| ([\w, ]+) \|", before, re.MULTILINE)
+    assert sorted(", ".join(rows).split(", ")) == [path.stem for path in NOTEBOOKS]
 
 
 # --- run -------------------------------------------------------------------------------------------------------------

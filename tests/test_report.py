@@ -290,6 +290,14 @@ def test_what_is_missing_is_said(copy, capsys):
     assert any("Made without a log" in data for data in found.text("li"))
 
 
+def test_no_link_leads_to_a_page_in_place_of_what_is_read(copy, capsys):
+    before = Path("out.png").read_bytes()
+    Path("run.html").symlink_to("out.png")
+    assert later.main(["out.png", "log.jsonl", "-o", "run.html", "--overwrite"]) == 2
+    assert "-o run.html: the same file as out.png, which is read" in capsys.readouterr().err
+    assert Path("out.png").read_bytes() == before
+
+
 def test_inputs_may_be_elsewhere_and_the_film_an_animation(copy, capsys):
     Path("else").mkdir()
     for name in ("photo.png", "style.png"):

@@ -546,3 +546,20 @@ def test_no_picture_by_wrong_code(folder, capsys):
     code, _, errors = said(capsys, "picture")
     assert code == 1 and errors[0].startswith("study: gram_backward.py: central difference: dF[0, 0] is ")
     assert not (folder / "picture.png").exists()
+
+
+def test_what_one_is_to_know_beforehand_is_said_of_the_steps_that_there_are():
+    text = (ROOT / "docs/before.md").read_text(encoding="utf-8")
+    steps = {number: [e.name for e in step.exercises] for number, step in enumerate(STEPS, 1)}
+    said = {
+        "Adam": "adam",
+        "L-BFGS": "two_loop",
+        "Winograd": "winograd_textbook",
+        "the Wasserstein": "wasserstein_loss",
+    }
+    found = re.findall(r"^\| (\d+), (Adam|L-BFGS|Winograd|the Wasserstein)", text, re.MULTILINE)
+    assert len(found) == len(said)
+    for number, what in found:
+        assert said[what] in steps[int(number)]
+    assert "steps 1 to 7, 10 and 12: layers, losses, tiles, a picture" in text
+    assert "tv_loss" in steps[6] and steps[10] == ["halo"] and steps[12] == [] and "style_loss" in steps[7]

@@ -19,8 +19,10 @@ import web_desk
 from PIL import Image
 from web_desk import work
 
+from minivgg.files import FileError
 from style.events import Evaluated, Finished
 from style.pictures import ImageError, images, saving
+from style.state import State
 from style.web import __main__ as program
 from style.web import child, desk, feed, lock, runner, server, small_files, supervisor, uploads
 from style.web.asked import Asked, Refused, scales
@@ -191,6 +193,21 @@ def test_paused_it_lets_others_go_first_and_goes_on_to_the_same_digits(made):
     assert [json.loads(line)["evaluation"] for line in lines] == [*range(1, 7)]
 
 
+def test_where_a_pause_cannot_be_saved_the_run_goes_on_until_it_can(made, monkeypatch):
+    found, asked = made
+    id, save, tried = found.submit(asked), State.save, []
+
+    def full_at_first(*args):
+        tried.append(None)
+        if len(tried) < 3:
+            raise FileError("state: cannot be written (No space left on device)")
+        save(*args)
+
+    monkeypatch.setattr(State, "save", full_at_first)
+    assert work(found, at(found, id, 1, PAUSE))[0][1] == "interrupted"
+    assert (len(tried), found.status(id)) == (3, "paused")
+
+
 def test_stopped_it_is_kept_as_it_was(made):
     found, asked = made
     id = found.submit(asked)
@@ -359,6 +376,11 @@ def test_a_run_that_fails_says_why_and_can_be_tried_again(made):
     assert work(found)[0][1] == "failed"
     entry = feed.entry(found, id, found.status(id))
     assert entry["status"] == "failed" and entry["reason"].startswith("content.png: no such file")
+    why = found.place(id, "failed").with_suffix(".json.txt")
+    why.write_text(f"{found.queue.folder}/../runs/{id}/picture.png: cannot be written")
+    assert found.reason(id) == "picture.png: cannot be written"
+    why.unlink()
+    assert "the disk may be full" in found.reason(id)
     content.with_suffix(".away").rename(content)
     found.go_on(id)
     assert work(found)[0][1] == "done"

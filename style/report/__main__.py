@@ -9,6 +9,7 @@ from pathlib import Path
 from minivgg.files import FileError
 from minivgg.program import FAILURE, OK, USAGE, end, fail, ready, say
 
+from ..names import is_same
 from ..options import Parser, SettingsError
 from ..pictures import ImageError
 from .curve import ReportError
@@ -35,7 +36,11 @@ def main(argv=None):
 
 def run(args):
     output = Path(args.output) if args.output is not None else Path(args.picture).with_suffix(".html")
-    check_report(output, replace=args.overwrite, what="-o" if args.output is not None else "the report")
+    what = "-o" if args.output is not None else "the report"
+    check_report(output, replace=args.overwrite, what=what)
+    for read in filter(None, (args.picture, args.log, args.content, *args.style, args.animation)):
+        if is_same(read, output):  # by a link
+            raise SettingsError(f"{what} {output}: the same file as {read}, which is read; give another name", "report")
     from .page import page  # here, once it is known that there is what it needs
 
     with read_from(args.picture):

@@ -98,7 +98,9 @@ class Desk:
     def reason(self, id: str) -> str:
         """Why a run failed, in words without folders."""
         words = read_text(self.place(id, FAILED).with_suffix(".json.txt")).strip()
-        return words.replace(f"{self.run(id)}{os.sep}", "").replace(f"../runs/{id}/", "")
+        for folder in (f"{self.queue.folder}{os.sep}", f"{self.run(id)}{os.sep}", f"../runs/{id}/"):
+            words = words.replace(folder, "")
+        return words or "It failed, and why could not be written down: the disk may be full."
 
     # --- what a page asks for -----------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ class Steering:
     """A listener that does what is wished of a run: keep it as it is, pause, give it up."""
 
     def __init__(self, desk, id):
-        self.desk, self.id, self.started = desk, id, None
+        self.desk, self.id, self.started, self.warned = desk, id, None, False
 
     def __call__(self, event):
         if isinstance(event, Planned):
@@ -44,12 +44,21 @@ class Steering:
                 raise KeyboardInterrupt
             if wish == STOP:
                 return Stop("stopped, and kept as it was")
-        elif isinstance(event, Iterated) and self.desk.wish(self.id) == PAUSE:
-            state = event.state(copy=False)
-            state.about = {"started": self.started}
-            state.save(self.desk.queue.folder / STATES / f"{self.id}.json.state")
+        elif isinstance(event, Iterated) and self.desk.wish(self.id) == PAUSE and self._saved(event.state(copy=False)):
             raise KeyboardInterrupt
         return None
+
+    def _saved(self, state):
+        """Save what a pause is to go on from. On a full disk the run goes on, and is paused once there is room."""
+        state.about = {"started": self.started}
+        try:
+            state.save(self.desk.queue.folder / STATES / f"{self.id}.json.state")
+        except OSError as error:
+            if not self.warned:
+                tell(error)
+            self.warned = True
+            return False
+        return True
 
 
 class Journal:
