@@ -28,7 +28,9 @@ def written(path, pixels, profile):
     return path
 
 
-@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize(
+    "name", [n if n in ("power", "formula 3") else pytest.param(n, marks=pytest.mark.slow) for n in PROFILES]
+)
 def test_a_profile_of_a_matrix_is_followed_at_full_depth(tmp_path, name):
     """As littleCMS does it with 16 bits, through another binding, and alike in both formats."""
     cms = pytest.importorskip("imagecodecs").cms_transform

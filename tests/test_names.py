@@ -71,6 +71,7 @@ def test_what_would_do_nothing_or_is_no_file_is_said_so(folder, capsys, args, co
     assert capsys.readouterr().err == f"style.run: {said}\n"
 
 
+@pytest.mark.slow
 def test_a_start_may_become_what_comes_of_it(folder):
     (folder / "out.png").write_bytes((folder / "a.png").read_bytes())
     assert run.main(["a.png", "b.png", "--init", "out.png", "-o", "out.png", "--overwrite", *BASE]) == 0
