@@ -116,7 +116,7 @@ NONE = ["a.png", "b.png", "--style-layers", "none", "-o", "out.png", *BASE]
 def test_content_alone_beside_a_style_of_which_nothing_is_taken(folder, capsys):
     """From the content picture nothing would come of it but that picture."""
     assert run.main(NONE) == 2
-    said = "--init content: content alone is there already; expected --init noise, or --style-layers of some"
+    said = "--init content: content alone is there already; expected --init noise, or a layer in --style-layers"
     assert said in capsys.readouterr().err
     assert not (folder / "out.png").exists()
     with pytest.raises(style.SettingsError, match="init content"):
