@@ -74,6 +74,8 @@ def _words(error):
     """What an error says; the system's own with the file that it is of."""
     if type(error) not in (OSError, PermissionError, FileNotFoundError, InterruptedError) or not error.strerror:
         return str(error)
+    if error.filename is None and isinstance(error, FileNotFoundError):  # os.getcwd's alone
+        return "the current folder is no longer there; change into another"
     where = error.filename if error.filename is not None else "a file, which the system does not name"
     return f"{os.fsdecode(where)}: {error.strerror}"
 

@@ -35,6 +35,7 @@ from .result import Result
 from .running import Run
 from .schedule import Stage, check_depth, first_stage, stages
 from .settings import INITS, Settings, settings_from
+from .specs import is_at
 from .state import State
 from .statistics import equalised, terms_of
 from .styles import Styles, given_styles
@@ -65,8 +66,7 @@ def transfer(
     options         fields of settings.Settings: size=512, evaluations=200, optimizer="adam", …; those of an earlier
                     picture are its metadata's "settings": transfer(content, style, **result.metadata["settings"])
 
-    Raises SettingsError, ImageError, WeightsError, BackendError or MemoryBudgetError, each with a one-line message,
-    before the work.
+    Raises SettingsError, ImageError, WeightsError, BackendError or MemoryBudgetError before the work, each of one line.
     """
     if callback is not None and not callable(callback):
         raise SettingsError(f"callback {callback!r}: expected a function of one argument, or None", "callback")
@@ -74,10 +74,11 @@ def transfer(
         if not isinstance(output, str | os.PathLike):
             raise SettingsError(f"output {output!r}: expected a file's name, or None", "output")
         saving.check_output(output, overwrite=True)
+        if any(is_at(picture, {os.path.realpath(output)}) for picture in (content, *images.several(style))):
+            raise SettingsError(f"output {os.fspath(output)}: is read as well; give another name", "output")
     hears = getattr(callback, "hears", Evaluated)
     heard = [] if callback is None else [lambda event: callback(event) if isinstance(event, hears) else None]
-    job = Job(content, style, settings_from(preset, **options))
-    result = job.run(*heard)
+    result = Job(content, style, settings_from(preset, **options)).run(*heard)
     if output is not None:
         result.save(output)
     return result

@@ -81,6 +81,11 @@ def styles_and_options(styles, options):
     return pictures, options
 
 
+def is_at(source, places):
+    """Whether a picture is a file that lies at one of these places, real paths all of them."""
+    return isinstance(source, str | os.PathLike) and os.path.isfile(source) and os.path.realpath(source) in places
+
+
 def is_without_style(layers):
     """Whether --style-layers (None: not given) says that the loss takes nothing of a style."""
     return layers is not None and not any(parse_layers("style_layers", layers).values())

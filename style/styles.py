@@ -186,7 +186,8 @@ def given_styles(settings, content, style):
     changed = s.tv_weight or any(v is not None for v in (s.match_colors, s.match_histogram, s.palette))
     if alone and _is(s.init, "content") and not changed:
         raise SettingsError(
-            "--init content: content alone is there already; expected --init noise, or --style-layers of some", "init"
+            "--init content: content alone is there already; expected --init noise, or a layer in --style-layers",
+            "init",
         )
     return found
 

@@ -28,7 +28,9 @@ def written(path, pixels, profile):
     return path
 
 
-@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize(
+    "name", [n if n in ("power", "formula 3") else pytest.param(n, marks=pytest.mark.slow) for n in PROFILES]
+)
 def test_a_profile_of_a_matrix_is_followed_at_full_depth(tmp_path, name):
     """As littleCMS does it with 16 bits, through another binding, and alike in both formats."""
     cms = pytest.importorskip("imagecodecs").cms_transform
@@ -98,3 +100,11 @@ def test_averaged_while_it_is_read(tmp_path):
     picture = images.read(tmp_path / "a.png", need=lambda H, W: (16, 16))
     assert picture.rgb.shape == (48, 48, 3)
     np.testing.assert_allclose(picture.rgb, 100.25, atol=0.003)
+
+
+def test_of_a_png_that_pillow_opened_the_lower_bytes_are_missed_aloud(tmp_path):
+    for depth in (16, 8):
+        saving.save(tmp_path / "a.png", np.full((20, 24, 3), 100.4), depth=depth)
+        with Image.open(tmp_path / "a.png") as image:
+            notes = images.from_pil(image).notes
+        assert [n.partition(",")[0] for n in notes] == ["16 bits a sample"] * (depth == 16)

@@ -150,6 +150,8 @@ def test_output_is_checked_before_the_work(tmp_path, transfer):
 def test_metadata_tells_how_to_make_it_again(tmp_path, pictures, network_file, transfer):
     path = tmp_path / "content.png"
     saving.save(path, pictures[0])
+    with pytest.raises(SettingsError, match=r"output .*content.png: is read as well"):
+        transfer([path, pictures[1]], output=path)
     result = transfer([path, pictures[1]], preset="coursera", seed=5, output=tmp_path / "out.png")
     found = saving.read_metadata(tmp_path / "out.png")
     assert found["settings"]["seed"] == 5

@@ -71,6 +71,7 @@ def test_what_would_do_nothing_or_is_no_file_is_said_so(folder, capsys, args, co
     assert capsys.readouterr().err == f"style.run: {said}\n"
 
 
+@pytest.mark.slow
 def test_a_start_may_become_what_comes_of_it(folder):
     (folder / "out.png").write_bytes((folder / "a.png").read_bytes())
     assert run.main(["a.png", "b.png", "--init", "out.png", "-o", "out.png", "--overwrite", *BASE]) == 0
@@ -115,7 +116,7 @@ NONE = ["a.png", "b.png", "--style-layers", "none", "-o", "out.png", *BASE]
 def test_content_alone_beside_a_style_of_which_nothing_is_taken(folder, capsys):
     """From the content picture nothing would come of it but that picture."""
     assert run.main(NONE) == 2
-    said = "--init content: content alone is there already; expected --init noise, or --style-layers of some"
+    said = "--init content: content alone is there already; expected --init noise, or a layer in --style-layers"
     assert said in capsys.readouterr().err
     assert not (folder / "out.png").exists()
     with pytest.raises(style.SettingsError, match="init content"):

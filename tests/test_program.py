@@ -239,6 +239,10 @@ def test_what_is_said_is_one_printable_line(capsys):
     "error, said",
     [
         (OSError(5, "Input/output error", "a\nb.png"), "name: a\\nb.png: Input/output error\n"),
+        (
+            FileNotFoundError(2, "No such file or directory"),
+            "name: the current folder is no longer there; change into another\n",
+        ),
         (OSError(30, "Read-only file system"), "name: a file, which the system does not name: Read-only file system\n"),
         (PermissionError(13, "Permission denied", b"x"), "name: x: Permission denied\n"),
         (OSError("something of a library"), "name: something of a library\n"),
