@@ -263,7 +263,8 @@ def test_more_tabs_than_a_browser_has_connections(chromium, server):
     context.close()
 
 
-def test_a_run_that_is_older_than_the_list_and_its_long_log(chromium, tmp_path, monkeypatch):
+def test_a_run_that_is_older_than_the_list_and_its_long_log(chromium, tmp_path, monkeypatch, request):
+    request.addfinalizer(Server.kill_all)
     web_desk.narrow_network(tmp_path / "cache", monkeypatch)
     desk, (content, style) = web_desk.make_desk(tmp_path / "web")
     for k in range(30):
