@@ -28,7 +28,6 @@ from .pictures import ImageError, images, saving
 from .provenance import is_finished, is_record_of
 from .recipes import attributed
 from .settings import settings_from
-from .specs import is_at
 
 PATTERN = "{content}-{style}.png"
 FIELDS = ("content", "style", "number")
@@ -215,13 +214,13 @@ def items(contents, styles, out_dir, name=PATTERN):
     pairs = [
         (content, path)
         for k, (content, path) in enumerate(zip(contents, outputs, strict=True))
-        if not is_at(content, {p for j, p in enumerate(real) if j != k})
+        if not _is_at(content, {p for j, p in enumerate(real) if j != k})
     ]
     if not pairs:
         raise SettingsError("no content pictures: expected at least one")
     read = [c for c, _ in pairs] + list(styles)
     for _, path in pairs:
-        if any(is_at(r, {os.path.realpath(path)}) for r in read):
+        if any(_is_at(r, {os.path.realpath(path)}) for r in read):
             raise SettingsError(f"{path}: would be written, and is read as well; give another --out-dir or --name")
     return [Item(k, content, path) for k, (content, path) in enumerate(pairs, 1)]
 
@@ -253,3 +252,7 @@ def _stem(source):
     if path is None:
         return "picture"
     return Path(os.fspath(path).removeprefix(images.SAMPLE).replace(":", "-")).stem[:80]
+
+
+def _is_at(source, places):
+    return isinstance(source, str | os.PathLike) and os.path.isfile(source) and os.path.realpath(source) in places

@@ -35,7 +35,7 @@ from .result import Result
 from .running import Run
 from .schedule import Stage, check_depth, first_stage, stages
 from .settings import INITS, Settings, settings_from
-from .specs import is_at
+from .specs import check_output_alone, files_of
 from .state import State
 from .statistics import equalised, terms_of
 from .styles import Styles, given_styles
@@ -70,15 +70,16 @@ def transfer(
     """
     if callback is not None and not callable(callback):
         raise SettingsError(f"callback {callback!r}: expected a function of one argument, or None", "callback")
+    settings = settings_from(preset, **options)
     if output is not None:
         if not isinstance(output, str | os.PathLike):
             raise SettingsError(f"output {output!r}: expected a file's name, or None", "output")
         saving.check_output(output, overwrite=True)
-        if any(is_at(picture, {os.path.realpath(output)}) for picture in (content, *images.several(style))):
-            raise SettingsError(f"output {os.fspath(output)}: is read as well; give another name", "output")
+        read = files_of([("content", content), *(("style", one) for one in images.several(style))], settings)
+        check_output_alone(output, read, "give another name")
     hears = getattr(callback, "hears", Evaluated)
     heard = [] if callback is None else [lambda event: callback(event) if isinstance(event, hears) else None]
-    result = Job(content, style, settings_from(preset, **options)).run(*heard)
+    result = Job(content, style, settings).run(*heard)
     if output is not None:
         result.save(output)
     return result
@@ -116,8 +117,7 @@ class Job:
 
     def _read(self, content, style):
         """The pictures, none larger than it is needed; how large that is, the schedule says."""
-        s = self.settings
-        several = given_styles(s, content, style)
+        s, several = self.settings, given_styles(self.settings, content, style)
         least, count = (MIN_SIDE, MIN_SIDE), len(several)
         stages(s, least, *[least] * count)  # what is wrong with sizes, before any picture is read
         on_gpu = self.device.kind == "gpu"  # there, the budget is the card's

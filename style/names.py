@@ -5,10 +5,10 @@ import tempfile
 from pathlib import Path
 
 from . import recipes
-from .options import SettingsError, flag
-from .pictures import images, masks, palette, saving
+from .options import SettingsError
+from .pictures import images, saving
 from .printing import names_on_the_way
-from .specs import shared
+from .specs import check_output_alone, files_of, is_same, shared
 
 WRITTEN = (
     "log",
@@ -24,37 +24,6 @@ def inputs(args):
     """(what, path) of each file that is read, as it was typed."""
     found = [("content", args.content), *(("style", shared(spec)[0]) for spec in args.style)]
     return files_of([*found, ("--preset", recipes.file_of(args.preset))], args)
-
-
-def files_of(found, options):
-    """(what, path) of those of `found`, and of what the options name, that are files.
-
-    options  what has Settings' names, with texts or None
-    """
-    found = [*found, *((flag(name), getattr(options, name)) for name in ("init", "weights"))]
-    named = [("keep", options.keep and [options.keep])]
-    named += [(name, masks.split(getattr(options, name) or "")) for name in ("mask", "style_mask")]
-    found += [(flag(name), m and masks.file_of(m)) for name, several in named for m in several or ()]
-    found.append(("--palette", palette.file_of(options.palette)))
-    return [(what, path) for what, path in found if path is not None and os.path.isfile(path)]
-
-
-def is_same(a, b):
-    """Whether two names are of one file: by links of either kind, or by where it would be."""
-    try:
-        return os.path.samefile(a, b)
-    except OSError:
-        return os.path.realpath(a) == os.path.realpath(b)
-
-
-def check_output_alone(output, read, instead="give another -o"):
-    """The picture must not take the place of a file that is read, whatever may be overwritten: it would be lost.
-
-    read  [(what, path), …]; the start alone may be replaced by what becomes of it
-    """
-    for what, path in read:
-        if what != "--init" and is_same(output, path):
-            raise SettingsError(f"{output}: would be written, and is the {what} file; {instead}", "output")
 
 
 def check_written(args, output):

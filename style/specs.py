@@ -81,9 +81,35 @@ def styles_and_options(styles, options):
     return pictures, options
 
 
-def is_at(source, places):
-    """Whether a picture is a file that lies at one of these places, real paths all of them."""
-    return isinstance(source, str | os.PathLike) and os.path.isfile(source) and os.path.realpath(source) in places
+def files_of(found, options):
+    """(what, path) of those of `found`, and of what the options name, that are files.
+
+    options  what has Settings' names; values that are no text are no files
+    """
+    found = [*found, *((flag(name), getattr(options, name)) for name in ("init", "weights"))]
+    named = [("keep", [options.keep])]
+    named += [(name, masks.split(getattr(options, name) or "")) for name in ("mask", "style_mask")]
+    found += [(flag(name), masks.file_of(m)) for name, several in named for m in several if isinstance(m, str)]
+    found.append(("--palette", palette.file_of(options.palette)))
+    return [(what, path) for what, path in found if isinstance(path, str | os.PathLike) and os.path.isfile(path)]
+
+
+def is_same(a, b):
+    """Whether two names are of one file: by links of either kind, or by where it would be."""
+    try:
+        return os.path.samefile(a, b)
+    except OSError:
+        return os.path.realpath(a) == os.path.realpath(b)
+
+
+def check_output_alone(output, read, instead="give another -o"):
+    """The picture must not take the place of a file that is read, whatever may be overwritten: it would be lost.
+
+    read  [(what, path), …], as files_of gives it; the start alone may be replaced by what becomes of it
+    """
+    for what, path in read:
+        if what != "--init" and is_same(output, path):
+            raise SettingsError(f"{output}: would be written, and is the {what} file; {instead}", "output")
 
 
 def is_without_style(layers):

@@ -139,9 +139,22 @@ def test_bounds_keep_grey_levels(transfer):
     assert rgb.max() <= 255
 
 
-def test_output_is_checked_before_the_work(tmp_path, transfer):
+def test_output_is_checked_before_the_work(tmp_path, pictures, transfer):
+    fail = {"callback": lambda p: pytest.fail("work was done")}
     with pytest.raises(images.ImageError, match="suffix"):
-        transfer(output=tmp_path / "out.xyz", callback=lambda p: pytest.fail("work was done"))
+        transfer(output=tmp_path / "out.xyz", **fail)
+    path = tmp_path / "a.png"
+    saving.save(path, pictures[0])
+    content, painting = pictures
+    for what, read, options in (
+        ("content", (path, painting), {}),
+        ("style", (content, [painting, path]), {}),
+        ("keep", pictures, {"keep": f"not:{path}"}),
+        ("mask", (content, [painting] * 2), {"mask": [np.ones((40, 56)), f"{path}#ffffff"]}),
+    ):
+        said = f"a.png: would be written, and is the (--)?{what} file; give another name"
+        with pytest.raises(SettingsError, match=said):
+            transfer(read, output=path, **options, **fail)
 
 
 # ----------------------------------------------------------------------------------------------- metadata
@@ -150,8 +163,6 @@ def test_output_is_checked_before_the_work(tmp_path, transfer):
 def test_metadata_tells_how_to_make_it_again(tmp_path, pictures, network_file, transfer):
     path = tmp_path / "content.png"
     saving.save(path, pictures[0])
-    with pytest.raises(SettingsError, match=r"output .*content.png: is read as well"):
-        transfer([path, pictures[1]], output=path)
     result = transfer([path, pictures[1]], preset="coursera", seed=5, output=tmp_path / "out.png")
     found = saving.read_metadata(tmp_path / "out.png")
     assert found["settings"]["seed"] == 5
