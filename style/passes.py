@@ -120,12 +120,12 @@ def embedded(core, like, within, shape):
 
 
 def picture_sums(image, terms, places):
-    """{term: sums} of the terms that look at the picture itself. places  as for _strips"""
+    """{term: sums} of the terms that look at the picture itself. places  as for picture_strips"""
     sums = {}
     for term in terms:
         if term.layer is None:
-            for part, *_ in _strips(image, term, places):
-                sums[term] = merge(sums.get(term), term.statistic.gather(part))
+            for strip in picture_strips(image.shape, term.statistic, places):
+                sums[term] = merge(sums.get(term), term.statistic.gather(strip_part(image, term, strip, places)[0]))
     return sums
 
 
@@ -133,24 +133,34 @@ def add_picture_gradient(gradient, image, dsums, places):
     """`gradient` and that of the terms that look at the picture itself. It may be changed in place."""
     for term, dS in dsums.items():
         if term.layer is None:
-            for part, rows, cols in _strips(image, term, places):
+            for strip in picture_strips(image.shape, term.statistic, places):
+                part, rows, cols = strip_part(image, term, strip, places)
                 add_window(gradient, term.statistic.spread(dS, part), rows, cols)
     return gradient
 
 
-def _strips(image, term, places):
-    """(Part, rows, columns) of the picture's strips of rows; with each the rows below it that the statistic looks at.
+def picture_strips(shape, statistic, places, rows=None):
+    """(first, end, seen), …: a term of the picture itself is computed in strips: rows first to end, of which it looks
+    at those below up to `seen` as well.
 
+    shape   (N, C, H, W) of the picture
     places  a network's: what there is of a range of rows or columns. On a torus the last strip has the first rows
             below it, and every strip the first columns at its right
+    rows    (from, to): the strips that have a say in the gradient of these rows; None: all
     """
-    N, C, H, W = image.shape
-    reach, every = term.statistic.reach, term.statistic.every
+    N, C, H, W = shape
+    reach, every = statistic.reach, statistic.every
     step = max(1, STRIP // (N * C * W) // every) * every
-    cols = places((0, W + reach), W)
-    for y in range(0, H, step):
+    start, stop = rows or (0, H)
+    for y in range(max(start - reach, 0) // step * step, stop if start < stop else 0, step):
         own = min(y + step, H)
-        rows = places((y, own + reach), H)
-        strip, at = window(image, rows, cols), (*ALL[:2], slice(*rows), slice(*cols))
-        shared = rows[1] - own, cols[1] - W
-        yield term.part(strip, ALL, at, size=(H, W), shared=shared, matmul=None), rows, cols
+        yield y, own, places((y, own + reach), H)[1]
+
+
+def strip_part(image, term, strip, places):
+    """(Part, rows, columns) of one of picture_strips()."""
+    H, W = image.shape[2:]
+    first, own, seen = strip
+    rows, cols = (first, seen), places((0, W + term.statistic.reach), W)
+    feat, at = window(image, rows, cols), (*ALL[:2], slice(*rows), slice(*cols))
+    return term.part(feat, ALL, at, size=(H, W), shared=(seen - own, cols[1] - W), matmul=None), rows, cols

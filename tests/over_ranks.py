@@ -9,7 +9,11 @@ import sys
 import numpy as np
 from cases import STYLE_LAYERS, make_net, noise
 
+<<<<<<< HEAD
 from style.cluster.job import SpreadObjective
+=======
+from style import passes as passes_of
+>>>>>>> d1809e5 (Terms of the picture itself go over ranks: total variation, the matting Laplacian, the Laplacian)
 from style.cluster.ranks import Ranks
 from style.cluster.strips import Strip
 from style.cluster.tiles import Distributed
@@ -26,6 +30,9 @@ TERMS = make_terms(
     content={"relu4_2": 1.0, "relu2_2": 0.3},
     style=dict(zip(STYLE_LAYERS, (2.0, 3.0, 5.0, 7.0, 11.0))),
     style_loss={"gram": 1.0, "moments": 0.5},
+    tv=0.01,
+    photo=1e-5,
+    laplacian=0.1,
 )
 TILINGS = (
     Tiling(("pool3",), ((32, 48), (32, 64))),
@@ -77,6 +84,7 @@ def compare(ranks, tiling, pooling, spoil):
 
 if __name__ == "__main__":
     pairs.CHUNK = pairs.BLOCK * (2 * HISTORY + 2)  # so that a small picture has several chunks
+    passes_of.STRIP = 3 * W * 11  # and several strips, whose edges are not the tiles'
     spoil = sys.argv[1:] == ["spoil"]
     ranks = Ranks()
     for tiling, pooling in zip(TILINGS, ("max",) if spoil else ("max", "avg")):

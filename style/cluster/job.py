@@ -33,9 +33,6 @@ REFUSED = {  # options that need more than a strip of the picture, and what they
     "match_colors": ONE,
     "match_histogram": ONE,
     "palette": ONE,
-    "tv_weight": ONE,
-    "photo_weight": ONE,
-    "laplacian_weight": ONE,
     "wrap": ONE,
     "precondition": "0 over several machines: the spectrum is one of the whole picture",
 }
@@ -48,6 +45,8 @@ def check_settings(settings):
             f"--optimizer {settings.optimizer}: over several machines l-bfgs or adam; the others keep whole vectors",
             "optimizer",
         )
+    if not {**settings.content_layers, **settings.style_layers}:
+        raise SettingsError(f"--content-layers none, --style-layers none: without any layer {ONE}", "content_layers")
     for name, works in REFUSED.items():
         if getattr(settings, name):
             raise SettingsError(f"{flag(name)}: works with {works}" if works != ONE else f"{flag(name)}: {works}", name)
@@ -73,9 +72,6 @@ class SpreadJob(Job):
 
     def _prepare(self, content, style, settings):
         super().__init__(content, style, settings)
-        for term in self.terms:
-            if term.layer is None:
-                raise SettingsError(f"{term.name}: {ONE}")
         for what, picture in (("content", self.content), *(("style", p) for p in self.styles.pictures)):
             if picture.alpha is not None:
                 raise ImageError(

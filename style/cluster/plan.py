@@ -74,9 +74,9 @@ class Request:
     def peak(self, H, W, tiling):
         """(bytes of the rank with the largest strip at its worst moment, how many ranks have no strip)."""
         net, terms = self.net, self.terms
-        parts = [Division(s, self.ranks) for s in segments(net, layers(terms), H, W, tiling)]
+        parts = [Division(s, self.ranks, terms) for s in segments(net, layers(terms), H, W, tiling)]
         strip = max(b - a for a, b in parts[0].cores)
-        region = max(b - a for a, b in parts[0].regions)
+        region = max(b - a for a, b in parts[0].reads)
         size, values = net.dtype.itemsize, 3 * strip * W
         unit = unit_of(self.optimizer, self.history)
         held = Layout(None, (1, 3, H, W), parts[0].cores, unit).most
@@ -86,7 +86,8 @@ class Request:
         running = base + values * size + held * (size + kept)  # the content's strip; the start
         evaluating = max(segment_peak(net, terms, region, W, tiling, k) for k in range(len(parts)))
         tiles = max(len(t) for p in parts for t in p.tiles)
-        sums = (tiles + 2) * 8 * sum(net.channels[t.layer] ** 2 for t in terms if not t.statistic.per_place)
+        compared = [t for t in terms if t.layer is not None and not t.statistic.per_place]
+        sums = (tiles + 2) * 8 * sum(net.channels[t.layer] ** 2 for t in compared)
         moving = 2 * (values + held) * size  # from strip to vector and back, with what is on the way
         running += max(evaluating + sums + moving, held * (size + passing))
         if self.saving:  # what evaluations work with stays meanwhile; the point is copied, the pairs are not

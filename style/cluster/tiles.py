@@ -7,11 +7,13 @@ it computes. Per evaluation: halos, once a segment each way, and one sum of what
 import numpy as np
 
 from minivgg.backend import get_xp, to_numpy
+from minivgg.torus import on_plane
 
 from ..large.tiles import _Backward, _Forward
 from ..large.tiling import segments
+from ..passes import picture_strips, strip_part
 from ..terms import layers
-from .strips import Accumulated, Strip, fetch, shares
+from .strips import Accumulated, Strip, common, fetch, shares
 
 
 class Division:
@@ -20,9 +22,10 @@ class Division:
     segment  tiling.Segment
     tiles    of each rank, {number: tiling.Tile}; the numbers are those of segment.tiles
     cores, regions  rows of the segment's input that the cores, and the regions, of each rank take
+    seen     rows of the picture that its `terms` of the picture itself look at;  reads  both: what a rank gets
     """
 
-    def __init__(self, segment, ranks):
+    def __init__(self, segment, ranks, terms=()):
         self.segment = segment
         tops = sorted({tile.core[0] for tile in segment.tiles})
         self.tiles, self.cores, self.regions = [], [], []
@@ -32,6 +35,9 @@ class Division:
             edge = tops[first] if first < len(tops) else segment.shape[0]
             self.cores.append(_span([t.core for t in mine.values()], edge))
             self.regions.append(_span([t.region for t in mine.values()], edge))
+        local = [t for t in terms if t.layer is None and segment.start is None]
+        self.seen = [_seen(local, segment.shape, core) for core in self.cores]
+        self.reads = [_span([r, s], r[0]) if s[0] < s[1] else r for r, s in zip(self.regions, self.seen, strict=True)]
 
     def ends(self):
         """Rows of the activation at the segment's end that each rank's cores make."""
@@ -63,9 +69,9 @@ class Distributed:
 
         image  Strip of the rows that rows() says
         """
-        parts = self._divisions(*image.shape[2:], layers(terms))
+        parts = self._divisions(*image.shape[2:], layers(terms), terms)
         found, inputs, _, last = self._forward(image, parts[0].cores, parts, terms, keep_last=True)
-        kept = [last]
+        kept, picture, own = [last], inputs[0], parts[0].cores[self.ranks.rank]
         del last
 
         def spread(dsums):
@@ -78,9 +84,9 @@ class Distributed:
                 del task, x
                 if number:
                     self.net.release()
-            return gradient
+            return _add_picture_gradient(gradient, picture, dsums)
 
-        return self._total(found, terms, image.shape[2:]), spread
+        return self._total(found + _picture_sums(picture, terms, own), terms, image.shape[2:]), spread
 
     def sums(self, image, terms):
         """{term: sums} without a way back: for targets."""
@@ -96,8 +102,9 @@ class Distributed:
 
     def placed(self, terms, height, width):
         """The terms, targets that are activations laid as gather() needs them: where the tiles of all terms lie."""
-        need, found = {}, []
-        for part in self._divisions(height, width, layers(terms)):
+        found, parts = [], self._divisions(height, width, layers(terms), terms)
+        need = {None: parts[0].seen}
+        for part in parts:
             need |= {name: part.at(name) for name in part.segment.depths}
         for term in terms:
             if isinstance(term.target, Strip):
@@ -106,9 +113,9 @@ class Distributed:
             found.append(term)
         return found
 
-    def _divisions(self, height, width, names):
+    def _divisions(self, height, width, names, terms=()):
         found = segments(self.net, names, height, width, self.tiling)
-        return [Division(segment, self.ranks.size) for segment in found]
+        return [Division(segment, self.ranks.size, terms) for segment in found]
 
     def _forward(self, image, have, parts, terms, *, store=(), keep_last=False):
         """([{term: S} of each own tile], [the segments' inputs with their halos], {name: Strip}, last tile's way back).
@@ -119,7 +126,7 @@ class Distributed:
         me, sums, inputs, stored, last = self.ranks.rank, [], [], {}, None
         x = image
         for part in parts:
-            x = fetch(self.ranks, "halos", x, have, part.regions)
+            x = fetch(self.ranks, "halos", x, have, part.reads)
             inputs.append(x)
             task = _Forward(self.net, part.segment, x, terms, store, image.shape[2:])
             wanted = part.segment.names({*layers(terms), *store})
@@ -212,6 +219,34 @@ class Distributed:
             everyone = self.ranks.everyone(own)
             self._templates[key] = [next(o[k] for o in everyone if k in o) for k in range(len(terms))]
         return self._templates[key]
+
+
+def _seen(terms, size, rows):
+    """Rows that the strips with a say in `rows` of a picture (height, width) look at, for terms of the picture."""
+    strips = [s for t in terms for s in picture_strips((1, 3, *size), t.statistic, on_plane, rows)]
+    return _span([(first, seen) for first, _, seen in strips], rows[0])
+
+
+def _picture_sums(picture, terms, rows):
+    """passes.picture_sums, of each strip of a term that begins in `rows`: [{term: S}, …]. picture  Strip"""
+    return [
+        {term: term.statistic.gather(strip_part(picture, term, strip, on_plane)[0])}
+        for term in terms
+        if term.layer is None
+        for strip in picture_strips(picture.shape, term.statistic, on_plane, rows)
+        if rows[0] <= strip[0]
+    ]
+
+
+def _add_picture_gradient(gradient, picture, dsums):
+    """passes.add_picture_gradient of a rank's rows: a strip that reaches into another rank's is computed by both."""
+    for term, dS in dsums.items():
+        for strip in picture_strips(picture.shape, term.statistic, on_plane, gradient.rows) if term.layer is None else ():
+            part, rows, _ = strip_part(picture, term, strip, on_plane)
+            a, b = common(rows, gradient.rows)
+            values = term.statistic.spread(dS, part)[:, :, a - rows[0] : b - rows[0]]
+            gradient.part[:, :, a - gradient.top : b - gradient.top] += values
+    return gradient
 
 
 def _span(boxes, edge):
