@@ -9,11 +9,8 @@ import sys
 import numpy as np
 from cases import STYLE_LAYERS, make_net, noise
 
-<<<<<<< HEAD
-from style.cluster.job import SpreadObjective
-=======
 from style import passes as passes_of
->>>>>>> d1809e5 (Terms of the picture itself go over ranks: total variation, the matting Laplacian, the Laplacian)
+from style.cluster.job import SpreadObjective
 from style.cluster.ranks import Ranks
 from style.cluster.strips import Strip
 from style.cluster.tiles import Distributed

@@ -6,18 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import cuda_twins
 import numpy as np
 import pytest
 import tifffile
-from cases import ThreadedRanks, make_net, noise, worst
+from cases import make_net, noise, worst
 from launch import HERE, LONGEST, are_gone, ended, over_ranks, ranks_of, run, start
+from over_mpi import in_threads
 from PIL import Image
 from strict_device import StrictModule
 
@@ -31,14 +29,12 @@ from style.cluster.strips import Strip, shares
 from style.cluster.tiles import Distributed
 from style.cluster.vectors import Layout, Space
 from style.faster import pairs
-from style.job import Job
 from style.large.plan import MemoryBudgetError
 from style.large.tiles import Tiled
 from style.large.tiling import Tiling
 from style.objective import Objective, aim
 from style.optimize import minimize
 from style.pictures import ImageError, images, saving
-from style.settings import settings_from
 from style.state import State
 from style.statistics import make_terms
 
@@ -279,30 +275,16 @@ def test_a_tiff_read_by_rows_gives_the_picture_that_it_gives_whole(tmp_path):
 
 
 @over_ranks
-@pytest.mark.parametrize("optimizer", ["l-bfgs", "adam"])
-def test_the_command_line_gives_the_picture_of_one_machine_in_the_same_tiles(optimizer, tmp_path):
-    options = {"size": 96, "weights": "mini", "evaluations": 5, "optimizer": optimizer}
-    if optimizer == "l-bfgs":
-        options |= {"precondition": 0, "lag": 1}
-    job = Job("sample:scene:96", "sample:strokes:96", settings_from(device="cpu", **options))
-    (stage,) = job.stages
-    height, width = (n + 2 * job.colours.margin for n in stage.size)
-    tiling = next(plan.tilings(job.engine.outline(job.terms), job.terms, height, width))
-    job.plans[stage] = replace(job.plans[stage], tiling=tiling, keep_transforms=False)
-    alone = job.run()
-    path, log = tmp_path / "out.png", tmp_path / "log"
-    code, _, err = run(2, *RUN, "--evaluations", "5", "--optimizer", optimizer, "-o", path, "--log", log)
-    assert (code, err) == (0, "")
-    assert [json.loads(line)["loss"] for line in log.read_text().splitlines()] == alone.losses
-    assert np.array_equal(np.asarray(Image.open(path)), alone.image)
-
-
-@over_ranks
 @pytest.mark.parametrize(
     "args, says",
     [
         (["--optimizer", "two-loop"], "--optimizer two-loop: over several machines l-bfgs or adam"),
-        (["--keep-colors"], "--keep-colors: on one machine"),
+        (["--palette", "style", "--dither"], "--dither: works with one machine: over several each dot would wait"),
+        (["--wrap"], "--wrap: on one machine"),
+        (
+            ["--content-layers", "none", "--style-layers", "none", "--tv-weight", "1"],
+            "without any layer on one machine",
+        ),
         (["--animation", "a.gif"], "--animation: on one machine"),
         (["--precondition", "0.4"], "--precondition: works with 0 over several machines"),
     ],
@@ -403,14 +385,6 @@ def test_a_rank_that_dies_ends_them_all_and_leaves_nothing_half_written(which, t
 
 
 # --------------------------------------------------------------------------------- ranks that are threads
-
-
-def in_threads(ranks, work):
-    """[work(cases.ThreadedRanks) of each rank], all at once."""
-    shared = {"size": ranks, "barrier": threading.Barrier(ranks), "turn": threading.Lock(), "posts": {}}
-    with ThreadPoolExecutor(ranks) as pool:
-        found = list(pool.map(lambda rank: work(ThreadedRanks(rank, shared)), range(ranks)))
-    return found
 
 
 def test_ranks_with_a_card_each_give_what_one_gives():

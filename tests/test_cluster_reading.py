@@ -3,6 +3,7 @@
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from PIL import Image, ImageCms
 from style.cluster import reading
 from style.cluster.job import SpreadJob
 from style.cluster.pictures import mirrored
-from style.pictures import ImageError, decode, images, parts, profiles, strips
+from style.pictures import ImageError, decode, images, oklab, parts, profiles, strips
+from style.pictures.filters import Filters
 from style.schedule import Stage
 from style.settings import settings_from
 
@@ -76,6 +78,28 @@ def test_rows_are_those_of_the_whole(tmp_path, narrow, dtype, kind, profile):
 def test_a_size_made_by_bands_is_that_of_the_whole(tmp_path, narrow, size, method):
     path = written(tmp_path / "a.tif", np.uint16)
     assert np.array_equal(by_rows(path).resized(size, method=method), images.read(path).resized(size, method=method))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"keep_colors": True},
+        pytest.param({"match_colors": "pca", "match_histogram": "content"}, marks=pytest.mark.slow),
+        pytest.param({"match_colors": "cholesky", "match_to": "style", "palette": "content"}, marks=pytest.mark.slow),
+    ],
+)
+def test_colours_changed_as_they_are_read_are_those_of_the_whole_changed(tmp_path, narrow, monkeypatch, options):
+    monkeypatch.setattr(oklab, "STRIP", 11 * SIZE[1] + 5)
+    path, style = written(tmp_path / "a.tif"), images.as_picture("sample:strokes:64")
+    whole, found = (Filters(settings_from(**options), p, [style]) for p in (images.read(path), by_rows(path)))
+    assert whole.content.rgb.shape == (*SIZE, 3)
+    assert np.array_equal(found.content.rgb[:], whole.content.rgb)
+    assert np.array_equal(found.content.rgb[31:97], whole.content.rgb[31:97])
+    assert np.array_equal(found.content.resized((75, 105)), whole.content.resized((75, 105)))
+    assert np.array_equal(found.styles[0].rgb, whole.styles[0].rgb)
+    assert (found.content.sha256, found.record) == (whole.content.sha256, whole.record)
+    assert np.array_equal(found.after(style.rgb), whole.after(style.rgb))
+    assert found.changing <= 2 * style.rgb.nbytes
 
 
 @pytest.mark.parametrize(
@@ -159,27 +183,31 @@ def test_ranks_that_read_their_rows_have_what_they_have_of_the_whole(tmp_path, m
     for one, other in zip(found, expected, strict=True):
         assert one.stages == other.stages
         for stage in one.stages:
-            assert one.contents[stage].rows == other.contents[stage].rows
-            assert np.array_equal(one.contents[stage].part, other.contents[stage].part)
+            assert one.own.contents[stage].rows == other.own.contents[stage].rows
+            assert np.array_equal(one.own.contents[stage].part, other.own.contents[stage].part)
         assert one.made_of() == other.made_of()
     if scales == 1:  # and no other strip or row of tiles is decoded but the first, by which a file is tried
         (stage,), high = one.stages, 32 if kind == "tiles" else 16
-        needed = [{0, *(mirrored(job.contents[stage].rows, SIZE[0], job.colours.margin) // high)} for job in found]
+        needed = [{0, *(mirrored(job.own.contents[stage].rows, SIZE[0], job.colours.margin) // high)} for job in found]
         assert sorted(map(sorted, decoded.values())) == sorted(map(sorted, needed))
         assert len(needed[1]) < SIZE[0] // high
 
 
-@pytest.mark.parametrize("dtype, profile", [(np.uint8, None), (np.uint16, None), (np.uint16, WIDE)])
-def test_reading_takes_no_more_than_is_planned(tmp_path, narrow, dtype, profile):
+@pytest.mark.parametrize(
+    "dtype, profile, change",
+    [(np.uint8, None, None), (np.uint16, None, lambda x: 255 - np.float64(x)), (np.uint16, WIDE, None)],
+)
+def test_reading_takes_no_more_than_is_planned(tmp_path, narrow, dtype, profile, change):
     path = written(tmp_path / "a.tif", dtype, iccprofile=profile)
     (job,) = spread(1, path, size="original", scales=1)
     found = by_rows(path)
+    found = found if change is None else replace(found, rgb=oklab.by_strips(change, found.rgb))
     for size, rows in ((SIZE, (60, 140)), ((75, 105), (0, 10))):
         strip = parts.CUTTING * size[1] * (rows[1] - rows[0])
         planned = strip + (found.rgb.buffer if size == SIZE else found.reading(size))
         tracemalloc.start()
         try:
-            job._strip(found, size, rows, job.colours)
+            job.own._strip(found, size, rows, job.colours)
             most = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -191,9 +219,16 @@ def test_the_plan_counts_rows_and_not_the_whole(tmp_path):
     style = images.as_picture("sample:strokes:64")
     at_size, coarse = (Stage(size, (style.rgb.shape[:2],), 1) for size in (SIZE, (75, 105)))
     whole, found = images.read(path), by_rows(path)
-    own = style.rgb.nbytes
-    assert reading.reading(whole, None, [style], at_size) == own + 12 * np.prod(SIZE)
-    assert reading.reading(found, None, [style], at_size) == own + found.rgb.buffer
-    assert reading.reading(found, None, [style], coarse) == own + found.reading((75, 105))
-    assert [reading.cutting(p, at_size) for p in (found, whole)] == [parts.CUTTING * SIZE[1], 0]
-    assert reading.cutting(found, coarse) == 0
+    own, none = style.rgb.nbytes, Filters(settings_from(), found, [style])
+    assert reading.reading(whole, None, [style], none, at_size) == own + 12 * np.prod(SIZE)
+    assert reading.reading(found, None, [style], none, at_size) == own + found.rgb.buffer
+    assert reading.reading(found, None, [style], none, coarse) == own + found.reading((75, 105))
+    assert [reading.cutting(p, None, at_size) for p in (found, whole)] == [parts.CUTTING * SIZE[1], 0]
+    assert reading.cutting(found, None, coarse) == 0
+    grey, of_whole = (Filters(settings_from(keep_colors=True), p, [style]) for p in (found, whole))
+    assert reading.reading(grey.content, None, grey.styles, grey, at_size) == own + max(
+        2 * own, grey.content.rgb.buffer
+    )
+    both = reading.reading(of_whole.content, None, of_whole.styles, of_whole, at_size)
+    assert both == 2 * whole.rgb.nbytes + own + 2 * whole.rgb.nbytes + own  # kept, and while they are changed
+    assert reading.cutting(grey.content, found, at_size) == (parts.CUTTING + 12) * SIZE[1]

@@ -1,6 +1,5 @@
 """A transfer over several ranks: job.Job whose pictures, targets and vectors lie in strips. Every rank has one."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -11,45 +10,20 @@ from ..job import Job
 from ..large.plan import available_memory
 from ..large.tiling import segments
 from ..objective import Evaluation, Objective
-from ..options import SettingsError, flag
 from ..pictures import ImageError
 from ..provenance import metadata
 from ..running import Run
 from ..terms import layers
 from ..units import parse_memory
+from .colours import left
+from .cut import Cut, emptied
 from .pictures import WRITING, StripResult, enlarged, mirrored, noise, to_rgb, to_strip
-from .plan import Request
+from .plan import BESIDE, Request
 from .reading import by_rows, cutting, hashes, is_at, reading
+from .refusals import check_settings
 from .strips import Strip
 from .tiles import Distributed, Division
 from .vectors import Layout, Space, unit_of
-
-ONE = "on one machine; over several it is not done"
-REFUSED = {  # options that need more than a strip of the picture, and what they work with instead
-    "mask": ONE,
-    "style_mask": ONE,
-    "keep": ONE,
-    "keep_colors": ONE,
-    "match_colors": ONE,
-    "match_histogram": ONE,
-    "palette": ONE,
-    "wrap": ONE,
-    "precondition": "0 over several machines: the spectrum is one of the whole picture",
-}
-
-
-def check_settings(settings):
-    """Raise SettingsError for what is not done over several ranks."""
-    if settings.optimizer not in ("l-bfgs", "adam"):
-        raise SettingsError(
-            f"--optimizer {settings.optimizer}: over several machines l-bfgs or adam; the others keep whole vectors",
-            "optimizer",
-        )
-    if not {**settings.content_layers, **settings.style_layers}:
-        raise SettingsError(f"--content-layers none, --style-layers none: without any layer {ONE}", "content_layers")
-    for name, works in REFUSED.items():
-        if getattr(settings, name):
-            raise SettingsError(f"{flag(name)}: works with {works}" if works != ONE else f"{flag(name)}: {works}", name)
 
 
 class SpreadJob(Job):
@@ -85,38 +59,14 @@ class SpreadJob(Job):
 
     def _cut(self):
         """Keep this rank's rows of the pictures at each stage, and let the pictures go."""
-        me, plain = self.ranks.rank, dataclasses.replace(self.colours, margin=0)
-        self.contents, self.inputs, self.first = {}, {}, None
-        for stage in self.stages:
-            rows = self._rows(stage, stage.size, self.terms, self.colours.margin)[me]
-            self.contents[stage] = self._strip(self.content, stage.size, rows, self.colours)
-            own = [t for t in self.terms if t.source not in (None, "content")]
-            self.inputs[stage] = {
-                group.source: [(share, self._style_strip(stage, k, own, plain)) for k, share in group.members]
-                for group in self.styles.groups
-            }
-        if self.start is not None or self.settings.init == "style":
-            stage = self.stages[0]
-            picture = self.start if self.start is not None else self.styles.pictures[0]
-            rows = self._rows(stage, stage.size, self.terms, self.colours.margin)[me]
-            self.first = self._strip(picture, stage.size, rows, self.colours)
-        self.content = _emptied(self.content)
-        self.start = None if self.start is None else _emptied(self.start)
-        self.styles.pictures = [_emptied(p) for p in self.styles.pictures]
-        self.filters.content, self.filters.styles = self.content, self.styles.pictures
+        self.own = Cut(self)
+        self.content = emptied(self.content)
+        self.start = None if self.start is None else emptied(self.start)
+        self.styles.pictures = [emptied(p) for p in self.styles.pictures]
+        self.filters.let_go(emptied)
 
-    def _style_strip(self, stage, k, terms, colours):
-        size = stage.style_sizes[k]
-        rows = self._rows(stage, size, terms, 0)[self.ranks.rank]
-        return self._strip(self.styles.pictures[k], size, rows, colours)
-
-    def _strip(self, picture, size, rows, colours):
-        """The Strip of `rows` of a network input: a picture at a size, of which no more than these is decoded."""
-        first, end = _span(mirrored(rows, size[0], colours.margin))
-        return to_strip(colours, self.at(picture, size)[first:end], rows, size[0], first)
-
-    def _rows(self, stage, size, terms, margin):
-        """Rows of a picture of a size that each rank has, in the stage's tiling."""
+    def rows(self, stage, size, terms, margin):
+        """[(first, end), …]: rows of a network input of a size that each rank has, in the stage's tiling."""
         return Division(self._first_segment(stage, size, terms, margin), self.ranks.size).cores
 
     def _first_segment(self, stage, size, terms, margin):
@@ -134,11 +84,12 @@ class SpreadJob(Job):
             history=min(s.history, stage.evaluations),
             bounds=s.bounds,
             margin=s.margin,
-            cutting=cutting(self.content, stage),
+            cutting=cutting(self.content, self.filters.beside, stage),
             reading=max(
-                reading(self.content, self.start, self.styles.pictures, stage),
+                reading(self.content, self.start, self.styles.pictures, self.filters, stage),
                 WRITING[s.depth] * math.prod(stage.size) if self.whole else 0,
             ),
+            beside=BESIDE if self.filters.beside is not None else 0,
             saving=self.saving,
         )
         return request.plan(*stage.size)
@@ -157,7 +108,7 @@ class SpreadJob(Job):
             s, margin = self.settings, self.settings.margin
             shape = (1, 3, *(n + 2 * margin for n in stage.size))
             unit = unit_of(s.optimizer, self.plans[stage].history)
-            rows = self._rows(stage, stage.size, self.terms, margin)
+            rows = self.rows(stage, stage.size, self.terms, margin)
             self.layouts[stage] = Layout(self.ranks, shape, rows, unit)
         return self.layouts[stage]
 
@@ -166,8 +117,8 @@ class SpreadJob(Job):
         net.release()
         net = net.keeping_transforms(False)
         passes = Distributed(net, self.plans[stage].tiling, self.ranks)
-        content, layout = self.contents[stage], self.layout(stage)
-        pictures = {"content": content, **self.inputs[stage]}
+        content, layout = self.own.contents[stage], self.layout(stage)
+        pictures = {"content": content, **self.own.inputs[stage]}
         aimed = self.engine.aim(terms, passes, pictures, keys=self.styles.keys(stage))
         net.release()
         aimed = passes.placed(aimed, *content.shape[2:])
@@ -175,14 +126,14 @@ class SpreadJob(Job):
 
     def objective(self, stage):
         found = super().objective(stage)
-        self.inputs[stage] = {}  # the targets are there, and the engine keeps them
+        self.own.inputs[stage] = {}  # the targets are there, and the engine keeps them
         return found
 
     def initial_image(self, stage):
         s, layout = self.settings, self.layout(stage)
-        if self.first is not None:
-            return layout.from_strip(self.first)
-        content = self.contents[stage]
+        if self.own.first is not None:
+            return layout.from_strip(self.own.first)
+        content = self.own.contents[stage]
         if s.init == "content":
             return layout.from_strip(content)
         part = noise(s.seed, s.noise_level, layout.shape, content.rows)
@@ -220,21 +171,21 @@ class SpreadJob(Job):
         changed = any(t.source == "content" and t.factor for t in self.terms)
         rows, change = to_rgb(self.colours, was.to_strip(image), clip=False)
         if changed:
-            change = change - to_rgb(self.colours, self.contents[coarser], clip=False)[1]
+            change = change - to_rgb(self.colours, self.own.contents[coarser], clip=False)[1]
         planes = np.ascontiguousarray(np.moveaxis(change, -1, 0)[None])
         segment = self._first_segment(stage, stage.size, self.terms, margin)
         units = [self._units(segment, first, end) for first, end in layout.rows]
         needs = [[_span(mirrored(unit, stage.size[0], margin)) for unit in mine] for mine in units]
         made = enlarged(self.ranks, Strip(planes, rows[0], coarser.size[0]), coarser.size, stage.size, needs)
         first, end = layout.rows[self.ranks.rank]
-        xp = get_xp(self.contents[stage].part)
+        xp = get_xp(self.own.contents[stage].part)
         start = xp.empty((1, 3, end - first, layout.shape[3]), dtype=np.float32)
         for unit, need, rgb in zip(units[self.ranks.rank], needs[self.ranks.rank], made, strict=True):
             at = (slice(None), slice(None), slice(unit[0] - first, unit[1] - first))
             start[at] = to_strip(self.colours, rgb, unit, stage.size[0], need[0]).part
             if changed:  # both less the average colour, which counts once
                 mean = xp.asarray(np.asarray(self.colours.mean, np.float32).reshape(1, 3, 1, 1))
-                start[at] += self.contents[stage].part[at] + mean
+                start[at] += self.own.contents[stage].part[at] + mean
         return layout.from_strip(Strip(start, first, layout.shape[2]))
 
     def _units(self, segment, first, end):
@@ -264,13 +215,10 @@ class SpreadRun(Run):
         job = self.job
         stage = next(s for s in reversed(job.stages) if s in job.layouts)
         rows, rgb = to_rgb(job.colours, job.layout(stage).to_strip(outcome.image))
+        if job.filters.alters:
+            rgb = left(job.ranks, job.filters, rgb, rows, stage.size, job.own.beside.get(stage))
         more = {"losses": self.losses, "depth": job.settings.depth}
         return StripResult(job.ranks, rows, rgb, stage.size, outcome, metadata(job, outcome), **more)
-
-
-def _emptied(picture):
-    """The picture's name and hash, without what it shows."""
-    return dataclasses.replace(picture, rgb=np.empty((0, 0, 3), np.float32))
 
 
 def _span(rows):

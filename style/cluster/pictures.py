@@ -28,6 +28,12 @@ def mirrored(rows, height, margin):
     return np.pad(np.arange(height), margin, mode="symmetric")[rows[0] : rows[1]]
 
 
+def inside(rows, height, margin):
+    """(first, end) of the picture's rows that lie in `rows` of the network input, its margins not counted."""
+    first, end = common(rows, (margin, margin + height)) or (rows[0], rows[0])
+    return first - margin, end - margin
+
+
 def to_strip(colours, rgb, rows, height, first=0):
     """The Strip `rows` of the network input, from rows `first` … of its picture.
 
@@ -43,11 +49,10 @@ def to_strip(colours, rgb, rows, height, first=0):
 def to_rgb(colours, strip, *, clip=True):
     """((first, end) rows of the picture, (h, w, 3) float32) of a network input's Strip, without its margins."""
     margin = colours.margin
-    height = strip.shape[2] - 2 * margin
-    rows = common(strip.rows, (margin, margin + height)) or (strip.rows[0], strip.rows[0])
-    x = strip[(slice(None), slice(None), slice(*rows), slice(margin, strip.shape[3] - margin))]
-    rgb = images.from_network(x, colours.mean, colours.order)
-    return (rows[0] - margin, rows[1] - margin), np.clip(rgb, 0, 255) if clip else rgb
+    rows = inside(strip.rows, strip.shape[2] - 2 * margin, margin)
+    at = slice(rows[0] + margin, rows[1] + margin), slice(margin, strip.shape[3] - margin)
+    rgb = images.from_network(strip[(slice(None), slice(None), *at)], colours.mean, colours.order)
+    return rows, np.clip(rgb, 0, 255) if clip else rgb
 
 
 def noise(seed, level, shape, rows):

@@ -23,17 +23,23 @@ def is_at(picture, size):
     return picture.rgb.shape[:2] == tuple(size) and picture.box is None
 
 
-def reading(content, start, styles, stage):
-    """Bytes of the pictures as they came, and of one at its size, while a rank cuts its strips. start  or None"""
-    pictures = [(content, stage.size), *([] if start is None else [(start, stage.size)])]
+def reading(content, start, styles, filters, stage):
+    """Bytes of the pictures as they came, and of one at its size, while a rank cuts its strips. start  or None
+
+    filters  pictures.filters.Filters of these, which change whole pictures first
+    """
+    pictures = [(p, stage.size) for p in (content, start, filters.beside) if p is not None]
     pictures += zip(styles, stage.style_sizes, strict=True)
-    held = sum(12 * math.prod(size) for p, size in pictures[1:] if _in_rows(p) and is_at(p, size))  # at most
-    return held + sum(p.rgb.nbytes for p, _ in pictures) + max(_making(p, size) for p, size in pictures)
+    own = (content, filters.beside)  # of which a rank cuts its rows; of the others it may be all
+    held = sum(12 * math.prod(size) for p, size in pictures if _in_rows(p) and is_at(p, size) and p not in own)
+    kept = sum(p.rgb.nbytes for p, _ in pictures)
+    return held + kept + max(filters.changing, *(_making(p, size) for p, size in pictures))
 
 
-def cutting(content, stage):
-    """Bytes of a row of a content that is read by rows, while a rank cuts its strip."""
-    return parts.CUTTING * stage.size[1] if _in_rows(content) and is_at(content, stage.size) else 0
+def cutting(content, beside, stage):
+    """Bytes of a row of the pictures that are read by rows, while a rank cuts its strips. beside  or None"""
+    found = [p for p in (content, beside) if p is not None and _in_rows(p) and is_at(p, stage.size)]
+    return (parts.CUTTING + 12 * (len(found) - 1)) * stage.size[1] if found else 0
 
 
 def _making(picture, size):

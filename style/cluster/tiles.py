@@ -241,7 +241,8 @@ def _picture_sums(picture, terms, rows):
 def _add_picture_gradient(gradient, picture, dsums):
     """passes.add_picture_gradient of a rank's rows: a strip that reaches into another rank's is computed by both."""
     for term, dS in dsums.items():
-        for strip in picture_strips(picture.shape, term.statistic, on_plane, gradient.rows) if term.layer is None else ():
+        rows = gradient.rows if term.layer is None else (0, 0)
+        for strip in picture_strips(picture.shape, term.statistic, on_plane, rows):
             part, rows, _ = strip_part(picture, term, strip, on_plane)
             a, b = common(rows, gradient.rows)
             values = term.statistic.spread(dS, part)[:, :, a - rows[0] : b - rows[0]]

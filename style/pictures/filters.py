@@ -22,7 +22,10 @@ class Filter:
 
     content, styles, shares  Pictures as they came, and how much each style counts where they are taken together
     note    in a line, for the plan; record  what is stored with the picture
+    beside  a picture that after() needs at the size of what leaves, or None
     """
+
+    beside = None
 
     def __init__(self, settings, content, styles, shares):
         self.note, self.record, self.nbytes = "", {}, 0
@@ -31,9 +34,21 @@ class Filter:
         """Content and styles (Pictures) as the optimisation is to see them."""
         return content, styles
 
-    def after(self, rgb, alpha=None):
-        """(H, W, 3) float32, 0..255, as it leaves; alpha (H, W) or None."""
+    def after(self, rgb, alpha, where):
+        """(H, W, 3) float32, 0..255, as it leaves; alpha (H, W) or None. where  Here, or what else answers so"""
         return rgb
+
+
+class Here:
+    """What a filter asks of a picture that leaves, where all of it is. (Over several machines each has rows of it.)"""
+
+    def at(self, picture, rgb):
+        """(H, W, 3): another picture at the places of `rgb`."""
+        return picture.resized(rgb.shape[:2])
+
+    def sample(self, rgb, alpha):
+        """matching.sample of the picture that leaves."""
+        return matching.sample(rgb, alpha)
 
 
 class KeepColors(Filter):
@@ -43,7 +58,7 @@ class KeepColors(Filter):
     """
 
     def __init__(self, settings, content, styles, shares):
-        self.content = content
+        self.beside = content
         self.nbytes = content.rgb.nbytes
         self.note = "lightness is transferred, colours stay the content's"
         self.record = {"keep_colors": True}
@@ -60,13 +75,13 @@ class KeepColors(Filter):
         rgb = oklab.by_strips(lambda x: np.clip((x - own.mean[0]) * scale + level.mean[0], 0, 255), rgb)
         return _changed(picture, rgb, "lightness of", content)
 
-    def after(self, rgb, alpha=None):
+    def after(self, rgb, alpha, where):
         def recoloured(result, content):
             lab = oklab.to_oklab(content)
             lab[..., 0] = oklab.to_oklab(result)[..., 0]
             return oklab.from_oklab(lab)
 
-        return oklab.by_strips(recoloured, rgb, self.content.resized(rgb.shape[:2]))
+        return oklab.by_strips(recoloured, rgb, where.at(self.beside, rgb))
 
 
 class MatchColors(Filter):
@@ -90,20 +105,22 @@ class MatchColors(Filter):
     def _matched(self, picture):
         own = Moments.of(picture.rgb, picture.alpha)
         rgb = matching.match_moments(picture.rgb, own, self.target, self.method)
-        found = self._cut(rgb, picture.alpha)
+        clipped = oklab.by_strips(lambda x: np.clip(x, 0, 255), rgb)
+        found = self._cut(rgb, clipped, picture.alpha)
         self.record["match_colors"]["cut off"].append(found)
         what = f"colours matched ({self.method}): {found['pixels']:.1%} of its pixels cut off at black or white"
         if found["pixels"] >= 0.0005:
             picture = replace(picture, notes=(*picture.notes, f"{what}, its mean off by {found['mean']:.1f} levels"))
-        return _changed(picture, np.clip(rgb, 0, 255, out=rgb), what, *self.others)
+        return _changed(picture, clipped, what, *self.others)
 
-    def _cut(self, rgb, alpha):
+    def _cut(self, rgb, clipped, alpha):
         """What cutting off at 0 and 255 takes from the match: share of pixels, and how far mean and spread are off."""
-        outside = sum(int(((x < -0.5) | (x > 255.5)).any(axis=-1).sum()) for x in rgb)
-        left = Moments.of(oklab.by_strips(lambda x: np.clip(x, 0, 255), rgb), alpha)
+        outside = []
+        matching.runs(rgb, lambda _, x: outside.append(int(((x < -0.5) | (x > 255.5)).any(axis=-1).sum())))
+        left = Moments.of(clipped, alpha)
         spread, wanted = (np.sqrt(np.diag(m.covariance)) for m in (left, self.target))
         return {
-            "pixels": round(outside / rgb[..., 0].size, 6),
+            "pixels": round(sum(outside) / math.prod(rgb.shape[:2]), 6),
             "mean": round(float(np.abs(left.mean - self.target.mean).max()), 3),
             "deviation": round(float(np.abs(spread - wanted).max()), 3),
         }
@@ -121,8 +138,8 @@ class MatchHistogram(Filter):
         self.note, self.nbytes = f"distribution becomes the {self.to}'s, after the transfer", self.target.nbytes
         self.record = {"match_histogram": self.to}
 
-    def after(self, rgb, alpha=None):
-        lattice = matching.transport(matching.sample(rgb, alpha), self.target)
+    def after(self, rgb, alpha, where):
+        lattice = matching.transport(where.sample(rgb, alpha), self.target)
         rgb = matching.through(lattice, rgb)
         return np.clip(rgb, 0, 255, out=rgb)
 
@@ -148,7 +165,7 @@ class Palette(Filter):
         drawn = [matching.sample(p.rgb, p.alpha)[None] for p in pictures]
         return palette.colours_of(np.concatenate(drawn, axis=1), None, spec.count)
 
-    def after(self, rgb, alpha=None):
+    def after(self, rgb, alpha, where):
         return self.draw(rgb, self.colours)
 
 
@@ -166,6 +183,7 @@ class Filters:
 
     content, styles  the pictures as the optimisation sees them; the same objects where no filter changes them
     alters           whether pictures leave otherwise than they were optimised
+    changing         bytes that the pictures took, beside what came of them, while they were changed
     notes, record    lines for the plan, and what is stored with the picture
     settings  with the fields that FILTERS names; shares  how much each style counts (default: alike)
     """
@@ -177,9 +195,12 @@ class Filters:
         shares = shares if fits else [1.0] * len(styles)
         asked = [make for name, make in FILTERS.items() if getattr(settings, name)]
         self._filters = [make(settings, content, styles, shares) for make in asked]
+        came = [content, *styles]
         for f in self._filters:
             content, styles = f.before(content, styles)
         self.content, self.styles = content, styles
+        changed = [p for p, now in zip(came, [content, *styles], strict=True) if now is not p]
+        self.changing = sum(p.rgb.nbytes for p in changed) + max((p.rgb.nbytes for p in changed), default=0)
         self.alters = any(type(f).after is not Filter.after for f in self._filters)
         self.notes = [f.note for f in self._filters]
         self.record = {name: value for f in self._filters for name, value in f.record.items()}
@@ -191,10 +212,24 @@ class Filters:
         """Memory beside the pictures: what is kept for after(), and what that takes for a picture of this size."""
         return self._kept + (2 * 4 * 3 * math.prod(size_hw) if self.alters else 0)
 
-    def after(self, rgb, alpha=None):
-        """(H, W, 3) float32 as it leaves, of (H, W, 3) as it was optimised. alpha  (H, W): what counts, or None"""
+    @property
+    def beside(self):
+        """The picture that after() needs at the size of what leaves, or None."""
+        return next((f.beside for f in self._filters if f.beside is not None), None)
+
+    def let_go(self, emptied):
+        """Keep no pictures but what emptied() makes of them: after() is then called with a `where` that needs none."""
+        self.content, self.styles = emptied(self.content), [emptied(p) for p in self.styles]
         for f in self._filters:
-            rgb = f.after(rgb, alpha)
+            f.beside = None if f.beside is None else emptied(f.beside)
+
+    def after(self, rgb, alpha=None, where=None):
+        """(H, W, 3) float32 as it leaves, of (H, W, 3) as it was optimised.
+
+        alpha  (H, W): what counts, or None;  where  as for Filter.after, None: all of it is here
+        """
+        for f in self._filters:
+            rgb = f.after(rgb, alpha, where or Here())
         return rgb
 
 

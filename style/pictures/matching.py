@@ -4,6 +4,7 @@ Colours are (n, 3) or (H, W, 3), RGB 0..255. Weights (H, W) or (n,), or None, sa
 transparent does not. MATH.md 3 and 4 derive what is here.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,27 @@ SAMPLE = 1 << 15  # pixels from which a distribution is read
 LEVELS = 257  # quantiles of each channel
 ROTATIONS = 12
 LATTICE = 33  # colours a side of the cube on which a map of colours is stored
+
+
+def runs(rgb, use):
+    """use(k, (n, 3)) of STRIP pixels at a time, the first the picture's k-th; of an array, or of a file's rows."""
+    if isinstance(rgb, np.ndarray):
+        flat = rgb.reshape(-1, 3)
+        for k in range(0, len(flat), STRIP):
+            use(k, flat[k : k + STRIP])
+        return
+    left, at = np.empty((0, 3), np.float32), 0
+
+    def take(_, rows):
+        nonlocal left, at
+        left = np.concatenate([left, rows.reshape(-1, 3)])
+        while len(left) >= STRIP:
+            use(at, left[:STRIP])
+            left, at = left[STRIP:], at + STRIP
+
+    rgb.each(0, rgb.shape[0], take)
+    if len(left):
+        use(at, left)
 
 
 # ------------------------------------------------------------------------------------------ mean and covariance
@@ -30,14 +52,19 @@ class Moments:
     @classmethod
     def of(cls, rgb, weights=None):
         """Those of a picture (H, W, 3), summed in double precision; of weight 0 everywhere, all pixels count."""
-        flat = rgb.reshape(-1, 3)
         w = None if weights is None or not weights.any() else weights.reshape(-1)
         count, total, square = 0.0, np.zeros(3), np.zeros((3, 3))
-        middle = flat[len(flat) // 2].astype(np.float64)  # sums about a colour of the picture lose no digits
-        for k in range(0, len(flat), STRIP):
-            x = flat[k : k + STRIP] - middle
-            m = np.ones(len(x)) if w is None else w[k : k + STRIP].astype(np.float64)
+        H, W, _ = rgb.shape
+        row, column = divmod(H * W // 2, W)
+        middle = rgb[row : row + 1][0, column].astype(np.float64)  # sums about a colour of it lose no digits
+
+        def add(k, pixels):
+            nonlocal count, total, square
+            x = pixels - middle
+            m = np.ones(len(x)) if w is None else w[k : k + len(x)].astype(np.float64)
             count, total, square = count + m.sum(), total + m @ x, square + (x * m[:, None]).T @ x
+
+        runs(rgb, add)
         mean = total / count
         return cls(mean + middle, square / count - np.outer(mean, mean))
 
@@ -102,12 +129,26 @@ def match_moments(rgb, source, target, method):
 
 def sample(rgb, weights=None, count=SAMPLE):
     """(count, 3) float64: pixels drawn by weight, the same ones each time."""
-    flat, draws = rgb.reshape(-1, 3), np.random.default_rng(0).uniform(size=count)
+    at = places(math.prod(rgb.shape[:-1]), weights, count)
+    if isinstance(rgb, np.ndarray):
+        return rgb.reshape(-1, 3)[at].astype(np.float64)
+    found = np.empty((count, 3))
+
+    def take(k, pixels):
+        here = (k <= at) & (at < k + len(pixels))
+        found[here] = pixels[at[here] - k]
+
+    runs(rgb, take)
+    return found
+
+
+def places(pixels, weights=None, count=SAMPLE):
+    """(count,) int64: which of so many pixels, row after row, are in a sample."""
+    draws = np.random.default_rng(0).uniform(size=count)
     if weights is None or not weights.any():
-        return flat[(draws * len(flat)).astype(np.int64)].astype(np.float64)
+        return (draws * pixels).astype(np.int64)
     steps = np.cumsum(weights.reshape(-1), dtype=np.float64)
-    places = np.searchsorted(steps, draws * steps[-1], side="right")
-    return flat[np.minimum(places, len(flat) - 1)].astype(np.float64)
+    return np.minimum(np.searchsorted(steps, draws * steps[-1], side="right"), pixels - 1)
 
 
 def transport(source, target, rotations=ROTATIONS):

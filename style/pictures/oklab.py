@@ -26,13 +26,23 @@ HALVINGS = 12  # of the chroma's interval: 1/4096 of it is left
 
 
 def by_strips(function, *pictures):
-    """`function` of some rows of pixels at a time: pictures (H, W, 3) of one size → (H, W, 3) float32."""
+    """`function` of some rows of pixels at a time: pictures (H, W, 3) of one size → (H, W, 3) float32.
+
+    A picture whose rows are still in a file (parts.FileRows) stays there: they come out changed.
+    """
     first = pictures[0]
+    if not isinstance(first, np.ndarray):
+        return first.changed(function)
     out = np.empty(first.shape, np.float32)
-    rows = max(1, STRIP // first.shape[1])
+    rows = rows_together(first.shape[1])
     for row in range(0, len(first), rows):
         out[row : row + rows] = function(*(p[row : row + rows] for p in pictures))
     return out
+
+
+def rows_together(width):
+    """How many rows by_strips takes at a time."""
+    return max(1, STRIP // width)
 
 
 def linear(rgb):

@@ -81,14 +81,27 @@ def colours_of(rgb, weights=None, count=None):
     """(K, 3) colours of a picture: all it has, where `count` is None and they are at most MOST, else its main ones."""
     drawn = images.to_uint8(matching.sample(rgb, weights))
     if count is None:
-        seen = images.to_uint8(rgb if weights is None or not weights.any() else rgb[weights > 0.5])
-        own = np.unique(seen.reshape(-1, 3) @ (65536, 256, 1))
+        own = _all_of(rgb, None if weights is None or not weights.any() else weights.reshape(-1))
         if len(own) <= MOST:
             return np.stack([own >> 16, own >> 8 & 255, own & 255], axis=1).astype(np.float64)
     picture = Image.fromarray(drawn[None])
     count = count or USUAL
     found = picture.quantize(count, method=Image.Quantize.MAXCOVERAGE, kmeans=1).getpalette()[: 3 * count]
     return np.unique(np.reshape(found, (-1, 3)), axis=0).astype(np.float64)
+
+
+def _all_of(rgb, weights):
+    """The colours of a picture's pixels of a weight above 1/2, each once, as 65536 r + 256 g + b."""
+    own = np.empty(0, np.int64)
+
+    def add(k, pixels):
+        nonlocal own
+        if len(own) <= MOST:
+            seen = images.to_uint8(pixels if weights is None else pixels[weights[k : k + len(pixels)] > 0.5])
+            own = np.union1d(own, seen @ (65536, 256, 1))
+
+    matching.runs(rgb, add)
+    return own
 
 
 def nearest(rgb, colours):

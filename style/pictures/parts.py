@@ -5,6 +5,7 @@ applied as always. Whatever else there is, images.read reads whole.
 """
 
 import contextlib
+import copy
 import hashlib
 import importlib.util
 import itertools
@@ -14,10 +15,11 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from . import ImageError, decode, files, images, kinds, tiff
+from . import ImageError, decode, files, images, kinds, oklab, tiff
 from .samples import of_samples
 
 CONVERTING = 64  # bytes a pixel that converting a band takes
+CHANGING = 24  # bytes a pixel that a change of a band takes
 CUTTING = 96  # bytes a pixel that a strip takes on its way from the file to the network
 
 
@@ -59,12 +61,20 @@ class FileRows:
     """
 
     nbytes = 0
+    changes = ()  # functions of some rows, (h, W, 3) each, that they go through
 
     def __init__(self, path, tags):
         self.path, self.shape = path, (tags.size[1], tags.size[0], 3)
         self.high = tags.segment_rows
-        self.buffer = CONVERTING * min(decode.BAND, tags.size[0] * tags.size[1]) + tiff.bytes_needed(tags)
+        self.band = min(decode.BAND, tags.size[0] * tags.size[1])  # pixels that are converted in one go
+        self.buffer = CONVERTING * self.band + tiff.bytes_needed(tags)
         self.mode, self.notes = self._with(lambda rows, mode, notes: (mode, tuple(notes)))
+
+    def changed(self, function):
+        """The same rows, each as oklab.by_strips(function, …) makes it, when they are read."""
+        found = copy.copy(self)
+        found.changes, found.buffer = (*self.changes, function), self.buffer + CHANGING * self.band
+        return found
 
     def __getitem__(self, rows):
         first, last, _ = rows.indices(self.shape[0])
@@ -85,7 +95,10 @@ class FileRows:
 
         def work(colours, mode, notes):
             for top, bottom in itertools.pairwise(edges):
-                use(top, colours(top, bottom))
+                rows = colours(top, bottom)
+                for function in self.changes:
+                    rows = oklab.by_strips(function, rows)
+                use(top, rows)
 
         self._with(work)
 
