@@ -23,6 +23,7 @@ from minivgg.table import MIN_SIDE, layer_names
 from .engine import Engine
 from .events import Evaluated, Listener
 from .faster.precondition import Metric, Spectrum, Waves
+from .given import given_styles
 from .large.forecast import EFFECTIVE, product_rate, work_of
 from .large.plan import Plan, make_plan, objective_for
 from .objective import Objective
@@ -38,7 +39,7 @@ from .settings import INITS, Settings, settings_from
 from .specs import check_output_alone, files_of
 from .state import State
 from .statistics import equalised, terms_of
-from .styles import Styles, given_styles
+from .styles import Styles
 from .terms import Term, confined, layers
 from .units import format_size, parse_memory
 

@@ -196,7 +196,7 @@ def plan_lines(job, output):
     for group in job.styles.groups:
         for k, share in group.members:
             part = f", {share:.2f} of the blend" if len(group.members) > 1 else ""
-            where = f", in {100 * group.area:.0f} % of the picture" if group.mask is not None else ""
+            where = f", in {100 * group.area:.0f} % of the picture" if group.area < 1 else ""
             yield from picture_lines("style", job.styles.pictures[k], job.style_sizes[k], part + where)
     yield from (("colour", note) for note in job.filters.notes)
     if s.wrap:

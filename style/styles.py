@@ -11,7 +11,7 @@ from minivgg.backend import to_device
 from minivgg.table import context
 
 from .options import SettingsError, flag
-from .pictures import ImageError, images, masks, palette
+from .pictures import ImageError, images, masks
 from .regions import Region
 from .units import format_size
 
@@ -53,16 +53,25 @@ class Styles:
     """
 
     def __init__(self, settings, content, pictures, colours, names):
-        self.settings, self.colours, self.names = settings, colours, names
-        self.pictures = pictures
+        self.settings, self.pictures, self.colours, self.names = settings, pictures, colours, names
         self.groups, self.kept = groups_of(settings, content, self.pictures)
         self.paint = paint_of(settings, self.pictures)
+        self._hashes = {name: hashlib.sha256(m.ravel()).hexdigest() for name, m in self.weights.items()}
+
+    @property
+    def weights(self):
+        """{what: (H, W)}: all masks there are, in the size of their pictures."""
+        found = {f"mask of {g.source}": g.mask for g in self.groups} | {"what is kept": self.kept}
+        found |= {f"paint of style {k}": m for k, m in enumerate(self.paint, 1)}
+        return {name: m for name, m in found.items() if m is not None}
 
     def regions(self, size):
         """{source: Region} of the groups that have a part of the picture, at (height, width) and its margin."""
-        with_mask = [g for g in self.groups if g.mask is not None]
-        guidance = self.settings.guidance
-        return {g.source: self._region(self.colours.with_margin(_at(g.mask, size)), guidance) for g in with_mask}
+        return {g.source: self.region(g, size) for g in self.groups if g.mask is not None}
+
+    def region(self, group, size):
+        """The Region of a group's mask at (height, width) and its margin."""
+        return self._region(self.colours.with_margin(_at(group.mask, size)), self.settings.guidance)
 
     def inputs(self, stage):
         """{source: [(share, network input, Region of what counts as paint or None), …]} at a schedule.Stage."""
@@ -74,7 +83,8 @@ class Styles:
         for group in self.groups:
             key = [s.resample, s.guidance]
             for k, share in group.members:
-                key += [self.pictures[k].sha256, stage.style_sizes[k], share, _sha256(self.paint[k])]
+                paint = self._hashes.get(f"paint of style {k + 1}")
+                key += [self.pictures[k].sha256, stage.style_sizes[k], share, paint]
             keys[group.source] = tuple(key)
         return keys
 
@@ -87,21 +97,23 @@ class Styles:
         low, high = self.colours.bounds()
         if self.kept is None:
             return low, high
-        size = [n - 2 * self.colours.margin for n in content.shape[2:]]
-        m = to_device(self.colours.with_margin(_at(self.kept, size))[None, None], self.colours.device)
-        return (1 - m) * low + m * content, (1 - m) * high + m * content  # where m is 1, the same to the last digit
+        return kept_within((low, high), self.keeping([n - 2 * self.colours.margin for n in content.shape[2:]]), content)
+
+    def keeping(self, size):
+        """(1, 1, H, W) from 0 to 1: how far the content is kept, at (height, width) and its margin; a mask says so."""
+        return to_device(self.colours.with_margin(_at(self.kept, size))[None, None], self.colours.device)
 
     def nbytes(self, stage):
         """Bytes of masks, in their own size and at a stage's, of inputs while targets are computed, and of bounds."""
         pictures = sum(2 * 4 * 3 * math.prod(self.computed(size)) for size in stage.style_sizes)
-        weights = sum(2 * m.nbytes for m in (*(g.mask for g in self.groups), *self.paint, self.kept) if m is not None)
+        weights = sum(2 * m.nbytes for m in self.weights.values())
         return pictures + weights + (0 if self.kept is None else 2 * 4 * 3 * math.prod(stage.size))
 
     def check(self, stage, layers):
         """Raise SettingsError where a mask covers no place of a layer at a stage's size."""
         regions = self.regions(stage.size)
         found = [(f"mask {g.label or 'left by --keep'}", regions.get(g.source)) for g in self.groups]
-        found += [("--style-mask", self._input(k, stage)[1]) for k in range(len(self.pictures))]
+        found += [("--style-mask", self.painted(k, size)) for k, size in enumerate(stage.style_sizes)]
         for what, region in found:
             for layer in layers if region is not None else ():
                 try:
@@ -119,22 +131,24 @@ class Styles:
 
     def made_of(self):
         """{what: hash}: what a saved state must agree with."""
-        found = {"style": self.identity[1]}
-        weights = {f"mask of {g.source}": g.mask for g in self.groups} | {"what is kept": self.kept}
-        weights |= {f"paint of style {k}": m for k, m in enumerate(self.paint, 1)}
-        return found | {name: _sha256(m) for name, m in weights.items() if m is not None}
+        return {"style": self.identity[1]} | self._hashes
 
-    def _input(self, k, stage):
-        size, paint = stage.style_sizes[k], self.paint[k]
-        rgb = self.pictures[k].resized(size, method=self.settings.resample)
-        guidance, paint = self.settings.guidance, None if paint is None else _at(paint, size)
+    def painted(self, k, size):
+        """The Region of what counts as paint in a style picture at (height, width), with what surrounds it, or None."""
+        guidance, paint = self.settings.guidance, self.paint[k]
+        paint = None if paint is None else _at(paint, size)
         if self.settings.wrap:
-            pads = self._surroundings(size)
             if paint is None:  # all of it counts, to its edges: what its places see beyond them is mirrored paint
                 guidance, paint = "simple", np.ones(size, np.float32)
-            paint, rgb = np.pad(paint, pads), np.pad(rgb, (*pads, (0, 0)), mode="symmetric")
-        region = None if paint is None else self._region(paint, guidance)
-        return dataclasses.replace(self.colours, margin=0).to_input(rgb), region
+            paint = np.pad(paint, self._surroundings(size))
+        return None if paint is None else self._region(paint, guidance)
+
+    def _input(self, k, stage):
+        size = stage.style_sizes[k]
+        rgb = self.pictures[k].resized(size, method=self.settings.resample)
+        if self.settings.wrap:
+            rgb = np.pad(rgb, (*self._surroundings(size), (0, 0)), mode="symmetric")
+        return dataclasses.replace(self.colours, margin=0).to_input(rgb), self.painted(k, size)
 
     def computed(self, size):
         """(height, width) at which a style picture of this size goes through the network."""
@@ -159,57 +173,14 @@ class Styles:
         return Region(pixels, guidance, self.names, self.settings.wrap)
 
 
+def kept_within(limits, m, content):
+    """Limits of network inputs of which m, (1, 1, H, W), is kept of `content`; where m is 1, to the last digit."""
+    return tuple((1 - m) * limit + m * content for limit in limits)
+
+
 def _at(mask, size):
     """A mask at (height, width), float32."""
     return np.clip(images.resize(mask, size), 0, 1)
-
-
-def _sha256(mask):
-    return None if mask is None else hashlib.sha256(np.ascontiguousarray(mask).tobytes()).hexdigest()
-
-
-def given_styles(settings, content, style):
-    """[style, …] of what a job was given: None for content alone, one, or a list.
-
-    Raises SettingsError or ImageError where a picture is missing of which the settings take something.
-    """
-    s = settings
-    if content is None and (any(s.content_layers.values()) or _is(s.init, "content", "blend")):
-        raise SettingsError("a texture has no content picture: expected --content-layers none and --init noise")
-    for name in _taking(s, "content") if content is None else ():
-        raise SettingsError(f"{flag(name)}: works with a content picture, and a texture has none", name)
-    found, alone = images.several(style), not any(s.style_layers.values())
-    if not found and (content is None or not alone):
-        raise ImageError("no style: expected a picture, or a list of pictures; without one, --style-layers none")
-    for name in () if found else _taking(s, "style"):
-        raise SettingsError(f"{flag(name)}: works with a style picture, and there is none", name)
-    changed = s.tv_weight or any(v is not None for v in (s.match_colors, s.match_histogram, s.palette))
-    if alone and _is(s.init, "content") and not changed:
-        raise SettingsError(
-            "--init content: content alone is there already; expected --init noise, or a layer in --style-layers",
-            "init",
-        )
-    return found
-
-
-TAKING = {  # options, beside layers, that take something of the pictures of a kind
-    "content": ("photo_weight", "laplacian_weight", "keep", "keep_colors", "match_colors"),
-    "style": ("style_size", "style_blend", "mask", "style_mask", "match_colors"),
-}
-
-
-def _taking(settings, kind):
-    """Those of TAKING that are on, and those whose value names the kind."""
-    values = {name: getattr(settings, name) for name in TAKING[kind]}
-    found = [n for n, v in values.items() if v is not None and not (isinstance(v, bool | float) and not v)]
-    found += [n for n in ("init", "match_histogram") if _is(getattr(settings, n), kind)]
-    spec = settings.palette
-    return found + (["palette"] if spec is not None and palette.read_spec(spec).source == kind else [])
-
-
-def _is(value, *names):
-    """Whether an option's value, which may be a picture, is one of these names."""
-    return isinstance(value, str) and value in names
 
 
 def groups_of(settings, content, styles):

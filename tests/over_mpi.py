@@ -14,6 +14,10 @@ import psutil
 import pytest
 from cases import ThreadedRanks
 
+from style.cluster.job import SpreadJob
+from style.pictures import images
+from style.settings import settings_from
+
 HERE = Path(__file__).parent
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 LONGEST = 120  # seconds of a run that hangs
@@ -59,3 +63,11 @@ def in_threads(ranks, work):
     with ThreadPoolExecutor(ranks) as pool:
         found = list(pool.map(lambda rank: work(ThreadedRanks(rank, shared)), range(ranks)))
     return found
+
+
+def spread(ranks, content, style="sample:strokes:64", **options):
+    """[SpreadJob of each rank], which are threads."""
+    options = {"weights": "mini", "device": "cpu", "memory": "2GB", **options}
+    settings = settings_from(optimizer="l-bfgs", precondition=0, lag=1, style_size=64, evaluations=2, **options)
+    picture = images.as_picture(style)
+    return in_threads(ranks, lambda one: SpreadJob(content, picture, settings, one))

@@ -2,35 +2,42 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from over_mpi import RUN, in_threads, over_ranks, run
+from over_mpi import RUN, in_threads, over_ranks, run, spread
 from PIL import Image
 
-from style.cluster import colours, plan
+from style.cluster import colours, plan, reading
 from style.job import Job
 from style.pictures import images, oklab
 from style.pictures.filters import Filters
 from style.settings import settings_from
 
 SIZE = (70, 50)
-CASES = {
-    "adam": (2, {"optimizer": "adam"}),
-    "l-bfgs": (2, {}),
-    "terms of the picture": (3, {"tv_weight": 0.01, "photo_weight": 0.001, "laplacian_weight": 0.1}),
-    "lightness": (3, {"keep_colors": True}),
-    "colours": (3, {"match_colors": "pca", "match_histogram": "content", "palette": "style:8"}),
-    "content matched": (2, {"match_colors": "symmetric", "match_to": "style"}),
+NOISE = np.random.default_rng(0).integers(0, 255, (2, 200, 150, 3), np.uint8)
+CONTENT, STROKES, MOSAIC = "sample:scene:96", "sample:strokes:96", "sample:mosaic:96"
+CASES = {  # ranks, paintings, options
+    "adam": (2, [STROKES], {"optimizer": "adam"}),
+    "l-bfgs": (2, [STROKES], {}),
+    "terms of the picture": (3, [STROKES], {"tv_weight": 0.01, "photo_weight": 0.001, "laplacian_weight": 0.1}),
+    "lightness": (3, [STROKES], {"keep_colors": True}),
+    "colours": (3, [STROKES], {"match_colors": "pca", "match_histogram": "content", "palette": "style:8"}),
+    "content matched": (2, [STROKES], {"match_colors": "symmetric", "match_to": "style"}),
+    "kept": (3, [STROKES], {"keep": "right.png"}),
+    "masks": (4, [STROKES, MOSAIC], {"mask": ("left.png", "rest"), "keep": "right.png", "optimizer": "adam"}),
+    "paint": (3, [STROKES, MOSAIC], {"style_mask": ("left.png", "all"), "style_loss": "nearest:1,moments:1"}),
+    "guided": (2, [STROKES], {"mask": "left.png", "style_mask": "right.png", "guidance": "all", "tv_weight": 0.01}),
 }
 
 
-def alone(content="sample:scene:96", painting="sample:strokes:96", **options):
+def alone(content, paintings, **options):
     """Result of one process, in the tiles that ranks take."""
     options = {"size": 96, "weights": "mini", "evaluations": 4, **options}
     if options.get("optimizer") != "adam":
         options |= {"precondition": 0, "lag": 1}
-    job = Job(content, painting, settings_from(device="cpu", **options))
+    job = Job(content, paintings, settings_from(device="cpu", **options))
     (stage,) = job.stages
     height, width = (n + 2 * job.colours.margin for n in stage.size)
     tiling = next(plan.tilings(job.engine.outline(job.terms), job.terms, height, width))
@@ -41,20 +48,32 @@ def alone(content="sample:scene:96", painting="sample:strokes:96", **options):
 def on_command_line(options):
     found = []
     for name, value in options.items():
-        found += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+        text = ",".join(value) if isinstance(value, tuple) else str(value)
+        found += [f"--{name.replace('_', '-')}", *([] if value is True else [text])]
     return found
+
+
+@pytest.fixture
+def masks(tmp_path, monkeypatch):
+    """Two masks in the working folder, sharp and soft."""
+    left, right = np.zeros((2, 72, 96), np.uint8)
+    left[8:60, 20:50], left[30:34, 50:80] = 255, 128
+    right[24:, 50:], right[20:24, 60:] = 255, 100
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(left).save("left.png")
+    Image.fromarray(right).save("right.png")
 
 
 @over_ranks
 @pytest.mark.parametrize("case", CASES)
-def test_the_command_line_gives_the_picture_of_one_machine_in_the_same_tiles(case, tmp_path):
-    ranks, options = CASES[case]
-    expected, path, log = alone(**options), tmp_path / "out.png", tmp_path / "log"
-    args = [*RUN, "--evaluations", "4", *on_command_line(options), "-o", path, "--log", log]
-    code, _, err = run(ranks, *args)
+def test_the_command_line_gives_the_picture_of_one_machine_in_the_same_tiles(case, masks):
+    ranks, paintings, options = CASES[case]
+    expected = alone(CONTENT, paintings, **options)
+    args = [CONTENT, *paintings, *RUN[2:], "--evaluations", "4", *on_command_line(options), "-o", "out.png"]
+    code, _, err = run(ranks, *args, "--log", "log")
     assert (code, err) == (0, "")
-    assert [json.loads(line)["loss"] for line in log.read_text().splitlines()] == expected.losses
-    assert np.array_equal(np.asarray(Image.open(path)), expected.image)
+    assert [json.loads(line)["loss"] for line in Path("log").read_text().splitlines()] == expected.losses
+    assert np.array_equal(np.asarray(Image.open("out.png")), expected.image)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +98,32 @@ def test_colours_of_what_leaves_are_those_of_the_whole(monkeypatch, ranks, optio
         return colours.left(one, filters, rgb[slice(*rows)], rows, SIZE, content[first:end])
 
     assert np.array_equal(np.concatenate(in_threads(ranks, work)), filters.after(rgb))
+
+
+def test_a_rank_has_the_rows_of_masks_that_its_tiles_look_at_and_no_more():
+    content, mask = NOISE[0], NOISE[1, ..., 0] / 255
+    options = {"mask": mask, "keep": np.pad(mask[:100] > 0.9, ((100, 0), (0, 0))), "size": 200, "scales": 1}
+    (one,), many = spread(1, content, content, **options), spread(3, content, content, **options)
+    (stage,) = one.stages
+    whole = one.own.regions[stage]["style"]
+    assert {t.layer for t in one.terms if t.source == "style"} == {*whole._found}
+    for layer, weights in whole._found.items():
+        assert weights.strip.rows == (0, weights.shape[0])
+        parts = [job.own.regions[stage]["style"].weights(layer) for job in many]
+        assert {part.shape for part in parts} == {weights.shape}
+        assert np.array_equal(np.concatenate([p.strip.part for p in parts], axis=2), weights.strip.part)
+    kept = np.concatenate([job.own.kept[stage] for job in many], axis=2)
+    assert np.array_equal(kept, one.own.kept[stage]) and 0 < kept.mean() < 1
+    assert all(job.styles.weights == {} and job.made_of() == one.made_of() for job in many)
+    with pytest.raises(IndexError, match="another rank's"):
+        many[2].own.regions[stage]["style"].weights("relu1_1")[0:10, 0:10]
+
+
+def test_masks_are_counted():
+    content, mask = NOISE[0], (NOISE[1, ..., 0] / 255).astype(np.float32)
+    plain, masked = (spread(1, content, content, size=200, scales=1, keep=keep)[0] for keep in (None, mask))
+    (stage,) = plain.stages
+    assert masked.plans[stage].peak > plain.plans[stage].peak
+    picture = images.from_array(content)
+    given = picture, None, [picture], plain.filters, replace(stage, style_sizes=(stage.size,))
+    assert reading.reading(*given, [mask]) - reading.reading(*given) == mask.nbytes + reading.MASK * mask.size

@@ -2,18 +2,16 @@
 
 import threading
 import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import tifffile
-from cases import ThreadedRanks
+from over_mpi import spread
 from picture_files import ADOBE, power, rgb_profile
 from PIL import Image, ImageCms
 
 from style.cluster import reading
-from style.cluster.job import SpreadJob
 from style.cluster.pictures import mirrored
 from style.pictures import ImageError, decode, images, oklab, parts, profiles, strips
 from style.pictures.filters import Filters
@@ -154,17 +152,6 @@ def test_damage_is_found_by_the_rank_whose_rows_they_are(tmp_path):
     assert rows[:64].shape == (64, *SIZE[1:], 3)
     with pytest.raises(ImageError, match=r"a\.tif: "):
         rows[100:150]
-
-
-def spread(ranks, content, **options):
-    """[SpreadJob of each rank], which are threads."""
-    options = {"weights": "mini", "device": "cpu", "memory": "2GB", **options}
-    settings = settings_from(optimizer="l-bfgs", precondition=0, lag=1, style_size=64, evaluations=2, **options)
-    shared = {"size": ranks, "barrier": threading.Barrier(ranks), "turn": threading.Lock(), "posts": {}}
-    style = images.as_picture("sample:strokes:64")
-    with ThreadPoolExecutor(ranks) as pool:
-        make = lambda rank: SpreadJob(content, style, settings, ThreadedRanks(rank, shared))  # noqa: E731
-        return list(pool.map(make, range(ranks)))
 
 
 @pytest.mark.parametrize("ranks, scales", [(1, 2), (3, 1)])

@@ -13,13 +13,14 @@ from ..objective import Evaluation, Objective
 from ..pictures import ImageError
 from ..provenance import metadata
 from ..running import Run
-from ..terms import layers
+from ..styles import kept_within
+from ..terms import confined, layers
 from ..units import parse_memory
 from .colours import left
-from .cut import Cut, emptied
+from .cut import Cut, beside_bytes, emptied, without_masks
 from .pictures import WRITING, StripResult, enlarged, mirrored, noise, to_rgb, to_strip
-from .plan import BESIDE, Request
-from .reading import by_rows, cutting, hashes, is_at, reading
+from .plan import Request
+from .reading import PAINT, by_rows, cutting, hashes, is_at, reading
 from .refusals import check_settings
 from .strips import Strip
 from .tiles import Distributed, Division
@@ -46,11 +47,9 @@ class SpreadJob(Job):
 
     def _prepare(self, content, style, settings):
         super().__init__(content, style, settings)
-        for what, picture in (("content", self.content), *(("style", p) for p in self.styles.pictures)):
-            if picture.alpha is not None:
-                raise ImageError(
-                    f"{picture.path or what}: is transparent in places; over several machines: opaque ones"
-                )
+        if self.content.alpha is not None:
+            where = self.content.path or "content"
+            raise ImageError(f"{where}: is transparent in places; over several machines: an opaque one")
         self._cut()
 
     def picture(self, source, need, room):
@@ -63,18 +62,17 @@ class SpreadJob(Job):
         self.content = emptied(self.content)
         self.start = None if self.start is None else emptied(self.start)
         self.styles.pictures = [emptied(p) for p in self.styles.pictures]
+        without_masks(self.styles)
         self.filters.let_go(emptied)
 
-    def rows(self, stage, size, terms, margin):
-        """[(first, end), …]: rows of a network input of a size that each rank has, in the stage's tiling."""
-        return Division(self._first_segment(stage, size, terms, margin), self.ranks.size).cores
-
-    def _first_segment(self, stage, size, terms, margin):
+    def divisions(self, stage, size, terms, margin):
+        """[tiles.Division, …] of a network input of a size, in the stage's tiling."""
         H, W = (n + 2 * margin for n in size)
-        return segments(self.engine.outline(self.terms), layers(terms), H, W, self.plans[stage].tiling)[0]
+        parts = segments(self.engine.outline(self.terms), layers(terms), H, W, self.plans[stage].tiling)
+        return [Division(part, self.ranks.size, terms) for part in parts]
 
     def _plan(self, outline, stage):
-        s = self.settings
+        s, weights = self.settings, self.styles.weights
         request = Request(
             outline,
             self.terms,
@@ -86,10 +84,13 @@ class SpreadJob(Job):
             margin=s.margin,
             cutting=cutting(self.content, self.filters.beside, stage),
             reading=max(
-                reading(self.content, self.start, self.styles.pictures, self.filters, stage),
+                reading(self.content, self.start, self.styles.pictures, self.filters, stage, [*weights.values()]),
                 WRITING[s.depth] * math.prod(stage.size) if self.whole else 0,
             ),
-            beside=BESIDE if self.filters.beside is not None else 0,
+            beside=beside_bytes(self.filters, self.styles, self.terms),
+            painted=sum(
+                PAINT * math.prod(n) for n, m in zip(stage.style_sizes, self.styles.paint, strict=True) if m is not None
+            ),
             saving=self.saving,
         )
         return request.plan(*stage.size)
@@ -108,7 +109,7 @@ class SpreadJob(Job):
             s, margin = self.settings, self.settings.margin
             shape = (1, 3, *(n + 2 * margin for n in stage.size))
             unit = unit_of(s.optimizer, self.plans[stage].history)
-            rows = self.rows(stage, stage.size, self.terms, margin)
+            rows = self.divisions(stage, stage.size, self.terms, margin)[0].cores
             self.layouts[stage] = Layout(self.ranks, shape, rows, unit)
         return self.layouts[stage]
 
@@ -118,7 +119,7 @@ class SpreadJob(Job):
         net = net.keeping_transforms(False)
         passes = Distributed(net, self.plans[stage].tiling, self.ranks)
         content, layout = self.own.contents[stage], self.layout(stage)
-        pictures = {"content": content, **self.own.inputs[stage]}
+        pictures, terms = {"content": content, **self.own.inputs[stage]}, confined(terms, self.own.regions[stage])
         aimed = self.engine.aim(terms, passes, pictures, keys=self.styles.keys(stage))
         net.release()
         aimed = passes.placed(aimed, *content.shape[2:])
@@ -144,13 +145,21 @@ class SpreadJob(Job):
     def optimizer_options(self, stage):
         found = super().optimizer_options(stage)
         if found["bounds"] is not None:
-            found["bounds"] = tuple(map(self.layout(stage).broadcast, self.colours.bounds()))
+            found["bounds"] = self._bounds(stage)
         if self.settings.optimizer == "l-bfgs":
             found["space"] = Space(self.layout(stage))
         return found
 
+    def _bounds(self, stage):
+        """styles.Styles.bounds, this rank's part of the vectors."""
+        layout, content = self.layout(stage), self.own.contents[stage]
+        if stage not in self.own.kept:
+            return tuple(map(layout.broadcast, self.colours.bounds()))
+        found = kept_within(self.colours.bounds(), self.own.kept[stage], content.part)
+        return tuple(layout.from_strip(Strip(part, content.top, content.shape[2])) for part in found)
+
     def input(self, picture, size_hw):
-        """Nothing is made whole. Bounds, which ask for it, need it with masks alone."""
+        """Nothing is made whole: bounds, which ask for it, are _bounds()."""
 
     def as_saved(self, image, stage):
         low, high = map(self.layout(stage).broadcast, self.colours.bounds())
@@ -173,7 +182,7 @@ class SpreadJob(Job):
         if changed:
             change = change - to_rgb(self.colours, self.own.contents[coarser], clip=False)[1]
         planes = np.ascontiguousarray(np.moveaxis(change, -1, 0)[None])
-        segment = self._first_segment(stage, stage.size, self.terms, margin)
+        segment = self.divisions(stage, stage.size, self.terms, margin)[0].segment
         units = [self._units(segment, first, end) for first, end in layout.rows]
         needs = [[_span(mirrored(unit, stage.size[0], margin)) for unit in mine] for mine in units]
         made = enlarged(self.ranks, Strip(planes, rows[0], coarser.size[0]), coarser.size, stage.size, needs)

@@ -20,7 +20,6 @@ ROWS = 8  # rows of tiles, or a multiple, where the picture is high enough: as m
 HIGHEST, WIDEST, LOWEST = 576, 1024, 64  # pixels of a tile's core
 STEP = 8  # pixels of a place at CUT: so both segments have as many rows of tiles
 PIECES = 3 * 4 * PIECE  # bytes of a state on their way into a file
-BESIDE = 16  # bytes a pixel of a strip of a picture that is kept for what leaves, with those at the coarser scales
 MPI = 40 << 20  # bytes of MPI's library and its buffers (measured)
 
 
@@ -46,7 +45,8 @@ class Request:
     memory   bytes that one may take
     reading  bytes that the pictures take while a rank reads them and cuts its strips, or writes the whole
     cutting  bytes more of each row of its strip, where it reads no others
-    beside   bytes a pixel of its strip that it keeps of another picture, for the colours of what leaves
+    beside   bytes a pixel of its strip that it keeps beside the pictures: of masks, and for the colours of what leaves
+    painted  bytes of the masks of style pictures
     saving   whether states are saved, which takes a copy of the point, and pieces of the pairs on their way
     """
 
@@ -61,6 +61,7 @@ class Request:
     reading: int = 0
     cutting: int = 0
     beside: int = 0
+    painted: int = 0
     saving: bool = False
 
     def plan(self, height, width):
@@ -88,7 +89,7 @@ class Request:
         kept += 2 * size if self.bounds else 0  # the limits, two a value
         base = BASE + MPI + network_bytes(net)
         running = base + values * size + held * (size + kept)  # the content's strip; the start
-        running += self.beside * (strip * W + 2 * oklab.STRIP)  # and what is computed together with its rows
+        running += self.painted + self.beside * (strip * W + 2 * oklab.STRIP)  # with rows that are computed together
         evaluating = max(segment_peak(net, terms, region, W, tiling, k) for k in range(len(parts)))
         tiles = max(len(t) for p in parts for t in p.tiles)
         compared = [t for t in terms if t.layer is not None and not t.statistic.per_place]

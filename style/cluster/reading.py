@@ -5,6 +5,9 @@ import os
 
 from ..pictures import images, parts
 
+PAINT = 12  # bytes a pixel of a style picture that its mask and weights of places take, with those at coarser scales
+MASK = 24  # bytes a pixel that a mask takes while it is read, and while weights of places are made of it
+
 
 def hashes(content, style, init):
     """{name: hash} of the files that can be read by rows. One rank asks: for the hash a file is read whole."""
@@ -23,17 +26,19 @@ def is_at(picture, size):
     return picture.rgb.shape[:2] == tuple(size) and picture.box is None
 
 
-def reading(content, start, styles, filters, stage):
+def reading(content, start, styles, filters, stage, weights=()):
     """Bytes of the pictures as they came, and of one at its size, while a rank cuts its strips. start  or None
 
     filters  pictures.filters.Filters of these, which change whole pictures first
+    weights  masks (H, W), as large as their pictures
     """
     pictures = [(p, stage.size) for p in (content, start, filters.beside) if p is not None]
     pictures += zip(styles, stage.style_sizes, strict=True)
     own = (content, filters.beside)  # of which a rank cuts its rows; of the others it may be all
     held = sum(12 * math.prod(size) for p, size in pictures if _in_rows(p) and is_at(p, size) and p not in own)
-    kept = sum(p.rgb.nbytes for p, _ in pictures)
-    return held + kept + max(filters.changing, *(_making(p, size) for p, size in pictures))
+    kept = sum(p.rgb.nbytes for p, _ in pictures) + sum(m.nbytes for m in weights)
+    masks = max([MASK * m.size for m in weights] + [MASK * math.prod(stage.size)] * bool(weights), default=0)
+    return held + kept + max(filters.changing, masks, *(_making(p, size) for p, size in pictures))
 
 
 def cutting(content, beside, stage):

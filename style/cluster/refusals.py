@@ -4,9 +4,6 @@ from ..options import SettingsError, flag
 
 ONE = "on one machine; over several it is not done"
 REFUSED = {  # options that need more than a strip of the picture, and what they work with instead
-    "mask": ONE,
-    "style_mask": ONE,
-    "keep": ONE,
     "dither": "one machine: over several each dot would wait for all above it",
     "wrap": ONE,
     "precondition": "0 over several machines: the spectrum is one of the whole picture",

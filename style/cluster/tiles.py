@@ -86,13 +86,17 @@ class Distributed:
                     self.net.release()
             return _add_picture_gradient(gradient, picture, dsums)
 
-        return self._total(found + _picture_sums(picture, terms, own), terms, image.shape[2:]), spread
+        found += _picture_sums(picture, terms, own)
+        key = (image.shape, *((t.name, t.layer, repr(t.statistic)) for t in terms))
+        if key not in self._templates:  # else all ranks know them
+            self._templates[key] = _kinds(found, terms, self.ranks)
+        return self._total(found, terms, self._templates[key]), spread
 
     def sums(self, image, terms):
         """{term: sums} without a way back: for targets."""
         have = self.ranks.everyone(image.rows)
         found = self._forward(image, have, self._divisions(*image.shape[2:], layers(terms)), terms)[0]
-        return self._total(found, terms, image.shape[2:])
+        return self._total(found, terms, _kinds(found, terms, self.ranks))
 
     def activations(self, image, names):
         """{layer: Strip of the activation}."""
@@ -102,10 +106,7 @@ class Distributed:
 
     def placed(self, terms, height, width):
         """The terms, targets that are activations laid as gather() needs them: where the tiles of all terms lie."""
-        found, parts = [], self._divisions(height, width, layers(terms), terms)
-        need = {None: parts[0].seen}
-        for part in parts:
-            need |= {name: part.at(name) for name in part.segment.depths}
+        found, need = [], rows_at(self._divisions(height, width, layers(terms), terms))
         for term in terms:
             if isinstance(term.target, Strip):
                 have = self.ranks.everyone(term.target.rows)
@@ -187,9 +188,8 @@ class Distributed:
                 total.add(number, task(tile))
         return total.total()
 
-    def _total(self, found, terms, size):
-        """{term: S} of all tiles of all ranks, added up in their order. size  (height, width) of the picture"""
-        kinds = self._kinds(found, terms, size)
+    def _total(self, found, terms, kinds):
+        """{term: S} of all tiles of all ranks, added up in their order. kinds  what _kinds() gives"""
         offsets = np.cumsum([0, *(size for kind in kinds for _, size, _ in kind)])
         starts = np.cumsum([0, *map(len, kinds)])
         items = []
@@ -209,16 +209,22 @@ class Distributed:
             result[term] = tuple(values)
         return result
 
-    def _kinds(self, found, terms, size):
-        """Of each term, of each of its sums: (what it is, how many values, their shape). All ranks know it then."""
-        key = (size, *((t.name, t.layer, repr(t.statistic)) for t in terms))  # samples are as many as there are places
-        if key not in self._templates:
-            own = {}
-            for sums in found:
-                own |= {k: [_kind(s) for s in sums[t]] for k, t in enumerate(terms) if t in sums}
-            everyone = self.ranks.everyone(own)
-            self._templates[key] = [next(o[k] for o in everyone if k in o) for k in range(len(terms))]
-        return self._templates[key]
+
+def rows_at(parts):
+    """{layer, or None for the picture: rows that each rank has there} of the Divisions of a pass."""
+    need = {None: parts[0].seen}
+    for part in parts:
+        need |= {name: part.at(name) for name in part.segment.depths}
+    return need
+
+
+def _kinds(found, terms, ranks):
+    """Of each term, of each of its sums: (what it is, how many values, their shape). All ranks know it then."""
+    own = {}
+    for sums in found:
+        own |= {k: [_kind(s) for s in sums[t]] for k, t in enumerate(terms) if t in sums}
+    everyone = ranks.everyone(own)
+    return [next(o[k] for o in everyone if k in o) for k in range(len(terms))]
 
 
 def _seen(terms, size, rows):
@@ -241,8 +247,8 @@ def _picture_sums(picture, terms, rows):
 def _add_picture_gradient(gradient, picture, dsums):
     """passes.add_picture_gradient of a rank's rows: a strip that reaches into another rank's is computed by both."""
     for term, dS in dsums.items():
-        rows = gradient.rows if term.layer is None else (0, 0)
-        for strip in picture_strips(picture.shape, term.statistic, on_plane, rows):
+        own = gradient.rows if term.layer is None else (0, 0)
+        for strip in picture_strips(picture.shape, term.statistic, on_plane, own):
             part, rows, _ = strip_part(picture, term, strip, on_plane)
             a, b = common(rows, gradient.rows)
             values = term.statistic.spread(dS, part)[:, :, a - rows[0] : b - rows[0]]
