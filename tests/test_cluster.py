@@ -100,12 +100,12 @@ def test_noise_in_strips_is_the_noise_of_the_whole():
         assert np.array_equal(pictures.noise(5, 20, shape, rows), whole[:, :, rows[0] : rows[1]])
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_tiff_in_strips_is_the_picture_whole(tmp_path, dtype):
-    whole = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (300, 530, 3)).astype(dtype)
+@pytest.mark.parametrize("dtype, channels", [(np.uint8, 3), (np.uint16, 3), (np.uint8, 4)])
+def test_a_tiff_in_strips_is_the_picture_whole(tmp_path, dtype, channels):
+    whole = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (300, 530, channels)).astype(dtype)
     path = tmp_path / "out.tif"
     parts = np.split(whole, [100, 256, 290])
-    pictures.write_tiff(path, parts, whole.shape[:2], dtype, {"started": "now"}, 300, replace=False)
+    pictures.write_tiff(path, parts, whole.shape, dtype, {"started": "now"}, 300, replace=False)
     assert np.array_equal(tifffile.imread(path), whole)
     with tifffile.TiffFile(path) as tiff:
         assert tiff.is_bigtiff and tiff.pages[0].is_tiled
@@ -115,25 +115,25 @@ def test_a_tiff_in_strips_is_the_picture_whole(tmp_path, dtype):
             assert np.array_equal(np.asarray(image), whole)
             assert image.info["icc_profile"] and image.info["dpi"] == (300, 300)
     with pytest.raises(saving.OutputExistsError, match="exists already"):
-        pictures.write_tiff(path, parts, whole.shape[:2], dtype, {}, None, replace=False)
+        pictures.write_tiff(path, parts, whole.shape, dtype, {}, None, replace=False)
 
 
 def means_of_squares(a):
-    """(ceil(h / 2), ceil(w / 2), 3): the nearest whole number to the mean of each 2x2, an odd edge counting twice."""
+    """(ceil(h / 2), ceil(w / 2), C): the nearest whole number to the mean of each 2x2, an odd edge counting twice."""
     rows, columns = (np.minimum(np.arange(n + n % 2), n - 1) for n in a.shape[:2])
     whole = a[rows][:, columns].astype(np.float64)
-    means = whole.reshape(len(rows) // 2, 2, len(columns) // 2, 2, 3).mean(axis=(1, 3))
+    means = whole.reshape(len(rows) // 2, 2, len(columns) // 2, 2, -1).mean(axis=(1, 3))
     return np.floor(means + 0.5).astype(a.dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_tiff_has_each_level_the_means_of_the_one_before(tmp_path, monkeypatch, dtype):
+@pytest.mark.parametrize("dtype, channels", [(np.uint8, 3), (np.uint16, 4)])
+def test_a_tiff_has_each_level_the_means_of_the_one_before(tmp_path, monkeypatch, dtype, channels):
     monkeypatch.setattr(pictures, "TILE", 32)
     monkeypatch.setattr(pictures, "SMALLEST", 40)
-    whole = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (101, 150, 3), endpoint=True).astype(dtype)
+    whole = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (101, 150, channels), endpoint=True).astype(dtype)
     path = tmp_path / "out.tif"
     parts = np.split(whole, [7, 32, 64, 90, 96])
-    pictures.write_tiff(path, parts, whole.shape[:2], dtype, {"started": "now"}, None, replace=False)
+    pictures.write_tiff(path, parts, whole.shape, dtype, {"started": "now"}, None, replace=False)
     with tifffile.TiffFile(path) as tiff:
         (series,) = tiff.series
         levels = [level.asarray() for level in series.levels]
@@ -149,9 +149,9 @@ def test_a_tiff_has_each_level_the_means_of_the_one_before(tmp_path, monkeypatch
 
 
 def test_a_small_tiff_has_no_levels():
-    assert pictures.halvings((1024, 700)) == [(1024, 700)]
-    assert pictures.halvings((1025, 3)) == [(1025, 3), (513, 2)]
-    assert pictures.halvings((5, 9000))[-1] == (1, 563)
+    assert pictures.halvings((1024, 700, 3)) == [(1024, 700, 3)]
+    assert pictures.halvings((1025, 3, 4)) == [(1025, 3, 4), (513, 2, 4)]
+    assert pictures.halvings((5, 9000, 3))[-1] == (1, 563, 3)
 
 
 def test_a_tiff_that_fails_on_the_way_leaves_nothing(tmp_path):
@@ -160,7 +160,7 @@ def test_a_tiff_that_fails_on_the_way_leaves_nothing(tmp_path):
         raise MemoryError("a rank has none left")
 
     with pytest.raises(ImageError, match=r"out\.tif: cannot be encoded as TIFF"):
-        pictures.write_tiff(tmp_path / "out.tif", parts(), (300, 64), np.uint8, {}, None, replace=True)
+        pictures.write_tiff(tmp_path / "out.tif", parts(), (300, 64, 3), np.uint8, {}, None, replace=True)
     assert os.listdir(tmp_path) == []
 
 
@@ -280,10 +280,10 @@ def test_a_tiff_read_by_rows_gives_the_picture_that_it_gives_whole(tmp_path):
     [
         (["--optimizer", "two-loop"], "--optimizer two-loop: over several machines l-bfgs or adam"),
         (["--palette", "style", "--dither"], "--dither: works with one machine: over several each dot would wait"),
-        (["--wrap"], "--wrap: on one machine"),
+        (["--wrap"], "--wrap: works with one machine: over several the first strip would be the last one's neighbour"),
         (
             ["--content-layers", "none", "--style-layers", "none", "--tv-weight", "1"],
-            "without any layer on one machine",
+            "over several machines at least one layer",
         ),
         (["--animation", "a.gif"], "--animation: on one machine"),
         (["--precondition", "0.4"], "--precondition: works with 0 over several machines"),

@@ -1,6 +1,7 @@
 """What goes over ranks beside the plain picture, each with the digits of one process in the same tiles."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,15 @@ import pytest
 from over_mpi import RUN, in_threads, over_ranks, run, spread
 from PIL import Image
 
+from minivgg.table import layer_names
 from style.cluster import colours, plan, reading
+from style.cluster.cut import RegionRows
 from style.job import Job
 from style.pictures import images, oklab
+from style.pictures.colour import ColourSpace
 from style.pictures.filters import Filters
 from style.settings import settings_from
+from style.styles import Styles
 
 SIZE = (70, 50)
 NOISE = np.random.default_rng(0).integers(0, 255, (2, 200, 150, 3), np.uint8)
@@ -24,11 +29,14 @@ CASES = {  # ranks, paintings, options
     "terms of the picture": (3, [STROKES], {"tv_weight": 0.01, "photo_weight": 0.001, "laplacian_weight": 0.1}),
     "lightness": (3, [STROKES], {"keep_colors": True}),
     "colours": (3, [STROKES], {"match_colors": "pca", "match_histogram": "content", "palette": "style:8"}),
-    "content matched": (2, [STROKES], {"match_colors": "symmetric", "match_to": "style"}),
     "kept": (3, [STROKES], {"keep": "right.png"}),
     "masks": (4, [STROKES, MOSAIC], {"mask": ("left.png", "rest"), "keep": "right.png", "optimizer": "adam"}),
-    "paint": (3, [STROKES, MOSAIC], {"style_mask": ("left.png", "all"), "style_loss": "nearest:1,moments:1"}),
-    "guided": (2, [STROKES], {"mask": "left.png", "style_mask": "right.png", "guidance": "all", "tv_weight": 0.01}),
+    "paint": (
+        3,
+        [STROKES, MOSAIC],
+        {"style_mask": ("left.png", "all"), "style_loss": "nearest:1,w2:1", "guidance": "all"},
+    ),
+    "transparent": (3, [STROKES], {"match_histogram": "content", "mask": "alpha"}),
 }
 
 
@@ -55,25 +63,29 @@ def on_command_line(options):
 
 @pytest.fixture
 def masks(tmp_path, monkeypatch):
-    """Two masks in the working folder, sharp and soft."""
+    """Two masks in the working folder, sharp and soft, and a picture that fades away."""
     left, right = np.zeros((2, 72, 96), np.uint8)
     left[8:60, 20:50], left[30:34, 50:80] = 255, 128
     right[24:, 50:], right[20:24, 60:] = 255, 100
     monkeypatch.chdir(tmp_path)
     Image.fromarray(left).save("left.png")
     Image.fromarray(right).save("right.png")
+    fading = np.tile(np.linspace(0, 255, 96).astype(np.uint8), (72, 1))
+    Image.fromarray(np.dstack([images.to_uint8(images.as_picture(CONTENT).rgb), fading])).save("glass.png")
 
 
 @over_ranks
 @pytest.mark.parametrize("case", CASES)
 def test_the_command_line_gives_the_picture_of_one_machine_in_the_same_tiles(case, masks):
     ranks, paintings, options = CASES[case]
-    expected = alone(CONTENT, paintings, **options)
-    args = [CONTENT, *paintings, *RUN[2:], "--evaluations", "4", *on_command_line(options), "-o", "out.png"]
+    content = "glass.png" if case == "transparent" else CONTENT
+    expected = alone(content, paintings, **options)
+    args = [content, *paintings, *RUN[2:], "--evaluations", "4", *on_command_line(options), "-o", "out.png"]
     code, _, err = run(ranks, *args, "--log", "log")
     assert (code, err) == (0, "")
     assert [json.loads(line)["loss"] for line in Path("log").read_text().splitlines()] == expected.losses
-    assert np.array_equal(np.asarray(Image.open("out.png")), expected.image)
+    expected.save("alone.png")
+    assert np.array_equal(*(np.asarray(Image.open(name)) for name in ("out.png", "alone.png")))
 
 
 @pytest.mark.parametrize(
@@ -117,6 +129,24 @@ def test_a_rank_has_the_rows_of_masks_that_its_tiles_look_at_and_no_more():
     assert all(job.styles.weights == {} and job.made_of() == one.made_of() for job in many)
     with pytest.raises(IndexError, match="another rank's"):
         many[2].own.regions[stage]["style"].weights("relu1_1")[0:10, 0:10]
+
+
+def test_masks_take_no_more_than_is_planned(tmp_path):
+    picture, path = images.from_array(np.repeat(NOISE[0], 2, axis=0)), tmp_path / "mask.png"
+    Image.fromarray(images.to_uint8(picture.rgb[..., 0])).save(path)
+    settings, names = settings_from(mask=str(path), guidance="all"), layer_names("vgg19")
+    colour_space = ColourSpace(np.zeros(3), margin=8)
+    planned = (reading.MASK + 4) * picture.rgb[..., 0].size
+    tracemalloc.start()
+    try:
+        styles = Styles(settings, picture, [picture], colour_space, names)
+        read = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        RegionRows(styles.region(styles.groups[0], picture.rgb.shape[:2]), {"relu1_1": (0, 60), "relu3_1": (0, 15)})
+        made = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert 0.5 * planned < max(read, made) <= planned
 
 
 def test_masks_are_counted():

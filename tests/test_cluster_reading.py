@@ -180,6 +180,20 @@ def test_ranks_that_read_their_rows_have_what_they_have_of_the_whole(tmp_path, m
         assert len(needed[1]) < SIZE[0] // high
 
 
+@pytest.mark.slow
+def test_ranks_that_read_their_rows_keep_of_colours_and_masks_what_they_would_of_the_whole(tmp_path, narrow):
+    path, mask = written(tmp_path / "a.tif"), np.random.default_rng(0).random(SIZE)
+    options = {"size": "original", "scales": 2, "keep": mask, "keep_colors": True}
+    expected, found = (spread(3, content, **options) for content in (images.read(path), path))
+    for one, other in zip(found, expected, strict=True):
+        assert one.made_of() == other.made_of()
+        for stage in one.stages:
+            assert np.array_equal(one.own.contents[stage].part, other.own.contents[stage].part)
+            assert np.array_equal(one.own.beside[stage], other.own.beside[stage])
+            assert np.array_equal(one.own.kept[stage], other.own.kept[stage])
+            assert one.plans[stage].peak <= other.plans[stage].peak
+
+
 @pytest.mark.parametrize(
     "dtype, profile, change",
     [(np.uint8, None, None), (np.uint16, None, lambda x: 255 - np.float64(x)), (np.uint16, WIDE, None)],

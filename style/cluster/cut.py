@@ -7,6 +7,7 @@ import numpy as np
 
 from minivgg.table import level
 
+from ..pictures import matching
 from .colours import together
 from .pictures import inside, mirrored, to_strip
 from .strips import Strip
@@ -21,45 +22,59 @@ class Cut:
     regions   {stage: {source: RegionRows}} of the styles that have a part of the picture
     kept      {stage: (1, 1, h, W)}: how far the content is kept, where a mask says so
     beside    {stage: (h, W, 3)}: of the picture that filters need for what leaves, those rows that colours.left() says
+    alpha     {stage: (h, W)}: the content's opacity, where it has one, and
+    places    {stage: matching.places} of the whole, drawn by it
     first     the Strip at which the first stage starts, where that is a picture of its own, or None
     """
 
     def __init__(self, job):
         self.job, self.contents, self.inputs, self.first = job, {}, {}, None
-        self.regions, self.kept, self.beside = {}, {}, {}
-        plain, styles = dataclasses.replace(job.colours, margin=0), job.styles
+        self.regions, self.kept, self.beside, self.alpha, self.places = {}, {}, {}, {}, {}
         for stage in job.stages:
             parts = job.divisions(stage, stage.size, job.terms, job.colours.margin)
             rows = parts[0].cores[job.ranks.rank]
             self.contents[stage] = self._strip(job.content, stage.size, rows, job.colours)
             self.inputs[stage] = {
-                group.source: [
-                    (share, self._style(stage, k, plain), styles.painted(k, stage.style_sizes[k]))
-                    for k, share in group.members
-                ]
-                for group in styles.groups
+                group.source: [(share, *self._style(stage, k)) for k, share in group.members]
+                for group in job.styles.groups
             }
-            have = {name: of_all[job.ranks.rank] for name, of_all in rows_at(parts).items()}
-            self.regions[stage] = {
-                g.source: RegionRows(styles.region(g, stage.size), {n: have[n] for n in _looked_at(job.terms, g)})
-                for g in styles.groups
-                if g.mask is not None
-            }
-            if styles.kept is not None:
-                self.kept[stage] = styles.keeping(stage.size)[:, :, slice(*rows)].copy()
-            if job.filters.beside is not None:
-                first, end = together(inside(rows, stage.size[0], job.colours.margin), stage.size)
-                self.beside[stage] = np.array(job.at(job.filters.beside, stage.size)[first:end])
+            self._weights(stage, parts, rows)
+            self._leaving(stage, inside(rows, stage.size[0], job.colours.margin))
         if job.start is not None or job.settings.init == "style":
             stage = job.stages[0]
-            picture = job.start if job.start is not None else styles.pictures[0]
+            picture = job.start if job.start is not None else job.styles.pictures[0]
             self.first = self._strip(picture, stage.size, self.contents[stage].rows, job.colours)
 
-    def _style(self, stage, k, colours):
+    def _weights(self, stage, parts, rows):
+        """Cut the masks for the picture. parts  [tiles.Division, …];  rows  of the network input"""
+        job, styles = self.job, self.job.styles
+        have = {name: of_all[job.ranks.rank] for name, of_all in rows_at(parts).items()}
+        self.regions[stage] = {
+            g.source: RegionRows(styles.region(g, stage.size), {n: have[n] for n in _looked_at(job.terms, g)})
+            for g in styles.groups
+            if g.mask is not None
+        }
+        if styles.kept is not None:
+            self.kept[stage] = styles.keeping(stage.size)[:, :, slice(*rows)].copy()
+
+    def _leaving(self, stage, rows):
+        """Cut what the picture needs when it leaves. rows  of the picture"""
+        job = self.job
+        if job.content.alpha is not None:
+            whole = job.content.opacity(stage.size)
+            self.alpha[stage] = whole[slice(*rows)].copy()
+            self.places[stage] = matching.places(whole.size, whole) if job.filters.alters else None
+        if job.filters.beside is not None:
+            first, end = together(rows, stage.size)
+            self.beside[stage] = np.array(job.at(job.filters.beside, stage.size)[first:end])
+
+    def _style(self, stage, k):
+        """(Strip, Region of what counts as paint or None) of a style picture."""
         job, size = self.job, stage.style_sizes[k]
         own = [t for t in job.terms if t.source not in (None, "content")]
         rows = job.divisions(stage, size, own, 0)[0].cores[job.ranks.rank]
-        return self._strip(job.styles.pictures[k], size, rows, colours)
+        plain = dataclasses.replace(job.colours, margin=0)
+        return self._strip(job.styles.pictures[k], size, rows, plain), job.styles.painted(k, size)
 
     def _strip(self, picture, size, rows, colours):
         """The Strip of `rows` of a network input: a picture at a size, of which no more than these is decoded."""
@@ -93,11 +108,12 @@ class Weights:
         return self.strip[(slice(None), slice(None), *at)][0, 0]
 
 
-def beside_bytes(filters, styles, terms):
+def beside_bytes(content, filters, styles, terms):
     """Bytes a pixel of a strip that a Cut keeps beside the pictures: for what leaves, and of masks."""
     found = 0 if filters.beside is None else 12.0
+    found += 0 if content.alpha is None else 4
     found += 0 if styles.kept is None else 4
-    for group in styles.groups if styles.groups else ():
+    for group in styles.groups:
         found += sum(4 / 4 ** level(name) for name in _looked_at(terms, group)) if group.mask is not None else 0
     return math.ceil(found * 4 / 3)  # with those of the coarser scales
 
@@ -114,7 +130,7 @@ def _looked_at(terms, group):
 
 def emptied(picture):
     """The picture's name and hash, without what it shows."""
-    return dataclasses.replace(picture, rgb=np.empty((0, 0, 3), np.float32))
+    return dataclasses.replace(picture, rgb=np.empty((0, 0, 3), np.float32), alpha=None)
 
 
 def _span(rows):

@@ -10,7 +10,6 @@ from ..job import Job
 from ..large.plan import available_memory
 from ..large.tiling import segments
 from ..objective import Evaluation, Objective
-from ..pictures import ImageError
 from ..provenance import metadata
 from ..running import Run
 from ..styles import kept_within
@@ -47,9 +46,6 @@ class SpreadJob(Job):
 
     def _prepare(self, content, style, settings):
         super().__init__(content, style, settings)
-        if self.content.alpha is not None:
-            where = self.content.path or "content"
-            raise ImageError(f"{where}: is transparent in places; over several machines: an opaque one")
         self._cut()
 
     def picture(self, source, need, room):
@@ -72,7 +68,9 @@ class SpreadJob(Job):
         return [Division(part, self.ranks.size, terms) for part in parts]
 
     def _plan(self, outline, stage):
-        s, weights = self.settings, self.styles.weights
+        s, weights = self.settings, [*self.styles.weights.values()]
+        weights += [p.alpha for p in (self.content, *self.styles.pictures) if p.alpha is not None]
+        writing = WRITING[s.depth] * math.prod(stage.size) * (3 if self.content.alpha is None else 4) // 3
         request = Request(
             outline,
             self.terms,
@@ -84,10 +82,10 @@ class SpreadJob(Job):
             margin=s.margin,
             cutting=cutting(self.content, self.filters.beside, stage),
             reading=max(
-                reading(self.content, self.start, self.styles.pictures, self.filters, stage, [*weights.values()]),
-                WRITING[s.depth] * math.prod(stage.size) if self.whole else 0,
+                reading(self.content, self.start, self.styles.pictures, self.filters, stage, weights),
+                writing if self.whole else 0,
             ),
-            beside=beside_bytes(self.filters, self.styles, self.terms),
+            beside=beside_bytes(self.content, self.filters, self.styles, self.terms),
             painted=sum(
                 PAINT * math.prod(n) for n, m in zip(stage.style_sizes, self.styles.paint, strict=True) if m is not None
             ),
@@ -225,8 +223,9 @@ class SpreadRun(Run):
         stage = next(s for s in reversed(job.stages) if s in job.layouts)
         rows, rgb = to_rgb(job.colours, job.layout(stage).to_strip(outcome.image))
         if job.filters.alters:
-            rgb = left(job.ranks, job.filters, rgb, rows, stage.size, job.own.beside.get(stage))
-        more = {"losses": self.losses, "depth": job.settings.depth}
+            beside, places = job.own.beside.get(stage), job.own.places.get(stage)
+            rgb = left(job.ranks, job.filters, rgb, rows, stage.size, beside, places)
+        more = {"losses": self.losses, "depth": job.settings.depth, "alpha": job.own.alpha.get(stage)}
         return StripResult(job.ranks, rows, rgb, stage.size, outcome, metadata(job, outcome), **more)
 
 

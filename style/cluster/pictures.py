@@ -100,7 +100,8 @@ def enlarged(ranks, change, coarse_hw, size_hw, needs):
 class StripResult:
     """What result.Result is, of a picture that lies in rows over the ranks. save() is collective.
 
-    rows  (first, end) of the picture that are here;  rgb (end - first, W, 3);  size (height, width) of the whole
+    rows   (first, end) of the picture that are here;  size (height, width) of the whole
+    rgb    (end - first, W, 3);  alpha (end - first, W) from 0 to 1, or None
     """
 
     ranks: object = field(repr=False)
@@ -111,7 +112,7 @@ class StripResult:
     metadata: dict = field(repr=False)
     losses: list = field(default_factory=list, repr=False)
     depth: int = 8
-    alpha = None
+    alpha: np.ndarray | None = field(default=None, repr=False)
 
     def save(self, path, replace=True, quality=None, dpi=None):
         """Write the picture: rank 0 does; .tif in tiles, of which it never has more than a row of them."""
@@ -121,29 +122,34 @@ class StripResult:
         pieces = [(r, rows) for band in bands for r, own in enumerate(have) if (rows := common(own, band)) is not None]
         finite = ranks.everyone(bool(np.isfinite(self.rgb).all()))
 
-        def give(rows):
-            part = self.rgb[rows[0] - self.rows[0] : rows[1] - self.rows[0]]
-            return part if tiff is None else tiff(part)
-
-        tiff = None
+        tiff, channels = None, 3 if self.alpha is None else 4
         if path.suffix.lower() in IN_TILES:
             tiff = images.to_uint8 if self.depth == 8 else deep.to_uint16
 
+        def give(rows):
+            at = slice(rows[0] - self.rows[0], rows[1] - self.rows[0])
+            opacity = [] if self.alpha is None else [self.alpha[at, :, None] * (1 if tiff is None else 255)]
+            part = np.concatenate([self.rgb[at], *opacity], axis=2)
+            return part if tiff is None else tiff(part)
+
         def shape(rows):
-            return (rows[1] - rows[0], self.size[1], 3), np.float32 if tiff is None else tiff(np.zeros(1)).dtype
+            dtype = np.float32 if tiff is None else tiff(np.zeros(1)).dtype
+            return (rows[1] - rows[0], self.size[1], channels), dtype
 
         def write(rows):
             if not all(finite):
                 raise ImageError(f"{path}: values are not finite; nothing was written")
             if tiff is None:
-                rgb, at = np.empty((*self.size, 3), np.float32), 0
+                whole, at = np.empty((*self.size, channels), np.float32), 0
                 for part in rows:
-                    rgb[at : at + len(part)] = part
+                    whole[at : at + len(part)] = part
                     at += len(part)
                 more = {"quality": quality, "depth": self.depth, "dpi": dpi, "replace": replace}
-                saving.save(path, rgb, metadata=self.metadata, **more)
+                more["alpha"] = whole[..., 3] if channels == 4 else None
+                saving.save(path, whole[..., :3], metadata=self.metadata, **more)
             else:
-                write_tiff(path, rows, self.size, shape((0, 0))[1], self.metadata, dpi, replace)
+                size = (*self.size, channels)
+                write_tiff(path, rows, size, shape((0, 0))[1], self.metadata, dpi, replace)
 
         ranks.collect(pieces, shape, give, write)
 
@@ -156,7 +162,7 @@ def ranks_path(ranks, path):
 def write_tiff(path, parts, size, dtype, metadata, dpi, replace):
     """A tiled BigTIFF, halved pictures in its SubIFDs, whole or not at all, from rows that come one after the other.
 
-    parts  iterable of (h, W, 3), from the top, none of them over two rows of tiles
+    parts  iterable of (h, W, C), from the top, none of them over two rows of tiles;  size (H, W, C), C 3 or 4
     """
     import tifffile  # here: it takes a fifth of a second to load
 
@@ -180,10 +186,10 @@ def write_tiff(path, parts, size, dtype, metadata, dpi, replace):
 
 
 def halvings(size):
-    """[(height, width), …] of a picture and of each halved one down to SMALLEST; what is odd is rounded up."""
+    """[(height, width, C), …] of a picture and of each halved one down to SMALLEST; what is odd is rounded up."""
     found = [tuple(size)]
     while max(found[-1]) > SMALLEST:
-        found.append(tuple(-(-n // 2) for n in found[-1]))
+        found.append((*(-(-n // 2) for n in found[-1][:2]), size[2]))
     return found
 
 
@@ -191,24 +197,25 @@ def _write_levels(tiff, folder, parts, sizes, dtype, more):
     """The picture and its halved ones, of which a nameless file in `folder` has the rows until their turn comes."""
     own = {"dtype": dtype, "tile": (TILE, TILE), "photometric": "rgb", "compression": "adobe_deflate"}
     own |= {"metadata": None, "maxworkers": 1}
+    own |= {"extrasamples": ["unassalpha"]} if sizes[0][2] == 4 else {}
     with contextlib.ExitStack() as files:
         for k, size in enumerate(sizes):
             level = {"subfiletype": 1} if k else {"subifds": len(sizes) - 1, **more}
             rows = files.enter_context(tempfile.TemporaryFile(dir=folder)) if size != sizes[-1] else None
-            tiff.write(tiles(parts, size, dtype, rows), shape=(*size, 3), **own, **level)
+            tiff.write(tiles(parts, size, dtype, rows), shape=size, **own, **level)
             if rows is not None:
                 parts = stored(rows, sizes[k + 1], dtype)
 
 
 def tiles(parts, size, dtype, rows=None):
-    """TIFF's tiles (TILE, TILE, 3), row after row, from rows of the picture, (h, W, 3) each.
+    """TIFF's tiles (TILE, TILE, C), row after row, from rows of the picture, (h, W, C) each.
 
     rows  a file that gets the halved picture's rows, or None
     """
-    H, W = size
+    H, W, C = size
     parts = iter(parts)
     for y in range(0, H, TILE):
-        high, band = 0, np.zeros((TILE, -(-W // TILE) * TILE, 3), dtype)
+        high, band = 0, np.zeros((TILE, -(-W // TILE) * TILE, C), dtype)
         while high < min(TILE, H - y):
             part = next(parts)
             band[high : high + len(part), :W] = part
@@ -222,7 +229,7 @@ def tiles(parts, size, dtype, rows=None):
 def halved(a):
     """Means over squares of 2x2 whole numbers, a half rounded up. An odd last row or column counts twice.
 
-    a (h, w, 3) → (ceil(h / 2), ceil(w / 2), 3) of the same type
+    a (h, w, C) → (ceil(h / 2), ceil(w / 2), C) of the same type
     """
     a = np.pad(a, ((0, a.shape[0] % 2), (0, a.shape[1] % 2), (0, 0)), mode="edge")
     pairs = np.add(a[::2], a[1::2], dtype=np.uint32)
@@ -230,10 +237,10 @@ def halved(a):
 
 
 def stored(rows, size, dtype):
-    """The rows in a file, TILE at a time: (h, W, 3) each."""
+    """The rows in a file, TILE at a time: (h, W, C) each."""
     rows.seek(0)
     for y in range(0, size[0], TILE):
-        part = np.empty((min(TILE, size[0] - y), size[1], 3), dtype)
+        part = np.empty((min(TILE, size[0] - y), *size[1:]), dtype)
         if rows.readinto(part) != part.nbytes:
             raise EOFError("rows of a halved picture are missing")
         yield part

@@ -2,10 +2,9 @@
 
 from ..options import SettingsError, flag
 
-ONE = "on one machine; over several it is not done"
 REFUSED = {  # options that need more than a strip of the picture, and what they work with instead
     "dither": "one machine: over several each dot would wait for all above it",
-    "wrap": ONE,
+    "wrap": "one machine: over several the first strip would be the last one's neighbour",
     "precondition": "0 over several machines: the spectrum is one of the whole picture",
 }
 
@@ -18,7 +17,11 @@ def check_settings(settings):
             "optimizer",
         )
     if not {**settings.content_layers, **settings.style_layers}:
-        raise SettingsError(f"--content-layers none, --style-layers none: without any layer {ONE}", "content_layers")
+        raise SettingsError(
+            "--content-layers none, --style-layers none: over several machines at least one layer, whose tiles say "
+            "who has which rows",
+            "content_layers",
+        )
     for name, works in REFUSED.items():
         if getattr(settings, name):
-            raise SettingsError(f"{flag(name)}: works with {works}" if works != ONE else f"{flag(name)}: {works}", name)
+            raise SettingsError(f"{flag(name)}: works with {works}", name)
