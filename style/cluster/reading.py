@@ -6,7 +6,7 @@ import os
 from ..pictures import images, parts
 
 PAINT = 12  # bytes a pixel of a style picture that its mask and weights of places take, with those at coarser scales
-MASK = 26  # bytes a pixel that a mask takes while it is read, and while weights of places are made of it
+MASK = 30  # bytes a pixel that a mask takes while it is read, and while weights of places are made of it
 
 
 def hashes(content, style, init):
