@@ -231,5 +231,5 @@ def test_the_plan_counts_rows_and_not_the_whole(tmp_path):
         2 * own, grey.content.rgb.buffer
     )
     both = reading.reading(of_whole.content, None, of_whole.styles, of_whole, at_size)
-    assert both == 2 * whole.rgb.nbytes + own + 2 * whole.rgb.nbytes + own  # kept, and while they are changed
+    assert both == 2 * whole.rgb.nbytes + own + whole.rgb.nbytes + own  # kept, and while they are changed
     assert reading.cutting(grey.content, found, at_size) == (parts.CUTTING + 12) * SIZE[1]

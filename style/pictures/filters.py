@@ -183,7 +183,7 @@ class Filters:
 
     content, styles  the pictures as the optimisation sees them; the same objects where no filter changes them
     alters           whether pictures leave otherwise than they were optimised
-    changing         bytes that the pictures took, beside what came of them, while they were changed
+    changing         bytes that pictures took, beside what came of them and what is kept, while they were changed
     notes, record    lines for the plan, and what is stored with the picture
     settings  with the fields that FILTERS names; shares  how much each style counts (default: alike)
     """
@@ -200,7 +200,8 @@ class Filters:
             content, styles = f.before(content, styles)
         self.content, self.styles = content, styles
         changed = [p for p, now in zip(came, [content, *styles], strict=True) if now is not p]
-        self.changing = sum(p.rgb.nbytes for p in changed) + max((p.rgb.nbytes for p in changed), default=0)
+        self.changing = sum(p.rgb.nbytes for p in changed if p is not self.beside)
+        self.changing += max((p.rgb.nbytes for p in changed), default=0)
         self.alters = any(type(f).after is not Filter.after for f in self._filters)
         self.notes = [f.note for f in self._filters]
         self.record = {name: value for f in self._filters for name, value in f.record.items()}
