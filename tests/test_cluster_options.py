@@ -157,3 +157,19 @@ def test_masks_are_counted():
     picture = images.from_array(content)
     given = picture, None, [picture], plain.filters, replace(stage, style_sizes=(stage.size,))
     assert reading.reading(*given, [mask]) - reading.reading(*given) == mask.nbytes + reading.MASK * mask.size
+
+
+@pytest.mark.slow
+def test_scales_with_masks_colours_and_opacity_are_the_same_on_any_number_of_ranks():
+    scene = images.to_uint8(images.as_picture(CONTENT).rgb)
+    fading = np.tile(np.linspace(0, 255, 96).astype(np.uint8), (72, 1))
+    keep = np.pad(np.ones((42, 46)), ((30, 0), (50, 0)))
+    options = {"size": 96, "scales": 2, "keep": keep, "tv_weight": 0.01, "match_histogram": "content"}
+    found = []
+    for ranks in (1, 3):
+        jobs = spread(ranks, np.dstack([scene, fading]), **options)
+        results = in_threads(ranks, lambda one, jobs=jobs: jobs[one.rank].run())
+        whole = [np.concatenate([getattr(r, name) for r in results]) for name in ("rgb", "alpha")]
+        found.append((*whole, np.array(results[0].losses)))
+        assert len(jobs[0].stages) == 2 and 0 < whole[1].mean() < 1
+    assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
