@@ -1,7 +1,10 @@
 """The pictures that a job was given: none, one or several styles, and whether they are there that options take from."""
 
+import os
+
 from .options import SettingsError, flag
 from .pictures import ImageError, images, palette
+from .settings import INITS
 
 
 def given_styles(settings, content, style):
@@ -46,3 +49,14 @@ def _taking(settings, kind):
 def _is(value, *names):
     """Whether an option's value, which may be a picture, is one of these names."""
     return isinstance(value, str) and value in names
+
+
+def is_name(init):
+    """Whether --init names one of our starts; anything else is a file that must exist."""
+    if not isinstance(init, str | os.PathLike):
+        return False
+    if init in INITS:
+        return True
+    if os.path.exists(init) or images.is_sample(init):
+        return False
+    raise SettingsError(f"--init {str(init)!r}: neither {', '.join(INITS)} nor a file that exists", "init")

@@ -23,7 +23,7 @@ from minivgg.table import MIN_SIDE, layer_names
 from .engine import Engine
 from .events import Evaluated, Listener
 from .faster.precondition import Metric, Spectrum, Waves
-from .given import given_styles
+from .given import given_styles, is_name
 from .large.forecast import EFFECTIVE, product_rate, work_of
 from .large.plan import Plan, make_plan, objective_for
 from .objective import Objective
@@ -35,7 +35,7 @@ from .recipes import attributed, fitted
 from .result import Result
 from .running import Run
 from .schedule import Stage, check_depth, first_stage, stages
-from .settings import INITS, Settings, settings_from
+from .settings import Settings, settings_from
 from .specs import check_output_alone, files_of
 from .state import State
 from .statistics import equalised, terms_of
@@ -146,7 +146,7 @@ class Job:
         self.content = self.filters.content
         self.styles = Styles(s, self.content, self.filters.styles, self.colours, layer_names(self.network.arch))
         found = stages(s, hw, *(p.size[::-1] for p in pictures))
-        self.start = None if _is_name(s.init) else read(s.init, lambda H, W: found[-1].size)
+        self.start = None if is_name(s.init) else read(s.init, lambda H, W: found[-1].size)
         first = first_stage(found, None if self.start is None else self.start.size[::-1])
         self.skipped, self.stages = found[:first], found[first:]
 
@@ -288,14 +288,3 @@ class Job:
     def resized(self, picture: Picture, size_hw: tuple[int, int]) -> np.ndarray:
         """(h, w, 3) float32, 0..255: a picture at (height, width), as --resample says."""
         return picture.resized(size_hw, method=self.settings.resample)
-
-
-def _is_name(init):
-    """Whether --init names one of our starts; anything else is a file that must exist."""
-    if not isinstance(init, str | os.PathLike):
-        return False
-    if init in INITS:
-        return True
-    if os.path.exists(init) or images.is_sample(init):
-        return False
-    raise SettingsError(f"--init {str(init)!r}: neither {', '.join(INITS)} nor a file that exists", "init")

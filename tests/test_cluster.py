@@ -15,8 +15,8 @@ import pytest
 import tifffile
 from cases import make_net, noise, worst
 from launch import HERE, LONGEST, are_gone, ended, over_ranks, ranks_of, run, start
-from over_mpi import in_threads
 from PIL import Image
+from rank_threads import in_threads
 from strict_device import StrictModule
 
 from minivgg import VGG

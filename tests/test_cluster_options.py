@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from over_mpi import RUN, in_threads, over_ranks, run, spread
+from launch import over_ranks, run
 from PIL import Image
+from rank_threads import in_threads, spread
 
 from minivgg.table import layer_names
 from style.cluster import colours, plan, reading
@@ -80,8 +81,8 @@ def test_the_command_line_gives_the_picture_of_one_machine_in_the_same_tiles(cas
     ranks, paintings, options = CASES[case]
     content = "glass.png" if case == "transparent" else CONTENT
     expected = alone(content, paintings, **options)
-    args = [content, *paintings, *RUN[2:], "--evaluations", "4", *on_command_line(options), "-o", "out.png"]
-    code, _, err = run(ranks, *args, "--log", "log")
+    more = ["--size", "96", "--weights", "mini", "--evaluations", "4", "--quiet", "-o", "out.png", "--log", "log"]
+    code, _, err = run(ranks, content, *paintings, *on_command_line(options), *more)
     assert (code, err) == (0, "")
     assert [json.loads(line)["loss"] for line in Path("log").read_text().splitlines()] == expected.losses
     expected.save("alone.png")

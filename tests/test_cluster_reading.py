@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tifffile
-from over_mpi import spread
 from picture_files import ADOBE, power, rgb_profile
 from PIL import Image, ImageCms
+from rank_threads import spread
 
 from style.cluster import reading
 from style.cluster.pictures import mirrored
