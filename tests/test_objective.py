@@ -1,11 +1,15 @@
 """The objective: its terms by hand, its gradient along a direction, its input untouched."""
 
+import itertools
+
 import cases
 import numpy as np
 import pytest
 
+from minivgg.fast_cpu.product import matmul
 from style.losses import features
 from style.objective import Objective
+from style.passes import TermGradient
 from style.statistics import make_terms
 
 CONTENT, IMAGE = cases.noise(45, 51, 2)
@@ -49,6 +53,20 @@ def test_directional_derivative():
     h = 1e-6
     numerical = (objective.evaluate(IMAGE + h * v).loss - objective.evaluate(IMAGE - h * v).loss) / (2 * h)
     assert (objective.evaluate(IMAGE).gradient * v).sum() == pytest.approx(numerical, rel=1e-6)
+
+
+@pytest.mark.parametrize("C, h, w", [(32, 12, 77), (24, 9, 600), (64, 20, 33)])
+def test_a_gradients_digits_do_not_depend_on_which_rows_are_asked_for(C, h, w):
+    """Kernels ask for rows as cores divide them; BLAS rounds a product's last columns in a way of their own."""
+    rng = np.random.default_rng(0)
+    (term,) = make_terms(style={"relu4_1": 1.0})
+    feat = np.maximum(rng.standard_normal((1, h, w, C)), 0).astype(np.float32).transpose(0, 3, 1, 2)
+    dS = rng.standard_normal((C, C)).astype(np.float32)
+    gradient = TermGradient(term, (dS + dS.T,), feat, matmul, (slice(2, h - 1), slice(1, w)))
+    everything = gradient.rows(0, 0, h)
+    assert np.allclose(everything, gradient.whole()[0].transpose(1, 2, 0), atol=1e-6 * abs(everything).max())
+    for first, last in itertools.combinations(range(h + 1), 2):
+        assert np.array_equal(gradient.rows(0, first, last), everything[first:last]), (first, last)
 
 
 def test_content_loss_is_zero_at_the_content():

@@ -228,10 +228,7 @@ class LBFGS:
         return self.space.dot(v, v) ** 0.5
 
     def state(self):
-        """All that a later run needs to go on to the bit, as a dict of NumPy arrays: see method.Method.state.
-
-        The rows are by far the largest part, most of what L-BFGS keeps: no copy of them is made.
-        """
+        """See method.Method.state. The rows, most of what L-BFGS keeps, are not copied."""
         pairs = self.pairs
         return {
             "x": to_numpy(self.x),
@@ -246,9 +243,7 @@ class LBFGS:
         }
 
     def restore(self, state):
-        """Go on from what state() gave, with its arrays; the picture's shape, its type and the history must be the
-        same.
-        """
+        """Go on from what state() gave; the picture's shape, its type and the history must be the same."""
         pairs = self.pairs
         for name, own in (("x", self.trial), ("rows", pairs.rows)):
             check_state(name, state[name], own)
