@@ -33,6 +33,7 @@ from .cluster_cost import HISTORY, KINDS, cost, fit
 from .common import load_params, peak_rss, vgg_shaped
 
 NETWORKS = {"1 Gb/s Ethernet": (50e-6, 117e6), "10 Gb/s Ethernet": (20e-6, 1.17e9), "100 Gb/s InfiniBand": (2e-6, 12e9)}
+OWN = 250e-6, 2.4e9  # what ranks take by themselves, without a network: fitted to them on one machine
 RATE = 7.4  # µs a pixel of an undivided evaluation of VGG-19 on one core (benchmarks/README.md)
 MACHINE = 2  # cores of a machine in the model
 
@@ -177,6 +178,11 @@ def _line(counted, found, latency, bandwidth):
     )
 
 
+def over(latency, bandwidth):
+    """(latency, bandwidth) of ranks that speak over a network: what they take by themselves comes on top."""
+    return OWN[0] + latency, 1 / (1 / OWN[1] + 1 / bandwidth)
+
+
 def model(sizes, counts, rate):
     """Print what an evaluation would take on machines of MACHINE cores, one rank each."""
     net = VGG(vgg_shaped(np.random.default_rng(0)))
@@ -185,7 +191,7 @@ def model(sizes, counts, rate):
     for size in sizes:
         for count in counts:
             found = cost(net, size, count)
-            talking = [f"{found.talking(*network):.2f} s ({name})" for name, network in NETWORKS.items()]
+            talking = [f"{found.talking(*over(*network)):.2f} s ({name})" for name, network in NETWORKS.items()]
             memory, sent = format_memory(found.plan.peak), sum(v[1] for v in found.sent.values())
             cells = [size, count, duration(found.computing(rate, MACHINE)), ", ".join(talking), memory]
             print("|", " | ".join(map(str, cells)), f"| {sent / 1e6:.0f} MB |", flush=True)
