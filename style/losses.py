@@ -24,15 +24,17 @@ def features(feat: Array) -> Array:
     return feat.reshape(C, H * W)
 
 
-def content_loss(F: Array, P: Array, *, gradient: bool = True) -> tuple[Array, Any]:
+def content_loss(F: Array, P: Array, *, n: float | None = None, gradient: bool = True) -> tuple[Array, Any]:
     """Content loss: mean squared difference of the features (Gatys et al. 2016, eq. 1, without its 1/2). MATH.md 2.
 
     F, P  (C, M) or any equal shapes: features of the picture, of the content
+    n     values of the whole, where these are a part of it; its share of the loss then, rounded as the whole's
     loss  mean (F - P)²
     dF    forward: loss = Σ (F - P)² / n, so dF = 2 (F - P) / n; None without `gradient`
     """
     diff = F - P
-    return _sum_squares(diff) / diff.size, diff * (2.0 / diff.size) if gradient else None
+    n = diff.size if n is None else n
+    return _sum_squares(diff) / n, diff * (2.0 / n) if gradient else None
 
 
 def gram_forward(F: Array, *, matmul: Product = operator.matmul) -> Array:

@@ -69,9 +69,6 @@ class Whole:
         return sums
 
 
-TOGETHER = 512  # places whose gradient is computed in one go, at least: of whole rows
-
-
 class TermGradient(Given):
     """A term's gradient by an activation, computed when backward asks for it: whole, or rows of it.
 
@@ -92,19 +89,13 @@ class TermGradient(Given):
         return embedded(self._part(self.within[0]), self.feat, self.within, self.shape)
 
     def rows(self, n, y0, y1):
-        """By blocks of rows that are always the same ones: BLAS rounds the last columns of a product in another way,
-        and which rows are asked for together depends on the number of cores.
-        """
+        rows = slice(max(y0, self.within[0].start), min(y1, self.within[0].stop))
+        if (rows, self.within[1]) == (slice(y0, y1), slice(0, self.shape[3])):
+            return self._part(rows)[0].transpose(1, 2, 0)
         _, C, _, w = self.shape
-        (top, bottom), cols = (self.within[0].start, self.within[0].stop), self.within[1]
-        first, last = max(y0, top), min(y1, bottom)
         out = get_xp(self.feat).zeros((y1 - y0, w, C), dtype=self.feat.dtype)
-        step = -(-TOGETHER // (cols.stop - cols.start))
-        for y in range(first // step * step, last, step) if first < last else ():
-            block = slice(max(y, top), min(y + step, bottom))
-            a, b = max(block.start, first), min(block.stop, last)
-            found = self._part(block)[0, :, a - block.start : b - block.start]
-            out[a - y0 : b - y0, cols] = found.transpose(1, 2, 0)
+        if rows.start < rows.stop:
+            out[rows.start - y0 : rows.stop - y0, self.within[1]] = self._part(rows)[0].transpose(1, 2, 0)
         return out
 
     def done(self):

@@ -117,17 +117,16 @@ class Content(Statistic):
     passing = 2  # the difference and its square
 
     def gather(self, part):
-        return self._mean(part, gradient=False)[0] * part.F.size, part.F.shape[0] * part.M
+        return self._loss(part, n=1, gradient=False)[0], part.F.shape[0] * part.M
 
     def loss(self, S, target):
         total, n = S
         return total / n, (1.0 / n,)
 
     def spread(self, dS, part):
-        dF = part.weighted(self._mean(part)[1] * (part.F.size * dS[0]))
-        return dF.reshape(part.feat.shape)
+        return part.weighted(self._loss(part, n=1 / dS[0])[1]).reshape(part.feat.shape)
 
-    def _mean(self, part, **options):
+    def _loss(self, part, **options):
         P = losses.features(part.target)
         return losses.content_loss(part.weighted(part.F), part.weighted(P), **options)
 

@@ -4,36 +4,49 @@ import numpy as np
 
 from ..threads import cores, one_blas_thread, parallel
 
+COLUMNS = 64  # of a product, at once: a multiple of what any BLAS computes together
 GROUPS = 16  # partial sums of a product over a long side: more than cores, so that all have work to the end
 
 
 def matmul(A, B):
-    """A @ B by strips where one side may be long; anything else (other shapes, types that are no floats) is A @ B.
+    """A @ B by strips where one side may be long; of shapes and types that are none of these it is A @ B.
 
-    A (C, C), B (C, M)  strips of columns; the result has B's memory order
+    A (K, C), B (C, M)  strips of columns; the result has B's memory order
     A (C, M), B (M, C)  strips of the M products, whose sums are added up, which also loses fewer digits than one sum
 
-    The digits do not depend on the number of cores or on their pace, nor on whether this is called within `parallel`.
+    The digits do not depend on the number of cores or on their pace, nor on whether this is called within `parallel`;
+    those of a column, in the first form, not on what other columns there are.
     """
     floats = A.dtype == B.dtype and A.dtype.kind == "f"
     if floats and A.ndim == B.ndim == 2 and A.shape[1] == B.shape[0]:
-        if A.shape[0] == A.shape[1]:
+        if A.shape[0] == A.shape[1] or A.shape[0] != B.shape[1]:
             return _wide(A, B)
-        if A.shape[0] == B.shape[1]:
-            return _long(A, B)
+        return _long(A, B)
     return A @ B
 
 
 def _wide(A, B):
-    """(C, C) @ (C, M), by strips of columns."""
-    out = np.empty_like(B)
-    step = max(512, (1 << 19) // max(1, len(A)))
+    """(K, C) @ (C, M), by strips of columns.
+
+    BLAS rounds the last few columns of a product in a way of their own, where these are not as many as it computes at
+    once. So they get a product in which others follow.
+    """
+    M = B.shape[1]
+    out = np.empty_like(B, shape=(len(A), M))
+    step = max(512, (1 << 19) // max(1, len(A)) // COLUMNS * COLUMNS)
+    whole = M // COLUMNS * COLUMNS
 
     def task(_, first):
-        np.matmul(A, B[:, first : first + step], out=out[:, first : first + step])
+        last = min(first + step, whole)
+        if first < last:
+            np.matmul(A, B[:, first:last], out=out[:, first:last])
+            return
+        rest = np.zeros_like(B, shape=(len(B), COLUMNS))
+        rest[:, : M - whole] = B[:, whole:]
+        out[:, whole:] = (A @ rest)[:, : M - whole]
 
     with one_blas_thread():
-        parallel(task, range(0, B.shape[1], step), cores())
+        parallel(task, [*range(0, whole, step), *([whole] if whole < M else [])], cores())
     return out
 
 

@@ -65,11 +65,11 @@ def neighbours(F, style, m=None, *, matmul=operator.matmul):
     norm  (n,) what f was divided by
     """
     centre, length, units, last = style.units(F.real.dtype)
-    C, K = len(F), len(units)
+    C, K, xp = len(F), len(units), get_xp(F)
     for at, block, weights in blocks(F, m, size=C * max(1, BLOCK // K)):
-        away = block.T - centre
+        away = xp.ascontiguousarray(block.T) - centre  # so that a place's numbers add up in one way
         norm = ((away * away).sum(axis=1) + length * length) ** 0.5
-        near = (matmul(away.real, units.T) + length * last).argmax(axis=1)
+        near = (matmul(units, away.real.T) + (length * last)[:, None]).argmax(axis=0)
         f, t = away / norm[:, None], units[near]
         off, beyond = f - t, length / norm - last[near]
         yield at, f, t, ((off * off).sum(axis=1) + beyond * beyond) / 2, norm, weights
