@@ -28,7 +28,7 @@ def content_loss(F: Array, P: Array, *, n: float | None = None, gradient: bool =
     """Content loss: mean squared difference of the features (Gatys et al. 2016, eq. 1, without its 1/2). MATH.md 2.
 
     F, P  (C, M) or any equal shapes: features of the picture, of the content
-    n     values of the whole, where these are a part of it; its share of the loss then, rounded as the whole's
+    n     number of values of the whole, where these are a part of it: the loss is their share then; None: F's own
     loss  mean (F - P)²
     dF    forward: loss = Σ (F - P)² / n, so dF = 2 (F - P) / n; None without `gradient`
     """

@@ -5,6 +5,7 @@ up; compare the sums with the target's, which is *loss*, whole and small; *sprea
 again. Tiles, regions, several styles and deferred terms need no more than that of any loss.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
@@ -124,7 +125,8 @@ class Content(Statistic):
         return total / n, (1.0 / n,)
 
     def spread(self, dS, part):
-        return part.weighted(self._loss(part, n=1 / dS[0])[1]).reshape(part.feat.shape)
+        n = 1 / dS[0] if dS[0] else math.inf
+        return part.weighted(self._loss(part, n=n)[1]).reshape(part.feat.shape)
 
     def _loss(self, part, **options):
         P = losses.features(part.target)

@@ -29,6 +29,8 @@ def content_loss(f):
     F = np.array([[1.0, 2.0], [3.0, 4.0]])
     loss, dF = parts(f(F, 0 * F), "loss", "dF")
     yield compare("golden values", loss=(loss, 7.5), dF=(dF, F / 2))
+    loss, dF = parts(f(F, 0 * F, n=8), "loss", "dF")
+    yield compare("a part of 8 values", loss=(loss, 3.75), dF=(dF, F / 4))
     yield keeps_float32(dF=f(F.astype(np.float32), F.astype(np.float32))[1])
     loss, none = parts(f(F, 0 * F, gradient=False), "loss", "dF")
     yield compare("without gradient", loss=(loss, 7.5), **{"number of gradients": (int(none is not None), 0)})
