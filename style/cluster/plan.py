@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from minivgg.footprint import network_bytes
+from minivgg.table import MIN_SIDE
 
 from ..large.peaks import optimiser_bytes, segment_peak, tiled_time
 from ..large.plan import BASE, MIN_HISTORY, MemoryBudgetError, Plan
@@ -120,7 +121,7 @@ class Request:
     def _refusal(self, height, width):
         def fits(factor):
             H, W = self._padded(int(height * factor), int(width * factor))
-            if min(H, W) < 16 + 2 * self.margin:
+            if min(H, W) < MIN_SIDE + 2 * self.margin:
                 return False
             *_, smallest = tilings(self.net, self.terms, H, W)
             smaller = replace(self, reading=int(self.reading * factor**2), cutting=int(self.cutting * factor))
