@@ -24,17 +24,17 @@ def features(feat: Array) -> Array:
     return feat.reshape(C, H * W)
 
 
-def content_loss(F: Array, P: Array, *, n: float | None = None, gradient: bool = True) -> tuple[Array, Any]:
+def content_loss(F: Array, P: Array, *, share: Any = None, gradient: bool = True) -> tuple[Array, Any]:
     """Content loss: mean squared difference of the features (Gatys et al. 2016, eq. 1, without its 1/2). MATH.md 2.
 
     F, P  (C, M) or any equal shapes: features of the picture, of the content
-    n     number of values of the whole, where these are a part of it: the loss is their share then; None: F's own
+    share what a value counts, where these are a part of a whole of n: 1 / n; None: these are all
     loss  mean (F - P)²
     dF    forward: loss = Σ (F - P)² / n, so dF = 2 (F - P) / n; None without `gradient`
     """
     diff = F - P
-    n = diff.size if n is None else n
-    return _sum_squares(diff) / n, diff * (2.0 / n) if gradient else None
+    share = 1.0 / diff.size if share is None else share
+    return _sum_squares(diff) * share, diff * (2.0 * share) if gradient else None
 
 
 def gram_forward(F: Array, *, matmul: Product = operator.matmul) -> Array:

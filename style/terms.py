@@ -5,7 +5,6 @@ up; compare the sums with the target's, which is *loss*, whole and small; *sprea
 again. Tiles, regions, several styles and deferred terms need no more than that of any loss.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
@@ -118,15 +117,14 @@ class Content(Statistic):
     passing = 2  # the difference and its square
 
     def gather(self, part):
-        return self._loss(part, n=1, gradient=False)[0], part.F.shape[0] * part.M
+        return self._loss(part, share=1, gradient=False)[0], part.F.shape[0] * part.M
 
     def loss(self, S, target):
         total, n = S
         return total / n, (1.0 / n,)
 
     def spread(self, dS, part):
-        n = 1 / dS[0] if dS[0] else math.inf
-        return part.weighted(self._loss(part, n=n)[1]).reshape(part.feat.shape)
+        return part.weighted(self._loss(part, share=dS[0])[1]).reshape(part.feat.shape)
 
     def _loss(self, part, **options):
         P = losses.features(part.target)

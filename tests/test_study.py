@@ -34,7 +34,7 @@ MISTAKES = {
     "maxpool2d_backward": ("index == k", "index >= k"),
     "avgpool2d_forward": ("/ (POOL * POOL)", "/ POOL"),
     "avgpool2d_backward": ("dout / (POOL * POOL)", "dout"),
-    "content_loss": ("(2.0 / n)", "(1.0 / n)"),
+    "content_loss": ("(2.0 * share)", "(1.0 * share)"),
     "tv_loss": ("dimage[..., 1:, :W] += gy", "dimage[..., :-1, :W] += gy"),
     "gram_forward": ("matmul(F, F.T)", "matmul(F, F.T) / F.shape[1]"),
     "gram_backward": ("dG + dG.T", "2 * dG"),  # right where dG is symmetric
@@ -150,8 +150,8 @@ ANOTHER = {
     dx[:, :, : 2 * H, : 2 * W] = dout.repeat(2, axis=2).repeat(2, axis=3) / 4
     return dx""",
     "content_loss": """
-    n = n or F.size
-    return np.sum((F - P) ** 2) / n, 2 / n * (F - P) if gradient else None""",
+    share = share or 1 / F.size
+    return share * np.sum((F - P) ** 2), 2 * share * (F - P) if gradient else None""",
     "gram_forward": """
     return np.einsum("im,jm->ij", F, F)""",
     "matrices": """
