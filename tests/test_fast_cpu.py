@@ -1,5 +1,6 @@
 """The fast path on the processor: equal to the textbook on any shape, with any number of workers; buffers; threads."""
 
+import itertools
 import threading
 
 import numpy as np
@@ -40,7 +41,7 @@ def workers(request, monkeypatch):
 @pytest.fixture
 def small_strips(monkeypatch):
     """Strips of one row of tiles, so that small pictures have several."""
-    monkeypatch.setattr(winograd, "STRIP_TILES", 3)
+    monkeypatch.setattr(winograd, "STRIP_TILES", 1)
     monkeypatch.setattr(winograd, "STRIP_VALUES", 1)
     monkeypatch.setattr(direct, "STRIP_BYTES", 1)
 
@@ -104,6 +105,20 @@ def test_fused_is_its_parts(rng, workers, small_strips, shape, pool):
             dx, dw, db = fast_cpu.conv_relu_backward(dout, cache, add=extra, workspace=workspace)
             assert_close(dx, expected[0], 1e-12)
             assert dw is None and db is None
+
+
+@pytest.mark.parametrize("channels", [32, 64, 512])
+def test_strips_divide_a_picture_evenly_between_two_or_four(channels):
+    """They cover it once, are nearly equal, and of no size that leaves one worker with most of the work."""
+    for ty, tx in itertools.product((1, 2, 3, 15, 17, 22, 33, 130), (1, 20, 33, 256, 5000)):
+        cuts = winograd.strip_edges(ty, tx, channels, channels)
+        heights = np.diff(cuts)
+        assert (cuts[0], cuts[-1]) == (0, ty) and heights.min() > 0
+        assert heights.max() - heights.min() <= 1
+        assert len(heights) in (1, 2, ty) or len(heights) % 4 == 0
+        least = max(winograd.STRIP_TILES, winograd.STRIP_VALUES / channels)
+        assert len(heights) == 1 or heights.max() * tx > least / 2  # long enough that its calls are worth it
+        assert heights.max() == 1 or (heights.max() - 1) * tx <= 1.5 * least  # short enough for the cache
 
 
 class RowsOf(Given):

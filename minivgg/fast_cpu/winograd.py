@@ -8,6 +8,8 @@ Names: t counts tiles along a row, v and u the six frequencies along x and along
 T = R·tx tiles in a strip, C channels in, F channels out.
 """
 
+import itertools
+
 import numpy as np
 
 from ..threads import cores, one_blas_thread, parallel
@@ -34,8 +36,9 @@ def convolve(sources, sinks, taps, bias, size, workspace):
     """
     H, W = size
     ty, tx = -(-H // M), -(-W // M)
-    R = tile_rows(ty, tx, *taps.channels)
-    strips = [(n, r, min(r + R, ty)) for n in range(len(sources)) for r in range(0, ty, R)]
+    cuts = strip_edges(ty, tx, *taps.channels)
+    R = _tallest(cuts)
+    strips = [(n, *strip) for n in range(len(sources)) for strip in itertools.pairwise(cuts)]
     workers = cores()
     with one_blas_thread():
         if workspace.keep_transforms and has_few_tiles(H, W):
@@ -65,8 +68,8 @@ def memory(C, F, size, workers, itemsize):
     """
     H, W = size
     ty, tx = -(-H // M), -(-W // M)
-    R = tile_rows(ty, tx, C, F)
-    strips = -(-ty // R)
+    cuts = strip_edges(ty, tx, C, F)
+    R, strips = _tallest(cuts), len(cuts) - 1
     slots = (N + 1) * (M * R + 2) * tx * max(C, F)  # _Strip's X and Z, in the same place
     products = N * R * tx * (C + F)  # D and P
     rows = (M * R + 4) * W * 3 * max(C, F) // 2  # in the place of the products, before and after them
@@ -81,9 +84,21 @@ def _enough(strips, workers):
     return strips >= 2 * workers or (strips > 1 and strips % workers == 0)
 
 
-def tile_rows(ty, tx, C, F):
-    """Rows of tiles in a strip of a picture of ty × tx tiles."""
-    return min(ty, max(1, round(max(STRIP_TILES, STRIP_VALUES / max(C, F)) / tx)))
+def strip_edges(ty, tx, C, F):
+    """0, …, ty: where a picture of ty × tx tiles is cut into strips, of heights that are nearly equal.
+
+    One strip, two, or a multiple of four, so that two or four workers have the same to do. By the shape alone: a
+    run's last digits are not to depend on the number of cores.
+    """
+    strips = ty * tx / max(STRIP_TILES, STRIP_VALUES / max(C, F))
+    count = (1 if strips < 1.5 else 2) if strips < 3 else 4 * round(strips / 4)
+    count = min(count, ty)
+    return [i * ty // count for i in range(count + 1)]
+
+
+def _tallest(cuts):
+    """Rows of tiles in the tallest strip."""
+    return max(b - a for a, b in itertools.pairwise(cuts))
 
 
 def _by_strips(sources, sinks, taps, bias, geometry, strips, workers, workspace):
