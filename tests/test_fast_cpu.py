@@ -9,7 +9,7 @@ import threadpoolctl
 from conftest import assert_close
 
 from minivgg import Given, fast_cpu, layers, threads
-from minivgg.fast_cpu import direct, memory, pooling, product, rows, taps, winograd
+from minivgg.fast_cpu import direct, memory, pooling, product, rows, strip, taps, winograd
 
 # N, C, F, H, W: Winograd and direct, whole and cut tiles, one tile and many strips, C below and above F
 SHAPES = [
@@ -41,8 +41,8 @@ def workers(request, monkeypatch):
 @pytest.fixture
 def small_strips(monkeypatch):
     """Strips of one row of tiles, so that small pictures have several."""
-    monkeypatch.setattr(winograd, "STRIP_TILES", 1)
-    monkeypatch.setattr(winograd, "STRIP_VALUES", 1)
+    monkeypatch.setattr(strip, "STRIP_TILES", 1)
+    monkeypatch.setattr(strip, "STRIP_VALUES", 1)
     monkeypatch.setattr(direct, "STRIP_BYTES", 1)
 
 
@@ -111,12 +111,12 @@ def test_fused_is_its_parts(rng, workers, small_strips, shape, pool):
 def test_strips_divide_a_picture_evenly_between_two_or_four(channels):
     """They cover it once, are nearly equal, and of no size that leaves one worker with most of the work."""
     for ty, tx in itertools.product((1, 2, 3, 15, 17, 22, 33, 130), (1, 20, 33, 256, 5000)):
-        cuts = winograd.strip_edges(ty, tx, channels, channels)
+        cuts = strip.edges(ty, tx, channels, channels)
         heights = np.diff(cuts)
         assert (cuts[0], cuts[-1]) == (0, ty) and heights.min() > 0
         assert heights.max() - heights.min() <= 1
         assert len(heights) in (1, 2, ty) or len(heights) % 4 == 0
-        least = max(winograd.STRIP_TILES, winograd.STRIP_VALUES / channels)
+        least = max(strip.STRIP_TILES, strip.STRIP_VALUES / channels)
         assert len(heights) == 1 or heights.max() * tx > least / 2  # long enough that its calls are worth it
         assert heights.max() == 1 or (heights.max() - 1) * tx <= 1.5 * least  # short enough for the cache
 
@@ -156,9 +156,9 @@ def test_fused_pooling_on_ties_and_zeros(rng, pool):
     expected, pool_cache = getattr(layers, f"{pool}pool2d_forward")(relu)
     assert_close(out, expected * 4)
     code = np.empty(expected.transpose(0, 2, 3, 1).shape[1:], np.uint8)
-    strip, arena = x[0].transpose(1, 2, 0)[:, :8].copy(), memory.Arena(np.empty(1 << 16, np.uint8))
+    band, arena = x[0].transpose(1, 2, 0)[:, :8].copy(), memory.Arena(np.empty(1 << 16, np.uint8))
     pooled = np.empty(code.shape)
-    (rows.pool_max if pool == "max" else rows.pool_avg)(strip, pooled, code, arena, relu=True)
+    (rows.pool_max if pool == "max" else rows.pool_avg)(band, pooled, code, arena, relu=True)
     assert_close(pooled, expected[0].transpose(1, 2, 0))
     dout = rng.standard_normal(expected.shape)
     dx = np.zeros((10, 8, 16))
