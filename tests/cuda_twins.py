@@ -1,6 +1,6 @@
 """NumPy twins of the kernels in kernels.cu and pairs.cu: same names and arguments, same tiles, whole arrays at a time.
 
-engine(code, options) is made for strict_device.StrictModule. The twins use the matrices of fast_cpu/winograd.py, where
+engine(code, options) is made for strict_device.StrictModule. The twins use the matrices of fast_cpu/taps.py, where
 the kernels have their numbers written out, and NumPy's padding, where the kernels look at their indices.
 """
 

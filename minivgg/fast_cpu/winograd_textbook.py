@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .winograd import matrices
+from .taps import matrices
 
 
 def winograd_textbook(x, w):
