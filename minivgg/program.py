@@ -13,6 +13,7 @@ from . import start
 OK, FAILURE, USAGE = 0, 1, 2  # exit codes; argparse's is USAGE as well
 INTERRUPTED = 128 + signal.SIGINT
 LONGEST = 160  # characters of another library's error that are passed on
+OFF = ("none", "off", "no", "false")  # in options that have a word for it
 
 
 class OutputError(Exception):
@@ -41,6 +42,18 @@ def suggest(name, known, *, cutoff=0.6):
     """ ", did you mean NAME?" for the nearest of the known names, or "" where none is near (cutoff: difflib's)."""
     near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=cutoff)
     return f", did you mean {near[0]}?" if near else ""
+
+
+def no_name(flag, value, what="file"):
+    """The line that refuses OFF, or nothing, as the name of a file or folder (`what`); "" where it may be one.
+
+    A file called none is hardly ever meant; it can be had as ./none.
+    """
+    value = os.fspath(value)
+    if value and value.lower() not in OFF:
+        return ""
+    found = f"{flag} {value or repr(value)}: expected a {what} name"
+    return f"{found}; leave {flag} away, or give ./{value} for a {what} of that name" if value else found
 
 
 def end(name, work, codes, *, interrupted=lambda: "interrupted"):

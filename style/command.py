@@ -3,6 +3,8 @@
 import dataclasses
 from dataclasses import dataclass
 
+from minivgg.program import no_name
+
 from .batches import PATTERN
 from .checkpoint import EVERY, parse_every
 from .jobqueue import LEASE
@@ -60,8 +62,10 @@ class Files:
             check_value(f.name, f.metadata["option"], getattr(self, f.name), f.default)
         for name, opt in options_of(Files).items():
             value = getattr(self, name)
-            if value == "" and opt.kind == "path":
-                raise SettingsError(f"{'-o' if name == 'output' else flag(name)} '': expected a file name", name)
+            if value is not None and opt.kind == "path":
+                what = "folder" if opt.metavar == "DIR" else "file"
+                if said := no_name("-o" if name == "output" else flag(name), value, what):
+                    raise SettingsError(said, name)
             if value and opt.needs is not None and not opt.needs[1](self):
                 raise SettingsError(f"{flag(name)}: works with {opt.needs[0]}", name)
         if self.print is not None:

@@ -184,6 +184,18 @@ def test_the_command_line_refuses_in_one_line_with_the_flag(tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name, opt", [(n, o) for c, n, o in OPTIONS if c is command.Files and o.kind == "path"])
+def test_a_word_for_off_names_no_file_but_one_in_a_folder_does(tmp_path, monkeypatch, capsys, name, opt):
+    monkeypatch.chdir(tmp_path)
+    typed, what = "-o" if name == "output" else flag(name), "folder" if opt.metavar == "DIR" else "file"
+    for word in ("none", "None", "off", "no", "false"):
+        says = f"expected a {what} name; leave {typed} away, or give ./{word} for a {what} of that name"
+        found = command_line(capsys, "sample:scene:64", "sample:strokes:64", "--weights", "mini", flag(name), word)
+        assert found == (2, f"style.run: {typed} {word}: {says}\n")
+    assert not list(tmp_path.iterdir())
+    assert getattr(command.Files(**{name: "./none"}), name) == "./none"
+
+
 def test_choices_are_all_taken():
     for cls, name, opt in OPTIONS:
         for choice in opt.choices:

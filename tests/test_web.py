@@ -642,6 +642,14 @@ def test_one_page_at_a_folder_and_one_at_a_port(tmp_path, capsys, monkeypatch):
     assert f"--port {port}: cannot be had" in capsys.readouterr().err
 
 
+def test_a_folder_is_not_called_none(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert program.main(["--no-browser", "--folder", "none"]) == 2
+    says = "expected a folder name; leave --folder away, or give ./none for a folder of that name"
+    assert capsys.readouterr().err == f"style.web: --folder none: {says}\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_it_says_aloud_what_it_opens(tmp_path, capsys):
     for host, said in (("127.0.0.1", ""), ("::1", ""), ("0.0.0.0", "every address of this machine is reached")):
         program._announce(SimpleNamespace(host=host, no_browser=True), Access(1), SimpleNamespace(folder=tmp_path))

@@ -80,7 +80,7 @@ def test_convert_makes_the_entry(run, mat, folder):
     assert run("convert", mat, "--name", "vgg19", "--overwrite", "--precision", "uint8")[0] == 0
 
 
-def test_convert_names(run, mat, folder, tmp_path):
+def test_convert_names(run, mat, folder, tmp_path, monkeypatch):
     assert run("convert", mat)[1].strip() == str(folder / "brought.npz")
     for name, said in [
         ("vgg16", "holds vgg19"),
@@ -91,6 +91,10 @@ def test_convert_names(run, mat, folder, tmp_path):
         code, _, err = run("convert", mat, "--name", name)
         assert code == 1 and said in err, name
     assert [p.name for p in folder.iterdir()] == ["brought.npz"]
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("convert", mat, "-o", "off")
+    assert code == 2 and "-o off: expected a file name; leave -o away, or give ./off" in err
+    assert not (tmp_path / "off").exists()
     target = tmp_path / "elsewhere" / "net.npz"
     assert run("convert", mat, "-o", target) == (0, f"{target}\n", "")
     code, _, err = run("convert", tmp_path / "nothing.mat")

@@ -71,7 +71,7 @@ def build_parser():
     sub.add_argument("file", type=Path, help="a MatConvNet .mat, or compact .npz")
     sub.add_argument("--name", help="name of the entry (default: the network's own)")
     sub.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: %(default)s")
-    sub.add_argument("-o", "--output", type=Path, help="write this .npz instead of an entry of the cache")
+    sub.add_argument("-o", "--output", help="write this .npz instead of an entry of the cache")
     sub.add_argument("--overwrite", action="store_true", help="replace what is there")
 
     sub = command("path", _path, "print where weights lie; without a name, the cache folder")
@@ -133,6 +133,8 @@ def _verdict(path):
 
 
 def _convert(options):
+    if options.output is not None and (said := program.no_name("-o", options.output)):
+        raise program.UsageError(said)
     got = load_file(options.file)
     name = got.name if options.name is None else options.name
     check_name(name, got.arch)

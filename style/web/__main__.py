@@ -13,7 +13,7 @@ from pathlib import Path
 
 import platformdirs
 
-from minivgg.program import FAILURE, USAGE, UsageError, end, fail, ready, say
+from minivgg.program import FAILURE, USAGE, UsageError, end, fail, no_name, ready, say
 
 from ..options import Parser
 
@@ -58,6 +58,8 @@ def serve(args: argparse.Namespace) -> int:
     from .server import Server, is_any, listen
     from .supervisor import Supervisor
 
+    if args.folder is not None and (said := no_name("--folder", args.folder, "folder")):
+        raise UsageError(said)
     folder = Path(args.folder or platformdirs.user_data_path("minivgg-style", appauthor=False) / "web")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--folder {folder}: a file; expected a folder, or a new name")
