@@ -1,12 +1,12 @@
-"""Files of 16 bits a sample keep them on the way in: PNG and TIFF, whatever their profile."""
+"""Files of more than 8 bits a sample keep them on the way in, whatever their profile, or say that they do not."""
 
 import numpy as np
 import pytest
 import tifffile
 from picture_files import ADOBE, LINEAR, PROPHOTO, chunk, file_of, formula, power, rgb_profile, table, table_profile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
-from style.pictures import deep, images, profiles, saving
+from style.pictures import ImageError, deep, images, profiles, saving
 
 RNG = np.random.default_rng(5)
 DEEP = RNG.integers(0, 65536, (40, 30, 3)).astype(np.uint16)
@@ -108,3 +108,63 @@ def test_of_a_png_that_pillow_opened_the_lower_bytes_are_missed_aloud(tmp_path):
         with Image.open(tmp_path / "a.png") as image:
             notes = images.from_pil(image).notes
         assert [n.partition(",")[0] for n in notes] == ["16 bits a sample"] * (depth == 16)
+
+
+# ------------------------------------------------------------------------------- formats of 10 and 12 bits
+
+RAMP = np.dstack([*np.meshgrid(np.linspace(0, 65535, 48), np.linspace(0, 65535, 40)), np.full((40, 48), 3e4)])
+
+
+@pytest.mark.parametrize("mode, bits", [("RGB;16", 10), ("RGB;16", 12), ("RGBA;16", 12), ("I;16", 10)])
+def test_a_heic_is_read_at_its_depth(tmp_path, monkeypatch, mode, bits):
+    heif = pytest.importorskip("pillow_heif")
+    monkeypatch.setattr(heif.options, "SAVE_HDR_TO_12_BIT", bits == 12)
+    planes = {"RGB;16": [0, 1, 2], "RGBA;16": [0, 1, 2, 1], "I;16": [0]}[mode]
+    stored = np.ascontiguousarray(RAMP[..., planes]).astype(np.uint16)
+    heif.from_bytes(mode, (48, 40), stored.tobytes()).save(tmp_path / "a.heic", quality=-1, chroma=444)
+    picture = images.read(tmp_path / "a.heic")
+    expected = RAMP[..., :3] / 257 if len(planes) > 1 else np.repeat(RAMP[..., :1] / 257, 3, axis=2)
+    if len(planes) == 4:
+        alpha = RAMP[..., 1] / 65535
+        np.testing.assert_allclose(picture.alpha, alpha, atol=2 / 2**bits)
+        expected = alpha[..., None] * expected + (1 - alpha[..., None]) * 255
+    np.testing.assert_allclose(picture.rgb, expected, atol=2.5 * 255 / 2**bits)  # YCbCr rounds as well
+    assert np.abs(picture.rgb - np.rint(picture.rgb)).max() > 0.4  # values that 8 bits do not have
+    assert picture.notes == () and picture.rgb.max() > 254.9
+    with Image.open(tmp_path / "a.heic") as image:
+        notes = images.from_pil(image).notes
+    assert [n.partition(",")[0] for n in notes] == [f"{bits} bits a sample"] * (mode != "I;16")
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_an_avif_of_more_than_8_bits_is_noted(tmp_path, bits):
+    encode = pytest.importorskip("imagecodecs").avif_encode
+    if not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    stored = np.rint(RAMP / 65535 * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
+    (tmp_path / "a.avif").write_bytes(encode(stored, level=100, bitspersample=bits))
+    picture = images.read(tmp_path / "a.avif")
+    np.testing.assert_allclose(picture.rgb, RAMP / 257, atol=2)
+    assert [n.partition(";")[0] for n in picture.notes] == [f"read at 8 of its {bits} bits a sample"] * (bits > 8)
+
+
+@pytest.mark.parametrize("bits", [8, 9, 10, 12, 16, 32])
+def test_a_jpeg_xl_of_more_than_8_bits_is_noted(tmp_path, bits):
+    pytest.importorskip("pillow_jxl")
+    encode = pytest.importorskip("imagecodecs").jpegxl_encode
+    dtype, white = {8: (np.uint8, 255), 32: (np.float32, 1)}.get(bits, (np.uint16, 2**bits - 1))
+    options = {} if bits == 32 else {"bitspersample": bits}
+    for channels in (1, 3, 4):
+        stored = (RAMP[..., [0, 1, 2, 2][:channels]] / 65535 * white).astype(dtype)
+        (tmp_path / "a.jxl").write_bytes(encode(stored, lossless=True, **options))
+        notes = [n.partition(";")[0] for n in images.read(tmp_path / "a.jxl").notes]
+        assert notes == [f"read at 8 of its {bits} bits a sample"] * (bits > 8 and channels > 1)  # grey is read whole
+
+
+def test_a_jpeg_xl_of_16_bits_in_grey_with_transparency_is_refused(tmp_path):
+    """Its plugin takes two bytes of a sample for two samples."""
+    pytest.importorskip("pillow_jxl")
+    encode = pytest.importorskip("imagecodecs").jpegxl_encode
+    (tmp_path / "a.jxl").write_bytes(encode(RAMP[..., :2].astype(np.uint16), lossless=True))
+    with pytest.raises(ImageError, match="a JPEG XL of 16 bits in grey with transparency; export it as PNG"):
+        images.read(tmp_path / "a.jxl")

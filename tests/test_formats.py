@@ -256,6 +256,16 @@ def test_with_their_plugin_they_are_read(tmp_path, module, name):
     assert np.abs(images.read(path).rgb - smooth(64, 64)).mean() < 3
 
 
+def test_a_heic_with_a_thumbnail_is_reduced_by_its_own_pixels(tmp_path):
+    """Its plugin would give Pillow the thumbnail, which is cut where the picture is cut."""
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    path = file_of(tmp_path, Image.fromarray(smooth(240, 320)), "a.heic", quality=95, thumbnails=[120])
+    picture = images.read(path, need=lambda H, W: (24, 32))
+    assert (picture.size, picture.rgb.shape) == ((320, 240), (80, 107, 3))
+    whole = images.read(path)
+    np.testing.assert_allclose(picture.resized((24, 32)), whole.resized((24, 32)), atol=4)
+
+
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
 def test_avif(tmp_path):
     path = file_of(tmp_path, Image.fromarray(smooth(64, 64)), "a.avif", quality=95, subsampling="4:4:4")

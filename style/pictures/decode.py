@@ -68,17 +68,18 @@ def decode(image, label, found=None, *, factor=1, box=None, rows=None):
 
     factor  average over squares of so many pixels
     box     of the picture in the image's pixels, where it is not all of it
-    rows    deep.PngRows of the same file, where it has more than Pillow's image
+    rows    deep.PngRows or HeifRows of the same file, which have more than Pillow's image
     """
     found = found or kinds.Found()
-    image.load()
+    if rows is None:
+        image.load()
     notes = []
     grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
     deep = image.mode == "F" or image.mode.startswith("I")
     part = lambda top, bottom: image.crop((0, top, image.width, bottom))  # noqa: E731
     if rows is not None:
-        grey, part = rows.shape[2] == 2, lambda top, bottom: rows[top:bottom]
-        convert = _with_light(_deep_colours(image, grey, found, notes), image, found, notes)
+        grey, part = rows.shape[2] < 3, lambda top, bottom: rows[top:bottom]
+        convert = _with_light(_deep_colours(image, rows.white, grey, found, notes), image, found, notes)
     elif deep:
         convert = _with_light(_deep_grey(image, found.tags, label, notes), image, found, notes)
     else:
@@ -220,14 +221,14 @@ def _profile_of(image, found):
     return None if profile and cicp_of(profile) else profile
 
 
-def _deep_colours(image, grey, found, notes):
-    """The same for deep.PngRows' samples, (h, W, S) uint16: `grey` with alpha, or RGB with or without."""
+def _deep_colours(image, white, grey, found, notes):
+    """The same for deep.py's samples, (h, W, S) uint16 of 0..white: `grey` or RGB, each with alpha or without."""
     profile, transparent = _profile_of(image, found), image.info.get("transparency")
     to_rgb = grey_to_srgb(profile, notes) if grey else rgb_to_srgb(profile, notes, 16)
     inks = 1 if grey else 3
 
     def convert(part):
-        levels = part * np.float32(1 / 257)
+        levels = part * np.float32(255 / white)
         alpha = None if transparent is None else (part != transparent).any(axis=2)
         if part.shape[2] > inks:
             alpha = levels[..., -1] / 255
@@ -241,6 +242,8 @@ def _eight_bits(image, found, notes):
     profile = _profile_of(image, found)
     if found.tags is not None and max(found.tags.bits) > 8:
         notes.append(f'{max(found.tags.bits)} bits a sample, read as 8; pip install "minivgg-style[tiff]" reads all')
+    elif found.bits > 8:
+        notes.append(f"read at 8 of its {found.bits} bits a sample; export it as PNG or TIFF of 16 to have them all")
     transparent = image.has_transparency_data and not found.undeclared
     if image.has_transparency_data and found.undeclared:
         notes.append("its fourth channel is not declared as transparency: not used")

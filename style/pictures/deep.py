@@ -1,19 +1,38 @@
-"""Sixteen bits a sample, which Pillow has of grey alone: PNGs of colour are read here, PNG and TIFF written."""
+"""More than 8 bits a sample, which Pillow has of grey alone: PNG and HEIC are read here, PNG and TIFF written."""
 
 import io
 import struct
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
 # PNG's colour type → ways in which Pillow unpacks its samples that have all bytes of them together
+_HEIF = {"RGB": 3, "RGBA": 4, "I;16": 1}  # Pillow's mode → samples; transparency that is multiplied in is Pillow's
 _UNPACKED = {2: ("RGB;16B", "RGB;16L"), 4: ("RGBA",), 6: ("RGBA;16B", "RGBA;16L")}
 
 
-def unpacked(header):
-    """As which raw modes a PNG is to be decoded, of its IHDR; () where Pillow keeps all of it by itself."""
-    return _UNPACKED.get(header[9], ()) if header[8:9] == b"\x10" else ()
+@dataclass(frozen=True)
+class Way:
+    """How a file's samples are had: rows(image, file) gives them. copies  times the bytes of Pillow's image"""
+
+    rows: object
+    copies: int
+
+
+def way(image, found):
+    """Way for an image that is open, and not yet loaded; None where Pillow's has all that there is.
+
+    found  kinds.Found
+    """
+    header = found.chunks.get(b"IHDR", b"")
+    ways = _UNPACKED.get(header[9], ()) if header[8:9] == b"\x10" else ()
+    if ways:
+        return Way(lambda image, file: PngRows(image, file, ways), len(ways))
+    if image.format == "HEIF" and found.bits > 8 and image.mode in _HEIF:
+        return Way(lambda image, file: HeifRows(file, found.bits), 3)  # planes, samples and their bytes, two each
+    return None
 
 
 class PngRows:
@@ -22,8 +41,10 @@ class PngRows:
     Pillow undoes the filters, and keeps the upper byte of each sample. Decoded once more for the lower ones, it has
     given both; grey with alpha is four bytes a pixel, which it takes for RGBA.
 
-    image, file  as Image.open gave it, of this file, not loaded yet;  ways  unpacked()
+    image, file  as Image.open gave it, of this file, not loaded yet;  ways  of _UNPACKED
     """
+
+    white = 65535
 
     def __init__(self, image, file, ways):
         self.images, self.shape = [], (image.height, image.width, {1: 2}.get(len(ways), len(image.getbands())))
@@ -41,6 +62,25 @@ class PngRows:
         if len(parts) == 1:
             return parts[0].view(">u2")
         return parts[0] * np.uint16(256) + parts[1]
+
+
+class HeifRows:
+    """Samples of a HEIC of 10 or 12 bits, of which its plugin gives Pillow 8: rows[a:b] is (b - a, W, S) uint16.
+
+    white  the largest value of so many bits
+    """
+
+    def __init__(self, file, bits):
+        from pillow_heif import open_heif  # an extra
+
+        file.seek(0)
+        image = open_heif(file, convert_hdr_to_8bit=False, hdr_to_16bit=False)
+        samples = np.asarray(image)
+        self.samples, self.white = samples.reshape(*samples.shape[:2], -1), 2**bits - 1
+        self.shape = self.samples.shape
+
+    def __getitem__(self, rows):
+        return self.samples[rows]
 
 
 def to_uint16(rgb):

@@ -109,12 +109,13 @@ def _by_pillow(file, path, wish, seen):
             raise ImageError(f"{path}: the format {image.format} is not supported; export it as PNG")
         (W, H), mode = image.size, image.mode
         factor = wish.factor(path, W, H)
-        seen = kinds.opened(seen, image, file)
-        image.draft(None, (W // factor, H // factor))  # JPEG alone can do something about it
+        seen = kinds.opened(seen, image, file, path)
+        if image.format in ("JPEG", "MPO"):  # of HEIC a thumbnail would come, of any size
+            image.draft(None, (W // factor, H // factor))
         drafted = min(d for d in (1, 2, 4, 8) if -(-W // d) <= image.width)
-        rest, ways = factor // drafted, deep.unpacked(seen.chunks.get(b"IHDR", b""))
-        wish.check(path, W, H, decode.bytes_of(image) * max(1, len(ways)), drafted * rest)
-        rows = deep.PngRows(image, file, ways) if ways else None
+        rest, way = factor // drafted, deep.way(image, seen)
+        wish.check(path, W, H, decode.bytes_of(image) * (1 if way is None else way.copies), drafted * rest)
+        rows = None if way is None else way.rows(image, file)
         decoded = decode.decode(image, path, seen, factor=rest, box=(0, 0, W / drafted, H / drafted), rows=rows)
         return Read(decoded, mode, drafted * rest)
 

@@ -105,10 +105,12 @@ def from_pil(image, *, min_side=MIN_SIDE):
         files.check_size(label, image.height, image.width, min_side)
         if image.format == "TIFF" and not tiff.right_in_pillow(image):
             raise ImageError(f"{label}: a TIFF of a kind that Pillow does not decode right; give its path instead")
-        cut = image.format == "PNG" and image.mode in ("RGB", "RGBA") and any(t[3].endswith(";16B") for t in image.tile)
+        bits = 8 if image.mode.startswith("I") else image.info.get("bit_depth", 8)  # which a HEIC has
+        if image.format == "PNG" and image.mode in ("RGB", "RGBA") and any(t[3].endswith(";16B") for t in image.tile):
+            bits = 16
         sha256 = hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()
         mode, done = image.mode, decode.decode(image, label)
-        done.notes.extend(["16 bits a sample, of which Pillow gives 8; give its path instead"] if cut else [])
+        done.notes.extend([f"{bits} bits a sample, of which Pillow gives 8; give its path instead"] if bits > 8 else [])
         return Picture(done.rgb, done.alpha, sha256, None, mode, done.rgb.shape[1::-1], tuple(done.notes))
     except ImageError:
         raise

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError, features
 
 from minivgg.program import first_line
 
-from . import ImageError, tiff
+from . import ImageError, depths, tiff
 
 RAW = "a camera's raw file, of which only a preview is a picture; develop it first"
 RAW_SUFFIXES = {
@@ -59,12 +59,14 @@ class Found:
     tags    tiff.Tags of a TIFF, or None
     chunks  {name: data} of a PNG's chunks before its pixels
     cicp    (primaries, transfer, matrix, full range) where the file names its colours by number, or None
+    bits    a sample, where the decoder may give 8 of more without a word
     undeclared  whether a fourth channel is not said to be transparency
     """
 
     tags: tiff.Tags | None = None
     chunks: dict = field(default_factory=dict)
     cicp: tuple | None = None
+    bits: int = 8
     undeclared: bool = False
 
 
@@ -82,9 +84,11 @@ def examine(file, path):
         return Found(tags=tiff.read_tags(file, path))
     if head[4:8] == b"ftyp":
         _iso_media(head, path)
-        return Found(cicp=_nclx(file))
+        start = _start(file)
+        return Found(cicp=_nclx(start), bits=depths.of_avif(start))
     if head.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
         _plugin("jxl", path)
+        return Found(bits=depths.of_jxl(_start(file)))
     if head.startswith(b"\xff\xd8"):
         _check_jpeg(file, path)
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -94,14 +98,23 @@ def examine(file, path):
     return Found()
 
 
-def opened(found, image, file):
-    """The same with what is known once Pillow has told the format: a TGA, which has no mark at its start.
+def _start(file):
+    file.seek(0)
+    return file.read(1 << 16)
+
+
+def opened(found, image, file, path):
+    """The same with what is known once Pillow has told the format: a TGA, which has no mark at its start, and HEIC.
 
     A PNG's one transparent grey is brought to the 8 bits to which Pillow brings the pixels.
     """
     header, transparent = found.chunks.get(b"IHDR", b""), image.info.get("transparency")
     if header[8:10] in (b"\2\0", b"\4\0") and isinstance(transparent, int):
         image.info["transparency"] = transparent * (255 // (2 ** header[8] - 1))
+    if image.format == "HEIF":
+        return replace(found, bits=image.info.get("bit_depth", 8))
+    if image.format == "JXL" and image.mode == "LA" and found.bits > 8:  # its two bytes a sample are taken for one
+        raise ImageError(f"{path}: a JPEG XL of {found.bits} bits in grey with transparency; export it as PNG")
     if image.format != "TGA" or image.mode not in ("RGBA", "LA"):
         return found
     at = file.tell()
@@ -155,10 +168,8 @@ def _plugin(which, path):
         raise ImageError(f"{path}: {name}, and {module} fails ({first_line(error)}); convert it to JPEG") from None
 
 
-def _nclx(file):
+def _nclx(start):
     """Colours by number in an AVIF or HEIC: the colr box."""
-    file.seek(0)
-    start = file.read(1 << 16)
     at = start.find(b"colrnclx")
     if at < 0 or len(start) < at + 15:
         return None
