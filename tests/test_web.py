@@ -24,7 +24,7 @@ from style.events import Evaluated, Finished
 from style.pictures import ImageError, images, saving
 from style.state import State
 from style.web import __main__ as program
-from style.web import child, desk, feed, lock, runner, server, small_files, supervisor, uploads
+from style.web import child, desk, feed, lock, runner, server, small_files, supervisor, uploads, wishes
 from style.web.asked import Asked, Refused, scales
 from style.web.desk import PAUSE, REMOVE, STOP, Desk
 from style.web.security import Access
@@ -208,6 +208,41 @@ def test_where_a_pause_cannot_be_saved_the_run_goes_on_until_it_can(made, monkey
     assert (len(tried), found.status(id)) == (3, "paused")
 
 
+@pytest.mark.parametrize("wish", [STOP, REMOVE])
+def test_on_a_full_disk_a_run_hears_that_it_is_to_end(made, monkeypatch, wish):
+    """Where no file can be made, nor any be longer, names can be changed."""
+    found, asked = made
+    id, really = found.submit(asked), os.open
+    hear, heard = at(found, id, 3, wish), []
+
+    def full(path, flags, *more, **options):
+        if flags & os.O_CREAT:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return really(path, flags, *more, **options)
+
+    def listener(event):
+        if isinstance(event, Evaluated):
+            heard.append(event.evaluation)
+            if event.evaluation == 3:
+                monkeypatch.setattr(os, "open", full)
+        hear(event)
+
+    ((of, status, message),) = work(found, listener)
+    assert (of, heard) == (id, [1, 2, 3] if wish == REMOVE else [1, 2, 3, 4])  # of six; what is removed hears no fourth
+    assert status == "interrupted" if wish == REMOVE else "picture.png: cannot be written" in message
+    monkeypatch.undo()
+    assert found.statuses() == ({} if wish == REMOVE else {id: "failed"})  # its picture could not be written
+    assert found.run(id).exists() == (wish == STOP) and found.wish(id) == ""
+
+
+def test_a_run_of_an_earlier_version_hears_its_wishes(made):
+    found, asked = made
+    id = found.submit(asked)
+    (found.run(id) / "wish.none").unlink()
+    assert work(found, at(found, id, 3, PAUSE))[0][1] == "interrupted"
+    assert (found.status(id), found.wish(id)) == ("paused", "")
+
+
 def test_stopped_it_is_kept_as_it_was(made):
     found, asked = made
     id = found.submit(asked)
@@ -248,16 +283,16 @@ def test_removed_nothing_is_left(made, when):
 def test_a_wish_that_comes_as_the_runner_lets_go(made, monkeypatch, wish):
     """It has looked for wishes the last time before this one is written down."""
     found, asked = made
-    id, write = found.submit(asked), desk.write_text
+    id, write = found.submit(asked), desk.set_wish
     claim = found.queue.claim()
 
     def late(*args):
-        monkeypatch.setattr(desk, "write_text", write)
+        monkeypatch.setattr(desk, "set_wish", write)
         claim.done()
         found.ended(id, False)
         write(*args)
 
-    monkeypatch.setattr(desk, "write_text", late)
+    monkeypatch.setattr(desk, "set_wish", late)
     if wish == REMOVE:
         found.steer(id, wish)
         assert found.statuses() == {} and not found.run(id).exists()
@@ -281,7 +316,7 @@ def test_removed_at_a_kill_it_is_gone_after_it(made):
     done, waits = found.submit(asked), found.submit(asked)
     found.queue.claim().done()
     for id in (done, waits):
-        (found.run(id) / "wish").write_text(REMOVE)
+        wishes.set_wish(found.run(id), REMOVE)
     runner.recover(found)
     assert found.statuses() == {} and not [*found.runs.iterdir()]
 
@@ -351,7 +386,7 @@ def test_two_tabs_that_go_on_from_one_run_at_once(made, monkeypatch):
 def test_what_a_page_moves_while_a_run_is_let_go_costs_nothing(made):
     found, asked = made
     id = found.submit(asked)
-    (found.run(id) / "wish").write_text(PAUSE)
+    wishes.set_wish(found.run(id), PAUSE)
     found.steer(id, PAUSE)  # it waits again, and ended() has not been there yet
     found.ended(id, True)
     assert found.status(id) == "paused"
@@ -483,7 +518,7 @@ def test_what_a_killed_process_had_claimed_is_taken_up_at_once(made):
 def test_what_was_wished_before_a_kill_is_done_after_it(made):
     found, asked = made
     paused, done = found.submit(asked), found.submit(asked)
-    (found.run(paused) / "wish").write_text(PAUSE)
+    wishes.set_wish(found.run(paused), PAUSE)
     os.rename(found.place(paused, "waiting"), found.queue.folder / "running" / f"{paused}.json@1-abc")
     (found.run(paused) / "log.jsonl").write_text("{}\n")
     runner.recover(found)

@@ -6,7 +6,7 @@
     runs/ID/asked.json            what was asked for
     runs/ID/content.png, style-1.png, start.png   its own pictures
     runs/ID/plan.json, log.jsonl, latest.jpg      written by the runner while it works; small.jpg, film.webp
-    runs/ID/wish                  what the runner is to do with it: pause, stop, remove
+    runs/ID/wish.none             empty; its name is what the runner is to do with it: wish.pause, .stop, .remove
     runs/ID/then                  the id of the run that goes on from its picture
     runs/ID/picture.png           what came of it
     runs/ID/report-N.html         all about it, once somebody has asked for it; N tells which picture it is of
@@ -29,6 +29,7 @@ from ..jobqueue import DONE, FAILED, RUNNING, STATES, Queue
 from .asked import ID, Asked, Refused, check_id, checked, new_id, picture_names
 from .lock import hold
 from .small_files import link, read_json, read_text, write_json, write_text
+from .wishes import NOTHING, PAUSE, REMOVE, STOP, begin, set_wish, wish_of
 
 WAITING, PAUSED = "waiting", "paused"
 ACTIVE = (WAITING, RUNNING, PAUSED)
@@ -37,7 +38,6 @@ PICTURE, LATEST, LOG, PLAN, ASKED = "picture.png", "latest.jpg", "log.jsonl", "p
 FILM, REPORT, SMALL = "film.webp", "report-*.html", "small.jpg"
 GONE = ".gone-"
 MARK = "minivgg-style.web"  # an empty file by which the folder is known
-PAUSE, STOP, REMOVE = "pause", "stop", "remove"
 
 
 class Desk:
@@ -158,7 +158,7 @@ class Desk:
                 return
         if wish == STOP:
             self._check_begun(id, status)
-        write_text(self.run(id) / "wish", wish)
+        set_wish(self.run(id), wish)
         if status == PAUSED:
             self._release(id)
         elif status == RUNNING and self.statuses().get(id) != RUNNING:
@@ -169,13 +169,13 @@ class Desk:
         done. One that waits is stopped when its turn comes."""
         status = self.statuses().get(id)
         if status is not None and (status, wish) != (WAITING, STOP):
-            (self.run(id) / "wish").unlink(missing_ok=True)
+            set_wish(self.run(id), NOTHING)
             self.steer(id, wish)
 
     def go_on(self, id: str) -> None:
         """A paused run, or one that failed, waits again."""
         status = self.status(id)
-        (self.run(id) / "wish").unlink(missing_ok=True)
+        set_wish(self.run(id), NOTHING)
         if status == FAILED:
             self._try_again(id)
         elif status == DONE:
@@ -199,7 +199,7 @@ class Desk:
 
     def wish(self, id: str) -> str:
         """What is wished of a run, or nothing."""
-        return read_text(self.run(id) / "wish")
+        return wish_of(self.run(id))
 
     def ended(self, id: str, interrupted: bool) -> None:
         """The runner has let go of a run, which waits again where it was interrupted: do what was wished of it."""
@@ -212,7 +212,7 @@ class Desk:
             with contextlib.suppress(FileNotFoundError):  # a page has moved it meanwhile
                 os.replace(self.place(id, WAITING), self.place(id, PAUSED))
         if wish and (not interrupted or wish == PAUSE):
-            (self.run(id) / "wish").unlink(missing_ok=True)
+            set_wish(self.run(id), NOTHING)
         if not interrupted:
             self.follow(id)
 
@@ -283,6 +283,7 @@ class Desk:
             for source, name in zip(sources, picture_names(len(sources)), strict=True):
                 for suffix in (".png", ".jpg"):
                     link(source.with_suffix(suffix), run / Path(name).with_suffix(suffix))
+            begin(run)
             write_json(run / ASKED, {"created": time.time(), **asked})
             yield
         except BaseException:
