@@ -49,6 +49,17 @@ def run(ranks, *args):
     return ended(start(ranks, "-m", "style.run", *map(str, args)))
 
 
+def begun(ranks, state, *args):
+    """start() of the command line, once it has saved its state in that file."""
+    args = [*args, "--checkpoint", state, "--checkpoint-every", 2]
+    process = start(ranks, "-m", "style.run", *map(str, args))
+    until = time.monotonic() + LONGEST
+    while not state.exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    assert state.exists(), ended(process)
+    return process
+
+
 def ranks_of(process):
     """[psutil.Process, …] of mpiexec's ranks, in their order."""
     found = [p for p in psutil.Process(process.pid).children(recursive=True) if "PMI_RANK" in p.environ()]

@@ -6,15 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import tracemalloc
 
 import cuda_twins
+import launch
 import numpy as np
 import pytest
 import tifffile
 from cases import make_net, noise, worst
-from launch import HERE, LONGEST, are_gone, ended, over_ranks, ranks_of, run, start
+from launch import HERE, are_gone, ended, over_ranks, ranks_of, run, start
 from PIL import Image
 from rank_threads import in_threads
 from strict_device import StrictModule
@@ -300,13 +300,7 @@ def test_what_is_not_done_over_ranks_is_one_line(args, says, tmp_path):
 def begun(tmp_path, ranks, evaluations=4000):
     """A run that has saved its state once."""
     state = tmp_path / "state.npz"
-    args = ["--evaluations", evaluations, "-o", tmp_path / "out.png", "--checkpoint", state, "--checkpoint-every", 2]
-    process = start(ranks, "-m", "style.run", *map(str, [*RUN, *args]))
-    until = time.monotonic() + LONGEST
-    while not state.exists() and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.02)
-    assert state.exists(), ended(process)
-    return process, state
+    return launch.begun(ranks, state, *RUN, "--evaluations", evaluations, "-o", tmp_path / "out.png"), state
 
 
 @over_ranks

@@ -1,13 +1,14 @@
 """What goes over ranks beside the plain picture, each with the digits of one process in the same tiles."""
 
 import json
+import signal
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from launch import over_ranks, run
+from launch import begun, ended, over_ranks, run
 from PIL import Image
 from rank_threads import in_threads, spread
 
@@ -19,6 +20,7 @@ from style.pictures import images, oklab
 from style.pictures.colour import ColourSpace
 from style.pictures.filters import Filters
 from style.settings import settings_from
+from style.state import State
 from style.styles import Styles
 
 SIZE = (70, 50)
@@ -87,6 +89,30 @@ def test_the_command_line_gives_the_picture_of_one_machine_in_the_same_tiles(cas
     assert [json.loads(line)["loss"] for line in Path("log").read_text().splitlines()] == expected.losses
     expected.save("alone.png")
     assert np.array_equal(*(np.asarray(Image.open(name)) for name in ("out.png", "alone.png")))
+
+
+@over_ranks
+@pytest.mark.parametrize("optimizer, scales, others", [("l-bfgs", "48:1,96:15", (3, 1)), ("adam", "96:16", (3,))])
+def test_a_run_with_masks_goes_on_over_another_number_of_ranks(optimizer, scales, others, masks):
+    """Stopped on two, gone on with on three and on one; the first at the second of its scales."""
+    options = {"mask": ("left.png", "rest"), "keep": "right.png", "keep_colors": True, "optimizer": optimizer}
+    args = [CONTENT, STROKES, MOSAIC, *on_command_line(options), "--size", "96", "--scales", scales]
+    args += ["--weights", "mini", "--quiet"]
+    assert run(1, *args, "-o", "whole.png", "--log", "whole.log")[::2] == (0, "")
+    process = begun(2, Path("state.npz"), *args, "-o", "2.png", "--log", "2.log")
+    process.send_signal(signal.SIGTERM)
+    code, _, err = ended(process)
+    assert code == 128 + signal.SIGTERM and "go on with --resume" in err, err
+    state = Path("state.npz").read_bytes()
+    assert State.load("state.npz").stage == scales.count(",")
+    for ranks in others:
+        Path("state.npz").write_bytes(state)
+        more = ["-o", f"{ranks}.png", "--log", f"{ranks}.log"]
+        assert run(ranks, "--resume", "state.npz", *more)[::2] == (0, "")
+        assert np.array_equal(*(np.asarray(Image.open(name)) for name in (f"{ranks}.png", "whole.png")))
+        logs = [[json.loads(line) for line in Path(f"{n}.log").read_text().splitlines()] for n in (ranks, "whole")]
+        assert 0 < len(logs[0]) < len(logs[1]) == 16
+        assert [line["loss"] for line in logs[0]] == [line["loss"] for line in logs[1][-len(logs[0]) :]]
 
 
 @pytest.mark.parametrize(
