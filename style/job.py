@@ -27,7 +27,7 @@ from .given import given_styles, is_name
 from .large.forecast import EFFECTIVE, product_rate, work_of
 from .large.plan import Plan, make_plan, objective_for
 from .objective import Objective
-from .options import SettingsError
+from .options import ORIGINAL, SettingsError
 from .pictures import files, images, saving
 from .pictures.filters import Filters
 from .pictures.images import Picture, PictureLike
@@ -75,12 +75,15 @@ def transfer(
     if output is not None:
         if not isinstance(output, str | os.PathLike):
             raise SettingsError(f"output {output!r}: expected a file's name, or None", "output")
-        saving.check_output(output, overwrite=True)
+        saving.check_output(output, overwrite=True, depth=settings.depth)
         read = files_of([("content", content), *(("style", one) for one in images.several(style))], settings)
         check_output_alone(output, read, "give another name")
     hears = getattr(callback, "hears", Evaluated)
     heard = [] if callback is None else [lambda event: callback(event) if isinstance(event, hears) else None]
-    result = Job(content, style, settings).run(*heard)
+    job = Job(content, style, settings)
+    if output is not None:
+        saving.check_output(output, overwrite=True, size_hw=job.size, depth=settings.depth)
+    result = job.run(*heard)
     if output is not None:
         result.save(output)
     return result
@@ -91,6 +94,8 @@ class Job:
 
     engine  an Engine of earlier jobs with the same network, or None
     """
+
+    texture = False  # whether there is no content picture: `content` is then the style's, and says the size alone
 
     def __init__(
         self,
@@ -120,14 +125,15 @@ class Job:
         """The pictures, none larger than it is needed; how large that is, the schedule says."""
         s, several = self.settings, given_styles(self.settings, content, style)
         least, count = (MIN_SIDE, MIN_SIDE), len(several)
-        stages(s, least, *[least] * count)  # what is wrong with sizes, before any picture is read
+        known = dataclasses.replace(s, size=None) if s.size == ORIGINAL else s
+        stages(known, least, *[least] * count)  # what is wrong with sizes, before any picture is read
         on_gpu = self.device.kind == "gpu"  # there, the budget is the card's
         budget = None if on_gpu or s.memory is None else parse_memory(s.memory)
 
         def read(source, need):
             return self.picture(source, need, files.room(budget))
 
-        texture = content is None
+        self.texture = texture = content is None
         if texture:  # the size is all that is taken of it
             content = several[0]
             self.content = read(content, None)

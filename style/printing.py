@@ -192,7 +192,10 @@ def warn(text):
 def plan_lines(job, output):
     """(label, text) pairs that say what a job will do."""
     s = job.settings
-    yield from picture_lines("content", job.content, job.size)
+    if job.texture:
+        yield "texture", format_size(job.size)
+    else:
+        yield from picture_lines("content", job.content, job.size)
     for group in job.styles.groups:
         for k, share in group.members:
             part = f", {share:.2f} of the blend" if len(group.members) > 1 else ""

@@ -107,6 +107,9 @@ def test_another_start_than_the_content_is_kept(folder):
         (["--sweep", "style-weight=1,2", "-o", "photo.png", "--overwrite"], "is the content file"),
         (["--sweep", "style-weight=" + ",".join(map(str, range(1, 20))), "-o", "x.jpg"], "does not hold the metadata"),
         (["--sweep-alone"], "--sweep-alone: works with --sweep"),
+        (["--sweep", "style-weight=1,2", "--depth", "16"], "--depth: works with --out-dir"),
+        (["--sweep", "depth=8,16"], "--depth: works with --out-dir"),
+        (["--sweep", "seed=1,2"], "--seed: works with --init noise or blend"),
     ],
 )
 def test_refused_before_any_work(folder, capsys, monkeypatch, args, said):
