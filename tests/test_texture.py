@@ -60,7 +60,7 @@ def test_a_texture_that_tiles(folder, capsys):
     assert found["plain"].shape == (50, 66, 3) and found["tiles"].shape == (48, 64, 3)
     assert seam(found["tiles"]) < 1.2 < seam(found["plain"])
     out = capsys.readouterr().out
-    assert "wrap     opposite edges meet; sides are multiples of 4" in out and "-> 64x48" in out
+    assert "wrap     opposite edges meet; sides are multiples of 4" in out and "texture  64x48" in out
     settings = saving.read_metadata("tiles.png")["settings"]
     assert settings["wrap"] is True and settings["margin"] == 0
 

@@ -7,6 +7,7 @@ A mask is named by
     alpha              the opacity of the picture itself that is to have the mask
     not:…              one of these turned round
     rest               what no other mask of the list covers
+    all                everywhere
 
 or is an array (H, W) of booleans, of bytes 0..255, or of floats 0..1.
 """
@@ -20,7 +21,7 @@ from PIL import ImageColor
 
 from . import ImageError, images
 
-ALPHA, REST, NOT = "alpha", "rest", "not:"
+ALPHA, REST, ALL, NOT = "alpha", "rest", "all", "not:"
 NEAR = 64  # grey levels in any channel at which a colour is another one
 SHAPE = 0.03  # by which the proportions of a mask may differ from the picture's
 TINT = 0.5  # of an overlay's colours
@@ -101,6 +102,8 @@ def _read(source, picture, what):
     text = os.fspath(source)
     if text.startswith(NOT):
         return 1 - _read(text.removeprefix(NOT), picture, what)
+    if text == ALL:
+        return np.ones(picture.rgb.shape[:2], np.float32)
     if text == ALPHA:
         if picture.alpha is None:
             raise ImageError(f"mask alpha: {what} has no transparency; give a file, or leave the mask out")
