@@ -226,7 +226,7 @@ def _shares_colours(s):
 
 
 def paint_of(settings, styles):
-    """[(H, W) or None]: what of each style picture counts as paint: its mask, None for all; without masks its opacity."""
+    """[(H, W) or None: all]: what of each style picture counts as paint: its mask, or without masks its opacity."""
     named = per_style(settings, "style_mask", len(styles))
     if named is None:
         return [picture.opacity(picture.rgb.shape[:2]) for picture in styles]

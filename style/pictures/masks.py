@@ -12,6 +12,7 @@ A mask is named by
 or is an array (H, W) of booleans, of bytes 0..255, or of floats 0..1.
 """
 
+import math
 import os
 import re
 from pathlib import Path
@@ -39,12 +40,17 @@ def mask_of(source, picture, what):
     found = _read(source, picture, what)
     W, H = picture.size
     h, w = found.shape
-    if abs(np.log((w / h) / (W / H))) > SHAPE:
+    if is_stretched((w, h), (W, H)):
         raise ImageError(f"mask {label(source)}: {w}x{h}, {what} has {W}x{H}; expected the same proportions")
     found = np.clip(images.resize(found, picture.rgb.shape[:2]), 0, 1)
     if not found.max() > 0:
         raise ImageError(f"mask {label(source)}: it covers nothing of {what}; expected white where it is to hold")
     return found
+
+
+def is_stretched(size, other):
+    """Whether (width, height) has other proportions than another one, by more than rounding."""
+    return abs(math.log(size[0] / size[1] * other[1] / other[0])) > SHAPE
 
 
 def label(source):
