@@ -25,6 +25,7 @@ class SettingsError(ValueError):
     """
 
     def __init__(self, message: str, option: str | None = None):
+        message = printable(message)  # an array's repr has several lines
         super().__init__(re.sub(r"--([a-z][a-z-]*)", lambda m: m[1].replace("-", "_"), message))
         self.on_command_line, self.option = message, option
 

@@ -193,9 +193,8 @@ class Sweep:
         if near < 0:
             return None
         other = self.cells[near]
-        return (
-            other if all(n in FACTORS or identity(v) == identity(other.values[n]) for n, v in values.items()) else None
-        )
+        differs = [name for name, value in values.items() if identity(other.values[name]) != identity(value)]
+        return other if all(name in FACTORS for name in differs) else None
 
     def _started(self, cell, results):
         """The job of a cell, from its neighbour's picture where there is a good one."""

@@ -218,5 +218,8 @@ def test_library(folder):
     assert {(1, "Planned"), (2, "Finished")} <= set(heard)
     with pytest.raises(SettingsError, match="no content pictures"):
         style.batch([], "style.png", **OPTIONS)
+    for one in ("photos/a.png", Path("photos/a.png"), np.zeros((32, 32, 3))):  # whose letters or rows are no pictures
+        with pytest.raises(SettingsError, match=r"^contents: one picture, .*; expected a list of them$"):
+            style.batch(one, "style.png", **OPTIONS)
     with pytest.raises(SettingsError, match="style_weight"):
         style.batch(["photos/a.png"], "style.png", **OPTIONS | {"style_weight": -1})

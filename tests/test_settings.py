@@ -87,6 +87,12 @@ def test_what_works_is_not_refused():
     assert settings_from(optimizer="adam", learning_rate=3, adam_betas=[0.5, 0.9]).adam_betas == (0.5, 0.9)
 
 
+def test_a_refusal_is_one_line_whatever_the_value():
+    with pytest.raises(SettingsError, match="palette array") as error:
+        settings_from(palette=np.zeros((4, 3)))
+    assert str(error.value).isprintable() and error.value.on_command_line.isprintable()
+
+
 def test_unknown_preset_is_corrected():
     with pytest.raises(SettingsError, match="did you mean gatys"):
         settings_from("gaty")

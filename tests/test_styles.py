@@ -281,6 +281,7 @@ def test_options_that_do_not_fit_the_styles(job_of, a, b, options, found):
         (np.full((H, W), np.nan), "mask: values outside 0..1"),
         ("alpha", "mask alpha: the content picture has no transparency"),
         ("rest", "mask rest: what no other mask covers; expected only beside others"),
+        ("array", "mask array: it came from memory, and no picture keeps it; give the array again"),
         ("not:all", "mask not:all: it covers nothing of the content picture"),
         ("no.png", "no.png: no such file"),
         ("x.png#12345g", "mask x.png#12345g: colour '12345g'; expected six hexadecimal digits"),

@@ -23,6 +23,7 @@ from PIL import ImageColor
 from . import ImageError, images
 
 ALPHA, REST, ALL, NOT = "alpha", "rest", "all", "not:"
+MEMORY = "array"  # what a mask without a name is called
 NEAR = 64  # grey levels in any channel at which a colour is another one
 SHAPE = 0.03  # by which the proportions of a mask may differ from the picture's
 TINT = 0.5  # of an overlay's colours
@@ -59,7 +60,7 @@ def label(source):
         text = os.fspath(source)
         inverse = NOT if text.startswith(NOT) else ""
         return inverse + Path(text.removeprefix(NOT)).name
-    return "array"
+    return MEMORY
 
 
 def split(text):
@@ -116,6 +117,8 @@ def _read(source, picture, what):
         return picture.opacity(picture.rgb.shape[:2])
     if text == REST:
         raise ImageError("mask rest: what no other mask covers; expected only in a list, beside others")
+    if text == MEMORY and not os.path.exists(text):  # out of a picture's metadata
+        raise ImageError("mask array: it came from memory, and no picture keeps it; give the array again")
     name, colour = _colour(text)
     found = images.as_picture(name)
     if colour is not None:
