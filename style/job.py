@@ -34,7 +34,7 @@ from .pictures.images import Picture, PictureLike
 from .recipes import attributed, fitted
 from .result import Result
 from .running import Run
-from .schedule import Stage, check_depth, first_stage, stages
+from .schedule import Stage, check_depth, first_stage, needed, stages
 from .settings import Settings, settings_from
 from .specs import check_output_alone, files_of
 from .state import State
@@ -140,8 +140,9 @@ class Job:
             own, asked = max(self.content.size), s.size if isinstance(s.size, int) else None
             if s.style_size is None and asked is not None:  # a texture may be larger than its sample
                 s = self.settings = dataclasses.replace(s, style_size=max(MIN_SIDE, min(own, asked)))
-        self.content = read(content, lambda H, W: stages(s, (H, W), *[least] * count)[-1].size)
+        self.content = read(content, lambda H, W: needed(s, (H, W), *[least] * count))
         hw = self.content.size[::-1]
+        stages(s, hw, *[least] * count)  # what is wrong with an original size
         pictures = [
             read(one, lambda H, W, k=k: stages(s, hw, *[(H, W)] * count)[-1].style_sizes[k])
             for k, one in enumerate(several)

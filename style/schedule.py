@@ -63,6 +63,14 @@ def stages(settings: Settings, content_hw: tuple[int, int], *styles_hw: tuple[in
     return tuple(found)
 
 
+def needed(settings, content_hw, *styles_hw):
+    """(height, width) at which a content picture of this size is wanted; its own where `stages` refuses it."""
+    try:
+        return stages(settings, content_hw, *styles_hw)[-1].size
+    except SettingsError:  # said once it is read: in the midst of that it would be a damaged file
+        return content_hw
+
+
 def first_stage(stages, start_hw):
     """Index of the stage at which a start of this (height, width) begins: coarser ones would lose what it has."""
     if start_hw is None:

@@ -134,12 +134,14 @@ def test_what_is_too_small_for_a_layer_says_which_option_helps(transfer, content
         transfer([np.zeros((*content, 3)), np.zeros((64, 32, 3))], **{"size": 48, **options})
 
 
-def test_sizes_of_scales_may_end_with_the_original_one(transfer):
+def test_sizes_of_scales_may_end_with_the_original_one(tmp_path, transfer):
     """Which is not known before the picture is read."""
     pictures = [np.zeros((64, 48, 3)), np.zeros((64, 48, 3))]
     assert transfer(pictures, size="original", scales="32,64").rgb.shape == (64, 48, 3)
-    with pytest.raises(SettingsError, match="expected sizes that end with the picture's, 64"):
-        transfer(pictures, size="original", scales="32,63")
+    Image.fromarray(np.zeros((64, 48, 3), np.uint8)).save(tmp_path / "content.png")
+    for content in (pictures[0], tmp_path / "content.png"):
+        with pytest.raises(SettingsError, match=r"^scales '32,63': expected sizes that end with the picture's, 64"):
+            transfer([content, tmp_path / "content.png"], size="original", scales="32,63")
 
 
 def test_alpha_of_the_content_reaches_the_output(tmp_path, pictures, transfer):
