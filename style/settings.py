@@ -171,7 +171,7 @@ class Settings:
             (
                 "keep",
                 self.keep is not None,
-                ("bounds, which are on by default but for --optimizer two-loop", lambda s: s.bounds),
+                ("--bounds, the default but for --optimizer two-loop and most presets", lambda s: s.bounds),
             ),
             ("bounds", self.bounds, ("--optimizer l-bfgs-b, l-bfgs or adam", lambda s: s.optimizer != "two-loop")),
         ):

@@ -232,7 +232,8 @@ def paint_of(settings, styles):
         return [picture.opacity(picture.rgb.shape[:2]) for picture in styles]
     found = []
     for source, picture in zip(named, styles, strict=True):
-        found.append(None if source is None else masks.mask_of(source, picture, "the style picture"))
+        mask = None if source is None else masks.mask_of(source, picture, "the style picture")
+        found.append(None if mask is None or mask.min() >= 1 else mask)
     return found
 
 
