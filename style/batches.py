@@ -200,6 +200,8 @@ def items(contents, styles, out_dir, name=PATTERN):
     Names that would be taken twice are numbered: a.png, a-2.png. Raises SettingsError.
     """
     check_pattern(name)
+    if images.is_picture(contents):
+        raise SettingsError(f"contents: one picture, {label(contents)}; expected a list of them")
     contents = list(contents)
     style, taken, outputs = "-".join(_stem(s) for s in styles[:3]) or "alone", set(), []
     for number, content in enumerate(contents, 1):

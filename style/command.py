@@ -9,7 +9,7 @@ from .batches import PATTERN
 from .checkpoint import EVERY, parse_every
 from .jobqueue import LEASE
 from .options import Parser, SettingsError, check_value, flag, option, options_of
-from .pictures import saving
+from .pictures import images, saving
 from .provenance import version
 from .recipes import LIST, presets
 from .settings import Settings
@@ -91,10 +91,14 @@ class Files:
         except ValueError as error:
             raise SettingsError(f"--print {error}", "print") from None
 
-    def check_quality(self, output):
-        """A quality where the format has none would do nothing."""
+    def check_format(self, output, depth):
+        """A quality where the format has none would do nothing; 16 bits where it has 8 could not be written."""
         if self.quality is not None and saving.FORMATS.get(output.suffix.lower()) not in saving.QUALITY:
             raise SettingsError("--quality: works with -o of .jpg, .webp or .avif", "quality")
+        try:
+            saving.check_depth(output, depth)
+        except images.ImageError as error:
+            raise SettingsError(f"--depth {depth}: {error}", "depth") from None
 
 
 def parser():

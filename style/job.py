@@ -27,14 +27,14 @@ from .given import given_styles, is_name
 from .large.forecast import EFFECTIVE, product_rate, work_of
 from .large.plan import Plan, make_plan, objective_for
 from .objective import Objective
-from .options import SettingsError
+from .options import ORIGINAL, SettingsError
 from .pictures import files, images, saving
 from .pictures.filters import Filters
 from .pictures.images import Picture, PictureLike
 from .recipes import attributed, fitted
 from .result import Result
 from .running import Run
-from .schedule import Stage, check_depth, first_stage, stages
+from .schedule import Stage, check_depth, first_stage, needed, stages
 from .settings import Settings, settings_from
 from .specs import check_output_alone, files_of
 from .state import State
@@ -75,12 +75,15 @@ def transfer(
     if output is not None:
         if not isinstance(output, str | os.PathLike):
             raise SettingsError(f"output {output!r}: expected a file's name, or None", "output")
-        saving.check_output(output, overwrite=True)
+        saving.check_output(output, overwrite=True, depth=settings.depth)
         read = files_of([("content", content), *(("style", one) for one in images.several(style))], settings)
         check_output_alone(output, read, "give another name")
     hears = getattr(callback, "hears", Evaluated)
     heard = [] if callback is None else [lambda event: callback(event) if isinstance(event, hears) else None]
-    result = Job(content, style, settings).run(*heard)
+    job = Job(content, style, settings)
+    if output is not None:
+        saving.check_output(output, overwrite=True, size_hw=job.size, depth=settings.depth)
+    result = job.run(*heard)
     if output is not None:
         result.save(output)
     return result
@@ -91,6 +94,8 @@ class Job:
 
     engine  an Engine of earlier jobs with the same network, or None
     """
+
+    texture = False  # whether there is no content picture: `content` is then the style's, and says the size alone
 
     def __init__(
         self,
@@ -120,22 +125,24 @@ class Job:
         """The pictures, none larger than it is needed; how large that is, the schedule says."""
         s, several = self.settings, given_styles(self.settings, content, style)
         least, count = (MIN_SIDE, MIN_SIDE), len(several)
-        stages(s, least, *[least] * count)  # what is wrong with sizes, before any picture is read
+        known = dataclasses.replace(s, size=None) if s.size == ORIGINAL else s
+        stages(known, least, *[least] * count)  # what is wrong with sizes, before any picture is read
         on_gpu = self.device.kind == "gpu"  # there, the budget is the card's
         budget = None if on_gpu or s.memory is None else parse_memory(s.memory)
 
         def read(source, need):
             return self.picture(source, need, files.room(budget))
 
-        texture = content is None
+        self.texture = texture = content is None
         if texture:  # the size is all that is taken of it
             content = several[0]
             self.content = read(content, None)
             own, asked = max(self.content.size), s.size if isinstance(s.size, int) else None
             if s.style_size is None and asked is not None:  # a texture may be larger than its sample
                 s = self.settings = dataclasses.replace(s, style_size=max(MIN_SIDE, min(own, asked)))
-        self.content = read(content, lambda H, W: stages(s, (H, W), *[least] * count)[-1].size)
+        self.content = read(content, lambda H, W: needed(s, (H, W), *[least] * count))
         hw = self.content.size[::-1]
+        stages(s, hw, *[least] * count)  # what is wrong with an original size
         pictures = [
             read(one, lambda H, W, k=k: stages(s, hw, *[(H, W)] * count)[-1].style_sizes[k])
             for k, one in enumerate(several)

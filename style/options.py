@@ -25,6 +25,7 @@ class SettingsError(ValueError):
     """
 
     def __init__(self, message: str, option: str | None = None):
+        message = printable(message)  # an array's repr has several lines
         super().__init__(re.sub(r"--([a-z][a-z-]*)", lambda m: m[1].replace("-", "_"), message))
         self.on_command_line, self.option = message, option
 
@@ -166,7 +167,7 @@ def plain(kind, value):
         several = isinstance(value, tuple | list)
         return tuple(plain(EACH[kind], v) for v in value) if several else plain(EACH[kind], value)
     if kind == "masks" and value is not None:
-        return tuple(None if isinstance(m, str) and m == "all" else m for m in _masks(value))
+        return tuple(None if isinstance(m, str) and m == masks.ALL else m for m in _masks(value))
     if kind == "text or whole" and isinstance(value, str) and is_number(value):
         return int(value)
     if isinstance(value, numbers.Integral) and kind in ("whole", "text or whole", "pixels"):

@@ -15,7 +15,7 @@ from minivgg.program import first_line, give_up, say
 from .events import Evaluated, Finished, Planned, StageDone
 from .objective import by_kind
 from .options import SettingsError
-from .pictures import images, saving
+from .pictures import images, masks, saving
 from .preview import Preview
 from .provenance import fingerprint, made_from, on_the_way
 from .units import duration, format_size
@@ -192,12 +192,16 @@ def warn(text):
 def plan_lines(job, output):
     """(label, text) pairs that say what a job will do."""
     s = job.settings
-    yield from picture_lines("content", job.content, job.size)
+    yield from [("texture", format_size(job.size))] if job.texture else picture_lines("content", job.content, job.size)
     for group in job.styles.groups:
         for k, share in group.members:
             part = f", {share:.2f} of the blend" if len(group.members) > 1 else ""
             where = f", in {100 * group.area:.0f} % of the picture" if group.area < 1 else ""
             yield from picture_lines("style", job.styles.pictures[k], job.style_sizes[k], part + where)
+    if job.start is not None:
+        size = job.stages[0].size
+        more = ", stretched" if masks.is_stretched(job.start.size, size[::-1]) else ""
+        yield from picture_lines("start", job.start, size, more)
     yield from (("colour", note) for note in job.filters.notes)
     if s.wrap:
         yield "wrap", f"opposite edges meet; sides are multiples of {s.grid}, for the layers that are asked for"

@@ -93,9 +93,9 @@ def run(args, signals):
         saving.check_output(output, own or (os.path.exists(output) and replace(output)))
     except images.ImageError as error:
         return fail(NAME, error, USAGE)
-    files.check_quality(output)
     check_written(args, output)
     style, settings = styles_and_settings(args, files.preset)
+    files.check_format(output, settings.depth)
     job = Job(sized(args.content, args.size), style, settings)
     if state is not None:
         check_inputs(files.checkpoint, state, job)

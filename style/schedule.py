@@ -63,6 +63,14 @@ def stages(settings: Settings, content_hw: tuple[int, int], *styles_hw: tuple[in
     return tuple(found)
 
 
+def needed(settings, content_hw, *styles_hw):
+    """(height, width) at which a content picture of this size is wanted; its own where `stages` refuses it."""
+    try:
+        return stages(settings, content_hw, *styles_hw)[-1].size
+    except SettingsError:  # said once it is read: in the midst of that it would be a damaged file
+        return content_hw
+
+
 def first_stage(stages, start_hw):
     """Index of the stage at which a start of this (height, width) begins: coarser ones would lose what it has."""
     if start_hw is None:
@@ -76,19 +84,21 @@ def check_depth(stage, terms, settings):
 
     terms  [terms.Term, …]
     """
-    ways = "use a larger size, a less elongated picture, or"
+    ways = "a less elongated picture, or"
+    scales = "fewer or larger --scales, " if settings.scales not in ("auto", 1, "1") else ""
     for what, size in (("content", stage.size), *(("style", v) for v in stage.style_sizes)):
         for name in layers(terms):
             if min(activation_size(name, *size)) < 1:
+                larger = f"{scales}a larger {'--size' if what == 'content' else '--style-size'}, {ways}"
                 raise SettingsError(
-                    f"{what} picture at {format_size(size)} leaves nothing at {name}: {ways} shallower layers"
+                    f"{what} picture at {format_size(size)} leaves nothing at {name}: use {larger} shallower layers"
                 )
     for term in terms if not settings.wrap else ():  # on a torus there is no end
         least = term.statistic.smallest
         if term.layer is None and min(stage.size) + 2 * settings.margin < least:
             raise SettingsError(
                 f"{flag(option := f'{term.kind}_weight')}: the picture at {format_size(stage.size)} has a side of less "
-                f"than {least} pixels: {ways} a --margin",
+                f"than {least} pixels: use {scales}a larger --size, {ways} a --margin",
                 option,
             )
 
@@ -121,8 +131,10 @@ def _ratios(scales, given, size, final):
     """[(size as a fraction of the last one, evaluations or None)], coarsest first."""
     if given is not None:
         in_order = [v for v, _ in given] == sorted({v for v, _ in given})
-        if not in_order or given[-1][0] != size:
-            raise SettingsError(f"--scales {scales!r}: expected growing sizes that end with the picture's, {size}")
+        if not in_order:
+            raise SettingsError(f"--scales {scales!r}: expected growing sizes")
+        if given[-1][0] != size:
+            raise SettingsError(f"--scales {scales!r}: expected sizes that end with the picture's, {size}")
         return [(v / size, evaluations) for v, evaluations in given]
     if scales == "auto":
         count = 1

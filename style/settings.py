@@ -97,7 +97,7 @@ class Settings:
     init: object = option("content", "picture", START, "content (default), style, noise, blend, or a picture", "I", shown=True)
     noise_level: float = option(20.0, "number", START, "grey levels to both sides of the average colour (default {})", low=0, high=255, needs=NOISE)
     noise_ratio: float = option(0.6, "number", START, "blend: share of noise, the rest is content (default {})", low=0, high=1, needs=BLEND)
-    seed: int = option(0, "whole", START, "of the noise (default {})", "N", low=0, high=2**63)
+    seed: int = option(0, "whole", START, "of the noise (default {})", "N", low=0, high=2**63, needs=NOISE)
 
     weights: str | None = option(None, "path", RUN, "vgg19 (after `python -m weights fetch vgg19`), vgg16, mini, or a file (default: the best that is there)", "W", shown=True)
     evaluations: int = option(120, "whole", RUN, "evaluations of loss and gradient; at each finer scale half as many (default {})", "N", low=1, high=10**9, needs=NO_OWN_COUNTS, alias="iterations", shown=True)
@@ -171,7 +171,7 @@ class Settings:
             (
                 "keep",
                 self.keep is not None,
-                ("bounds, which are on by default but for --optimizer two-loop", lambda s: s.bounds),
+                ("--bounds, the default but for --optimizer two-loop and most presets", lambda s: s.bounds),
             ),
             ("bounds", self.bounds, ("--optimizer l-bfgs-b, l-bfgs or adam", lambda s: s.optimizer != "two-loop")),
         ):

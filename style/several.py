@@ -122,7 +122,7 @@ def _batch(contents, args, files):
     contents = [sized(c, options.get("size")) for c in contents]
     name, settings = PATTERN if files.name is None else files.name, settings_from(files.preset, **options)
     batch = Batch(contents, pictures, settings, out_dir=files.out_dir or ".", name=name, overwrite=files.overwrite)
-    files.check_quality(Path(name))
+    files.check_format(Path(name), settings.depth)
     _check_read(args, [item.output for item in batch.items], "--out-dir", [item.content for item in batch.items])
     return batch
 
@@ -195,7 +195,11 @@ def _checked_sweep(output, args, files, swept):
     pictures, options = styles_and_options(args.style, _given(args))
     sweep = Sweep(args.content, pictures, swept, alone=bool(files.sweep_alone), preset=files.preset, **options)
     sweep.check_output(output, files.overwrite)
-    files.check_quality(output)
+    files.check_format(output, depth=8)  # a sheet has 8 bits
+    if files.out_dir is None and any(cell.settings.depth != 8 for cell in sweep.cells):
+        raise SettingsError(
+            "--depth: works with --out-dir: the cells' own pictures have it, a sheet has 8 bits", "depth"
+        )
     singles = {c.number: Path(files.out_dir) / _single(output, c) for c in sweep.cells} if files.out_dir else {}
     _check_read(args, [output, *singles.values()], "-o")
     return sweep, singles

@@ -93,3 +93,24 @@ def _shortened(draw, label, font, width):
     while label and draw.textlength(label + "…", font=font) > width:
         label = label[:-1]
     return label + "…"
+
+
+def shown(value):
+    """A value in a label."""
+    if isinstance(value, dict):
+        return ",".join(k if v == 1 else f"{k}:{v:g}" for k, v in value.items()) or "none"
+    if isinstance(value, tuple | list):
+        return ",".join(map(shown, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else "array" if _is_array(value) else str(value)
+
+
+def _is_array(value):
+    return getattr(value, "ndim", 0) > 0
+
+
+def identity(value):
+    """What tells one value from another; an array is told by itself, whatever is in it."""
+    several = isinstance(value, tuple | list)
+    return tuple(map(identity, value)) if several else id(value) if _is_array(value) else repr(value)

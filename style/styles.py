@@ -11,7 +11,7 @@ from minivgg.backend import to_device
 from minivgg.table import context
 
 from .options import SettingsError, flag
-from .pictures import ImageError, images, masks
+from .pictures import ImageError, images, masks, palette
 from .regions import Region
 from .units import format_size
 
@@ -214,18 +214,26 @@ def groups_of(settings, content, styles):
         area = 1.0 if mask is None else float(mask.mean(dtype=np.float64))
         label = "" if named[inside[0]] is None else masks.label(named[inside[0]])
         found.append(Group(source, members, mask, area, label))
+    if s.style_blend is not None and len(distinct) == count > 1 and all(shares) and not _shares_colours(s):
+        raise SettingsError("--style-blend: shares of styles under one mask; here each has its own", "style_blend")
     return found, kept
 
 
+def _shares_colours(s):
+    """Whether colours of all styles together are asked for, of each as much as its share."""
+    of_style = s.match_histogram == "style" or (s.match_colors and s.match_to == "style")
+    return of_style or (s.palette is not None and palette.read_spec(s.palette).source == "style")
+
+
 def paint_of(settings, styles):
-    """[(H, W) or None]: what of each style picture counts as paint: its mask, or else its opacity."""
-    named = per_style(settings, "style_mask", len(styles)) or (None,) * len(styles)
+    """[(H, W) or None: all]: what of each style picture counts as paint: its mask, or without masks its opacity."""
+    named = per_style(settings, "style_mask", len(styles))
+    if named is None:
+        return [picture.opacity(picture.rgb.shape[:2]) for picture in styles]
     found = []
     for source, picture in zip(named, styles, strict=True):
-        if source is not None:
-            found.append(masks.mask_of(source, picture, "the style picture"))
-        else:
-            found.append(picture.opacity(picture.rgb.shape[:2]))
+        mask = None if source is None else masks.mask_of(source, picture, "the style picture")
+        found.append(None if mask is None or mask.min() >= 1 else mask)
     return found
 
 

@@ -27,7 +27,7 @@ from .pictures import images, saving
 from .provenance import sheet_record
 from .result import Result
 from .settings import Settings, settings_from
-from .sheet import contact_sheet, sheet_size
+from .sheet import contact_sheet, identity, sheet_size, shown
 
 MOST = 100  # cells
 FACTORS = (
@@ -193,15 +193,16 @@ class Sweep:
         if near < 0:
             return None
         other = self.cells[near]
-        differs = [name for name, value in values.items() if other.values[name] != value]
+        differs = [name for name, value in values.items() if identity(other.values[name]) != identity(value)]
         return other if all(name in FACTORS for name in differs) else None
 
     def _started(self, cell, results):
         """The job of a cell, from its neighbour's picture where there is a good one."""
-        near = results.get(cell.like.number) if cell.like else None
+        near, job = results.get(cell.like.number) if cell.like else None, self._job(cell.settings)
         if near is None or not math.isfinite(near.outcome.loss):
-            return self._job(cell.settings)
-        start, half = images.from_array(near.rgb), max(1, cell.evaluations // 2)
+            return job
+        start = images.from_array(job.colours.to_rgb(near.outcome.image))  # as it was optimised: no palette, no colours
+        half = max(1, cell.evaluations // 2)
         return self._job(dataclasses.replace(cell.settings, init=start, evaluations=half, scales=1))
 
     def _cell_size(self):
@@ -254,17 +255,6 @@ def parse_sweep(texts):
     return found
 
 
-def shown(value):
-    """A value in a label."""
-    if isinstance(value, dict):
-        return ",".join(k if v == 1 else f"{k}:{v:g}" for k, v in value.items()) or "none"
-    if isinstance(value, tuple | list):
-        return ",".join(map(shown, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _parsed(opt, text, part):
     kind = KINDS[opt.kind]
     if opt.kind == "switch":
@@ -283,7 +273,7 @@ def _check(found, options):
     for name, values in found.items():
         if not isinstance(values, list | tuple) or not values:
             raise SettingsError(f"--sweep {name}: expected a list of values", "sweep")
-        if len({repr(v) for v in values}) < len(values):
+        if len({identity(v) for v in values}) < len(values):
             raise SettingsError(f"--sweep {name.replace('_', '-')}: a value stands there twice", "sweep")
         if options.get(name) is not None:
             raise SettingsError(f"{flag(name)}: is swept; leave it away", name)

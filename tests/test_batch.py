@@ -179,6 +179,7 @@ def test_outputs_in_the_folder_of_the_contents_are_no_contents_later(folder, cap
         (["photos", "style.png", "--out-dir", ".", "--name", "style.png"], "and is read as well"),
         (["photos", "style.png", "--style-weight", "-1"], "--style-weight -1.0: expected 0 or more"),
         (["photos", "style.png", "--quality", "5"], "--quality: works with"),
+        (["photos", "style.png", "--name", "{content}.jpg", "--depth", "16"], "JPEG holds 8 bits a sample, not 16"),
         (["--contents", "photos/a.png", "style.png"], "--contents: no STYLE"),
         (["photos", "style.png", "--overwrite", "--latest", "photos/b.png"], "--latest photos/b.png: is the content"),
         (["photos", "style.png", "--overwrite", "--latest", "style.png"], "--latest style.png: is the style file"),
@@ -217,5 +218,8 @@ def test_library(folder):
     assert {(1, "Planned"), (2, "Finished")} <= set(heard)
     with pytest.raises(SettingsError, match="no content pictures"):
         style.batch([], "style.png", **OPTIONS)
+    for one in ("photos/a.png", Path("photos/a.png"), np.zeros((32, 32, 3))):  # whose letters or rows are no pictures
+        with pytest.raises(SettingsError, match=r"^contents: one picture, .*; expected a list of them$"):
+            style.batch(one, "style.png", **OPTIONS)
     with pytest.raises(SettingsError, match="style_weight"):
         style.batch(["photos/a.png"], "style.png", **OPTIONS | {"style_weight": -1})

@@ -285,6 +285,17 @@ def test_every_picture_that_leaves_is_filtered(make_job, options):
     assert settings_from(**settings) == job.settings
 
 
+@pytest.mark.parametrize("options", [{}, *ASKED], ids=str)
+def test_the_plan_says_where_what_is_kept_gets_other_colours(make_job, options):
+    content = make_job(size="original").content  # of a size of its own its greys are those of its colours
+    keep = np.zeros(content.rgb.shape[:2], bool)
+    keep[:, : keep.shape[1] // 2] = True
+    job = make_job(keep=keep, size="original", init="noise", evaluations=1, **options)
+    half, found = keep.shape[1] // 2, job.run().rgb
+    said = "what --keep keeps gets it, too" in job.filters.notes
+    assert (np.abs(found - content.rgb)[:, :half].max() > 1) == said
+
+
 def test_records_name_the_pictures_as_they_came_and_targets_are_kept_apart(make_job):
     plain = make_job()
     plain.run()

@@ -121,6 +121,29 @@ def test_picture_too_thin_for_a_layer(transfer):
         transfer([thin, thin], size=300)
 
 
+@pytest.mark.parametrize(
+    "content, options, ways",
+    [
+        ((16, 64), {}, "use a larger size"),
+        ((64, 64), {"style_size": 16}, "style picture at .*: use a larger style_size"),
+        ((64, 64), {"scales": 4}, "content picture at 6x6 .*: use fewer or larger scales"),
+    ],
+)
+def test_what_is_too_small_for_a_layer_says_which_option_helps(transfer, content, options, ways):
+    with pytest.raises(SettingsError, match=ways):
+        transfer([np.zeros((*content, 3)), np.zeros((64, 32, 3))], **{"size": 48, **options})
+
+
+def test_sizes_of_scales_may_end_with_the_original_one(tmp_path, transfer):
+    """Which is not known before the picture is read."""
+    pictures = [np.zeros((64, 48, 3)), np.zeros((64, 48, 3))]
+    assert transfer(pictures, size="original", scales="32,64").rgb.shape == (64, 48, 3)
+    Image.fromarray(np.zeros((64, 48, 3), np.uint8)).save(tmp_path / "content.png")
+    for content in (pictures[0], tmp_path / "content.png"):
+        with pytest.raises(SettingsError, match=r"^scales '32,63': expected sizes that end with the picture's, 64"):
+            transfer([content, tmp_path / "content.png"], size="original", scales="32,63")
+
+
 def test_alpha_of_the_content_reaches_the_output(tmp_path, pictures, transfer):
     rgba = np.dstack([pictures[0], np.full(pictures[0].shape[:2], 255.0)])
     rgba[:, :20, 3] = 0

@@ -71,6 +71,17 @@ def test_what_would_do_nothing_or_is_no_file_is_said_so(folder, capsys, args, co
     assert capsys.readouterr().err == f"style.run: {said}\n"
 
 
+def test_the_plan_says_what_a_picture_is_the_start_and_whether_it_is_stretched(folder, capsys):
+    for size, said in (((64, 48), "64x48 -> "), ((64, 64), "64x64 -> ")):
+        Image.new("RGB", size).save("start.png")
+        Image.new("RGB", (64, 48), (9, 99, 9)).save("content.png")
+        assert (
+            run.main(["content.png", "b.png", "--init", "start.png", "-o", "out.png", "--overwrite", *BASE[:-1]]) == 0
+        )
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("start ")]
+        assert said in line and line.endswith(", stretched") == (size == (64, 64))
+
+
 @pytest.mark.slow
 def test_a_start_may_become_what_comes_of_it(folder):
     (folder / "out.png").write_bytes((folder / "a.png").read_bytes())

@@ -25,6 +25,7 @@ NEEDS = {
     "tolerance": (0.1, {"optimizer": "l-bfgs-b"}, {"optimizer": "adam"}),
     "noise_level": (3.0, {"init": "blend"}, {"init": "content"}),
     "noise_ratio": (0.5, {"init": "blend"}, {"init": "noise"}),
+    "seed": (3, {"init": "noise"}, {"init": "style"}),
     "tv_beta": (1.0, {"tv_weight": 1.0}, {"tv_weight": 0.0}),
     "evaluations": (5, {"scales": "32:5,64"}, {"scales": "32:5,64:3"}),
     "match_to": ("style", {"match_colors": "pca"}, {}),

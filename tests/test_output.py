@@ -100,12 +100,27 @@ def test_the_command_line_writes_what_is_asked_for(tmp_path, monkeypatch, networ
     for options, code, says in (
         (["-o", "b.png", "--quality", "20"], 2, "--quality: works with -o of .jpg, .webp or .avif"),
         (["-o", "b.jpg", "--quality", "0"], 2, "--quality 0: expected 1 to 100"),
-        (["-o", "b.jpg", "--depth", "16"], 1, "holds 8 bits a sample"),
+        (["-o", "b.jpg", "--depth", "16"], 2, "--depth 16: b.jpg: JPEG holds 8 bits a sample"),
         (["-o", "x" * 248 + ".png", "--save-every", "1"], 2, "a name of 258 bytes"),
     ):
         assert run.main([*common, *options]) == code
         assert says in capsys.readouterr().err
     assert not list(tmp_path.glob("b.*")) and not list(tmp_path.glob("x*"))
+
+
+@pytest.mark.parametrize("name, longest", [("a.jpg", None), ("a.webp", 40)])
+def test_transfer_finds_before_the_run_what_its_output_cannot_hold(tmp_path, monkeypatch, network_file, name, longest):
+    """Afterwards the picture would be lost: `save` raises, and nothing is handed back."""
+    monkeypatch.setattr(style.Job, "run", lambda *a, **k: pytest.fail("it has begun"))
+    monkeypatch.setitem(saving.LONGEST_SIDE, "WEBP", longest)
+    options = {
+        "weights": str(network_file),
+        "output": tmp_path / name,
+        "size": 48,
+        "depth": 16 if longest is None else 8,
+    }
+    with pytest.raises(ImageError, match=r"holds (8 bits a sample|at most 40 a side)"):
+        style.transfer(smooth(64, 64), smooth(64, 64), **options)
 
 
 def test_a_name_that_is_too_long_is_found_at_the_start(tmp_path):

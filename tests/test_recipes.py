@@ -165,7 +165,7 @@ def test_in_python_too_and_the_message_names_arguments(folder):
 def test_a_picture_has_the_settings_and_not_the_file(folder, capsys):
     """--again repeats it when the file has gone; --preset beside it would do nothing, and is refused."""
     (folder / "my.toml").write_text(MINE.replace("iterations = 7", ""))
-    assert command(capsys, "--preset", "my.toml", "--seed", "4")[0] == 0
+    assert command(capsys, "--preset", "my.toml", "--init", "noise", "--seed", "4")[0] == 0
     first = saving.read_metadata("out.png")
     assert "my.toml" not in json.dumps(first) and first["settings"]["style_weight"] == 300
     (folder / "my.toml").unlink()
@@ -200,7 +200,7 @@ def test_jobs_batches_and_sweeps_take_it(folder, capsys):
     assert saving.read_metadata("jobs/done/a.png")["settings"]["style_weight"] == 300
     (made,) = style.batch(["photo.png"], "painting.png", preset="my.toml", out_dir="out", size=32, evaluations=2)
     assert saving.read_metadata(made.output)["settings"]["style_layers"] == {"relu1_1": 2.0}
-    sheet = style.sweep("photo.png", "painting.png", {"seed": [1, 2]}, preset="my.toml", size=32, evaluations=1)
+    sheet = style.sweep("photo.png", "painting.png", {"strength": [0.4, 0.5]}, preset="my.toml", size=32, evaluations=1)
     assert [r.metadata["settings"]["style_weight"] for _, r in sheet.results] == [300, 300]
 
 
@@ -308,7 +308,7 @@ def test_a_network_that_is_not_there_is_said_first_by_the_preset_s_name(folder, 
     (folder / "photo.png").write_text("no picture")
     (folder / "jobs").mkdir()
     (folder / "jobs" / "a.toml").write_text('content = "x.png"\nstyle = "y.png"\npreset = "narayanan"\n')
-    for more in ([], ["--out-dir", "out"], ["--sweep", "seed=1,2"]):
+    for more in ([], ["--out-dir", "out"], ["--sweep", "strength=0.4,0.5"]):
         assert run.main(["photo.png", "painting.png", "--preset", "narayanan", *more]) == 1
         err = capsys.readouterr().err
         assert err.startswith(f"style.run: {said}") and get in err and err.count("\n") == 1

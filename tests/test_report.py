@@ -396,7 +396,7 @@ def without_run(text):
 @pytest.mark.parametrize(
     "options, named, said",
     [
-        (["--seed", "1", "--scales", "2"], True, "of other pictures, weights or settings (run "),
+        (["--style-weight", "7", "--scales", "2"], True, "of other pictures, weights or settings (run "),
         (["--scales", "1"], False, "it has a scale of 48x34, the picture has 24x17, 48x34"),
         (["--scales", "24:9,48:9"], False, "it has 18 evaluations, the picture 9"),
         (["--scales", "2", "--tv-weight", "1"], False, "it has terms that the picture has not"),

@@ -68,6 +68,7 @@ def test_optimizer_names(alias):
         ({"optimizer": "adam", "adam_eps": -1.0}, "adam_eps"),
         ({"style_weight": 0, "content_weight": 0.0}, "nothing to optimise"),
         ({"noise_ratio": 0.5, "init": "noise"}, "noise_ratio: works with init blend"),
+        ({"seed": 3}, "seed: works with init noise or blend"),
         ({"tolerance": 0.1, "optimizer": "adam"}, "tolerance: works with"),
         ({"iterations": 5, "preset": "large"}, "evaluations: works with"),
     ],
@@ -79,11 +80,17 @@ def test_bad_values_are_named(options, says):
 
 def test_what_works_is_not_refused():
     """Numbers of any library; options where they do something; a preset's own values, whatever is beside them."""
-    settings = settings_from(size=np.int64(64), style_weight=np.float32(2), seed=3, memory=10**9)
+    settings = settings_from(size=np.int64(64), style_weight=np.float32(2), seed=3, init="noise", memory=10**9)
     assert (settings.size, settings.style_weight) == (64, 2)
     assert settings_from(scales="32:5,64", iterations=7).evaluations == 7
     assert settings_from("neural-style", optimizer="adam").history == 100
     assert settings_from(optimizer="adam", learning_rate=3, adam_betas=[0.5, 0.9]).adam_betas == (0.5, 0.9)
+
+
+def test_a_refusal_is_one_line_whatever_the_value():
+    with pytest.raises(SettingsError, match="palette array") as error:
+        settings_from(palette=np.zeros((4, 3)))
+    assert str(error.value).isprintable() and error.value.on_command_line.isprintable()
 
 
 def test_unknown_preset_is_corrected():

@@ -211,6 +211,17 @@ def test_a_style_mask_chooses_the_paint(job_of, a, b):
     assert evaluation(job).loss != evaluation(job_of(both)).loss
 
 
+def test_all_of_a_style_counts_where_its_mask_says_so(job_of, a):
+    """What is transparent, too, which is white then; `all` beside a mask is of the same kind."""
+    half = np.where(np.arange(a.shape[1]) < 20, 255.0, 0.0)[None, :, None].repeat(a.shape[0], 0)
+    clear = np.concatenate([a, half], axis=2)
+    opaque = evaluation(job_of(np.where(half > 0, a, 255.0))).loss
+    for mask in ("all", [np.ones(a.shape[:2], bool)]):
+        assert evaluation(job_of(clear, style_mask=mask)).loss == pytest.approx(opaque, rel=1e-6)
+    for mask in ("all", np.ones(a.shape[:2], bool)):  # which must not cut off what --guidance inside sees beyond it
+        assert job_of([clear, clear], style_mask=[half[..., 0] > 0, mask]).styles.paint[1] is None
+
+
 # -------------------------------------------------------------------------------------------------- keep
 
 
@@ -248,6 +259,7 @@ def test_what_is_kept_does_not_count_for_the_style(job_of, a):
     [
         ({"style_blend": (1, 2, 3)}, "style_blend: 3 values for 2 styles"),
         ({"style_blend": (0, 0)}, "style_blend: all of weight 0"),
+        ({"style_blend": (1, 3), "mask": [LEFT, "rest"]}, "style_blend: shares of styles under one mask"),
         ({"style_blend": (1, -1)}, "style_blend -1: expected 0 or more"),
         ({"style_size": (40, 20, 10)}, "expected 16 or|expected 16 to|3 values for 2"),
         ({"style_scale": (1, 0)}, "style_scale 0: expected 0.05 to 20"),
@@ -270,6 +282,8 @@ def test_options_that_do_not_fit_the_styles(job_of, a, b, options, found):
         (np.full((H, W), np.nan), "mask: values outside 0..1"),
         ("alpha", "mask alpha: the content picture has no transparency"),
         ("rest", "mask rest: what no other mask covers; expected only beside others"),
+        ("array", "mask array: it came from memory, and no picture keeps it; give the array again"),
+        ("not:all", "mask not:all: it covers nothing of the content picture"),
         ("no.png", "no.png: no such file"),
         ("x.png#12345g", "mask x.png#12345g: colour '12345g'; expected six hexadecimal digits"),
     ],

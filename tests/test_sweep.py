@@ -107,6 +107,9 @@ def test_another_start_than_the_content_is_kept(folder):
         (["--sweep", "style-weight=1,2", "-o", "photo.png", "--overwrite"], "is the content file"),
         (["--sweep", "style-weight=" + ",".join(map(str, range(1, 20))), "-o", "x.jpg"], "does not hold the metadata"),
         (["--sweep-alone"], "--sweep-alone: works with --sweep"),
+        (["--sweep", "style-weight=1,2", "--depth", "16"], "--depth: works with --out-dir"),
+        (["--sweep", "depth=8,16"], "--depth: works with --out-dir"),
+        (["--sweep", "seed=1,2"], "--seed: works with --init noise or blend"),
     ],
 )
 def test_refused_before_any_work(folder, capsys, monkeypatch, args, said):
@@ -188,3 +191,22 @@ def test_library(folder):
         style.sweep("photo.png", "style.png", {"style_weight": 3}, **OPTIONS)
     with pytest.raises(ImageError):
         style.sweep("missing.png", "style.png", {"style_weight": [3]}, **OPTIONS)
+
+
+def test_values_may_be_arrays_that_look_alike(folder):
+    """Of masks too large to be printed, too; the label says what a value is, in a line."""
+    masks = [np.zeros((200, 200), bool), np.zeros((200, 200), bool)]
+    masks[0][:, 100:], masks[1][:, :100] = True, True
+    saving.save("square.png", np.full((200, 200, 3), 90.0))
+    found = sweeps.Sweep("square.png", "style.png", {"keep": masks, "style_weight": [3, 30]}, **OPTIONS)
+    assert [c.like and c.like.number for c in found.cells] == [None, None, 1, None]
+    assert [c.label for c in found.cells][:2] == ["keep array, style weight 3"] * 2
+    with pytest.raises(SettingsError, match="a value stands there twice"):
+        sweeps.Sweep("square.png", "style.png", {"keep": masks[:1] * 2}, **OPTIONS)
+
+
+def test_a_cell_starts_from_what_was_optimised_and_not_from_what_was_saved(folder):
+    """A palette, or the content's colours, are put on as a picture leaves."""
+    found = style.sweep("photo.png", "style.png", {"style_weight": [3, 30]}, palette="#000,#fff", **OPTIONS)
+    own = style.transfer("photo.png", "style.png", **OPTIONS | {"style_weight": 3})
+    assert found.results[1][1].metadata["init"]["sha256"] == images.from_array(own.rgb).sha256

@@ -25,6 +25,7 @@ def test_a_texture_larger_than_its_sample(folder, capsys):
     assert run.main(["--texture", "a.png", "--size", "96", *BASE]) == 0
     out = capsys.readouterr().out
     assert "style    a.png 32x48 -> 32x48" in out and "layers   style relu1_1" in out and "from noise" in out
+    assert "texture  64x96" in out and "content " not in out
     assert images.read("out.png").rgb.shape == (96, 64, 3)
     record = saving.read_metadata("out.png")
     assert record["settings"]["content_layers"] == {} and record["settings"]["style_size"] == 48
@@ -59,7 +60,7 @@ def test_a_texture_that_tiles(folder, capsys):
     assert found["plain"].shape == (50, 66, 3) and found["tiles"].shape == (48, 64, 3)
     assert seam(found["tiles"]) < 1.2 < seam(found["plain"])
     out = capsys.readouterr().out
-    assert "wrap     opposite edges meet; sides are multiples of 4" in out and "-> 64x48" in out
+    assert "wrap     opposite edges meet; sides are multiples of 4" in out and "texture  64x48" in out
     settings = saving.read_metadata("tiles.png")["settings"]
     assert settings["wrap"] is True and settings["margin"] == 0
 

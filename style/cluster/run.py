@@ -78,8 +78,9 @@ def run(argv, ranks):
         def replace(path):
             return files.overwrite or (state is not None and is_ours(path, state))
 
-        ranks.together(lambda: _check(args, files, output, own, replace, ranks))
+        ranks.together(lambda: _check(args, output, own, replace, ranks))
         style, settings = ranks.together(lambda: alone.styles_and_settings(args, files.preset))
+        ranks.together(lambda: files.check_format(output, settings.depth))
         content, kept = sized(args.content, args.size), files.checkpoint is not None
         whole = output.suffix.lower() not in IN_TILES
         job = SpreadJob(content, style, settings, ranks, saving=kept, whole=whole)
@@ -119,8 +120,7 @@ def _completed(args, ranks):
     return alone.completed(args, load=lambda path: found)
 
 
-def _check(args, files, output, own, replace, ranks):
-    files.check_quality(output)
+def _check(args, output, own, replace, ranks):
     check_written(args, output)
     if ranks.rank == 0:
         try:

@@ -204,6 +204,9 @@ class Filters:
         self.changing += max((p.rgb.nbytes for p in changed), default=0)
         self.alters = any(type(f).after is not Filter.after for f in self._filters)
         self.notes = [f.note for f in self._filters]
+        everywhere = self.beside is None and (self.alters or content is not came[0])  # else the colours come back
+        if everywhere and getattr(settings, "keep", None) is not None:
+            self.notes.append("what --keep keeps gets it, too")
         self.record = {name: value for f in self._filters for name, value in f.record.items()}
         if self.alters:
             self.record["loss as saved is not known"] = "colours were changed after the optimisation"

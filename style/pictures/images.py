@@ -156,7 +156,7 @@ def from_array(a, *, min_side=MIN_SIDE):
 
 def are_pictures(source):
     """Whether `source` is a list of pictures, not an array written out in rows."""
-    return isinstance(source, list | tuple) and any(map(_is_picture, source))
+    return isinstance(source, list | tuple) and any(map(is_picture, source))
 
 
 def several(source):
@@ -166,7 +166,7 @@ def several(source):
     return list(source) if are_pictures(source) else [source]
 
 
-def _is_picture(item):
+def is_picture(item):
     """Whether an item of a list is a picture of its own, not a row of one."""
     return isinstance(item, (str, os.PathLike, Image.Image, Picture)) or getattr(item, "ndim", 0) == 3
 

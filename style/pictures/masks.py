@@ -7,10 +7,12 @@ A mask is named by
     alpha              the opacity of the picture itself that is to have the mask
     not:…              one of these turned round
     rest               what no other mask of the list covers
+    all                everywhere
 
 or is an array (H, W) of booleans, of bytes 0..255, or of floats 0..1.
 """
 
+import math
 import os
 import re
 from pathlib import Path
@@ -20,7 +22,8 @@ from PIL import ImageColor
 
 from . import ImageError, images
 
-ALPHA, REST, NOT = "alpha", "rest", "not:"
+ALPHA, REST, ALL, NOT = "alpha", "rest", "all", "not:"
+MEMORY = "array"  # what a mask without a name is called
 NEAR = 64  # grey levels in any channel at which a colour is another one
 SHAPE = 0.03  # by which the proportions of a mask may differ from the picture's
 TINT = 0.5  # of an overlay's colours
@@ -38,12 +41,17 @@ def mask_of(source, picture, what):
     found = _read(source, picture, what)
     W, H = picture.size
     h, w = found.shape
-    if abs(np.log((w / h) / (W / H))) > SHAPE:
+    if is_stretched((w, h), (W, H)):
         raise ImageError(f"mask {label(source)}: {w}x{h}, {what} has {W}x{H}; expected the same proportions")
     found = np.clip(images.resize(found, picture.rgb.shape[:2]), 0, 1)
     if not found.max() > 0:
         raise ImageError(f"mask {label(source)}: it covers nothing of {what}; expected white where it is to hold")
     return found
+
+
+def is_stretched(size, other):
+    """Whether (width, height) has other proportions than another one, by more than rounding."""
+    return abs(math.log(size[0] / size[1] * other[1] / other[0])) > SHAPE
 
 
 def label(source):
@@ -52,7 +60,7 @@ def label(source):
         text = os.fspath(source)
         inverse = NOT if text.startswith(NOT) else ""
         return inverse + Path(text.removeprefix(NOT)).name
-    return "array"
+    return MEMORY
 
 
 def split(text):
@@ -101,12 +109,16 @@ def _read(source, picture, what):
     text = os.fspath(source)
     if text.startswith(NOT):
         return 1 - _read(text.removeprefix(NOT), picture, what)
+    if text == ALL:
+        return np.ones(picture.rgb.shape[:2], np.float32)
     if text == ALPHA:
         if picture.alpha is None:
             raise ImageError(f"mask alpha: {what} has no transparency; give a file, or leave the mask out")
         return picture.opacity(picture.rgb.shape[:2])
     if text == REST:
         raise ImageError("mask rest: what no other mask covers; expected only in a list, beside others")
+    if text == MEMORY and not os.path.exists(text):  # out of a picture's metadata
+        raise ImageError("mask array: it came from memory, and no picture keeps it; give the array again")
     name, colour = _colour(text)
     found = images.as_picture(name)
     if colour is not None:

@@ -48,8 +48,7 @@ def check_output(path, overwrite=False, *, size_hw=None, depth=8):
     A temporary file is really made (and removed); an existing picture is not touched.
     """
     path = Path(path)
-    fmt = _format(path)
-    _check_depth(path, fmt, depth)
+    fmt = check_depth(path, depth)
     check_name(path)
     folder = Path(os.path.realpath(path)).parent
     if os.path.isdir(path):
@@ -123,14 +122,13 @@ def encode(path, rgb, *, alpha=None, metadata=None, quality=None, depth=8, dpi=N
     `path` says the format, by its suffix, and stands in what is refused; nothing is written.
     """
     path, rgb = Path(path), np.asarray(rgb)
-    fmt = _format(path)
+    fmt = check_depth(path, depth)
     if rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
         raise ImageError(f"{path}: array of shape {rgb.shape}; expected (H, W, 3)")
     bad = int(rgb.size - np.isfinite(rgb).sum())
     if bad:
         raise ImageError(f"{path}: {bad} of {rgb.size} values are not finite; nothing was written")
     _check_limits(path, fmt, *rgb.shape[:2])
-    _check_depth(path, fmt, depth)
     if alpha is not None and alpha.shape != rgb.shape[:2]:
         raise ImageError(f"{path}: alpha of shape {alpha.shape}; expected {rgb.shape[:2]}")
     if alpha is not None and fmt == "JPEG":
@@ -156,6 +154,14 @@ def encode(path, rgb, *, alpha=None, metadata=None, quality=None, depth=8, dpi=N
     except Exception as error:  # encoders raise OSError, ValueError, struct.error …
         raise ImageError(f"{path}: cannot be encoded as {fmt} ({first_line(error)})") from None
     return buffer.getvalue()
+
+
+def check_depth(path, depth):
+    """Pillow's name of the format that the suffix asks for. Raises ImageError where it has not that depth."""
+    fmt = _format(path)
+    if depth == 16 and fmt not in DEEP:
+        raise ImageError(f"{path}: {fmt} holds 8 bits a sample, not 16; choose .png or .tif")
+    return fmt
 
 
 def read_metadata(path):
@@ -203,11 +209,6 @@ def _check_limits(path, fmt, h, w):
     limit = LONGEST_SIDE.get(fmt)
     if limit and max(h, w) > limit:
         raise ImageError(f"{path}: {w}x{h} pixels, {fmt} holds at most {limit} a side; choose .png or .tif")
-
-
-def _check_depth(path, fmt, depth):
-    if depth == 16 and fmt not in DEEP:
-        raise ImageError(f"{path}: {fmt} holds 8 bits a sample, not 16; choose .png or .tif")
 
 
 def _plain(value):
