@@ -20,6 +20,8 @@ from minivgg.gradcheck import rows
 
 ROOT = Path(__file__).resolve().parent.parent
 
+os.environ["PYTHON_COLORS"] = "0"  # what --help and tracebacks say is compared, whatever FORCE_COLOR wants of pytest
+
 # Under nohup, or in a script's background, these are ignored, here and in the programs that the tests start.
 for _name, _handler in (
     ("SIGINT", signal.default_int_handler),

@@ -42,7 +42,8 @@ def test_two_in_two_threads(network_file, expected):
         assert {*pool.map(digits, [network_file] * 4)} == {expected}
 
 
-@pytest.mark.parametrize("method", [m for m in ("fork", "spawn") if m in multiprocessing.get_all_start_methods()])
+@pytest.mark.filterwarnings("ignore:.* use of fork:DeprecationWarning")  # of threads, which a child starts anew
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_in_processes_of_its_own(network_file, expected, method, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
     context = multiprocessing.get_context(method)

@@ -10,6 +10,7 @@ import errno
 import io
 import json
 import os
+import subprocess
 import sys
 from types import SimpleNamespace
 from urllib.parse import unquote
@@ -138,16 +139,9 @@ def test_nothing_is_left_of_an_upload_that_is_refused(made, monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX limits")
 def test_a_child_has_limits():
-    pid = os.fork()
-    if pid == 0:
-        try:
-            child.limit(own=False)
-            bytearray(child.MEMORY)
-        except MemoryError:
-            os._exit(3)
-        finally:
-            os._exit(4)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+    code = "from style.web import child; child.limit(own=False); bytearray(child.MEMORY)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=web_desk.ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.endswith("\nMemoryError\n")
 
 
 def test_old_uploads_go_and_what_a_killed_process_left(made, monkeypatch):
