@@ -19,10 +19,10 @@ from PIL import Image
 
 import style
 from style import samples
+from style.many.sheet import contact_sheet
 from style.pictures import images, masks
 from style.pictures.filters import Filters
 from style.report import Report
-from style.sheet import contact_sheet
 from style.statistics import STYLE_LOSSES
 
 SIZE, GAP = 480, 8

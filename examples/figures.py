@@ -8,10 +8,10 @@ import sys
 
 import style
 from minivgg.program import USAGE, end, fail, ready, say
+from style.many.sheet import contact_sheet, sheet_size
 from style.options import Parser
 from style.pictures import images, saving
 from style.run import CODES
-from style.sheet import contact_sheet, sheet_size
 
 CONTENT = [f"relu{k}_2" for k in range(1, 6)]  # figure 1: from what each layer alone knows of the photograph
 STYLE = [f"relu{k}_1" for k in range(1, 6)]  # and from the painting's style in the first one, two, … of these

@@ -43,20 +43,20 @@ except PackageNotFoundError:  # run from a folder without being installed
 
 
 _LATER = {  # loaded when they are asked for: {name: (module, what of it, or None for itself)}
-    "batch": (".batches", "batch"),
+    "batch": (".many.batches", "batch"),
     "samples": (".samples", None),
     "show_in_notebook": (".notebook", "show_in_notebook"),
-    "sweep": (".sweeps", "sweep"),
+    "sweep": (".many.sweeps", "sweep"),
     "watching": (".watching", None),
-    "work": (".worker", "work"),
+    "work": (".many.worker", "work"),
 }
 
 if TYPE_CHECKING:  # to a checker, a module with __getattr__ has every name
     from . import samples, watching
-    from .batches import batch
+    from .many.batches import batch
+    from .many.sweeps import sweep
+    from .many.worker import work
     from .notebook import show_in_notebook
-    from .sweeps import sweep
-    from .worker import work
 else:
 
     def __getattr__(name):

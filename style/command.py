@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from minivgg.program import no_name
 
-from .batches import PATTERN
 from .checkpoint import EVERY, parse_every
-from .jobqueue import LEASE
+from .many.batches import PATTERN
+from .many.jobqueue import LEASE
 from .options import Parser, SettingsError, check_value, flag, option, options_of
 from .pictures import images, saving
 from .provenance import version

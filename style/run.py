@@ -21,6 +21,8 @@ from .cluster import launched
 from .command import Files, given, measure, named_styles, parsed
 from .job import Job
 from .large.plan import MemoryBudgetError
+from .many.several import mode_of, run_several
+from .many.teller import asked_for
 from .names import check_on_the_way, check_written, free_name
 from .options import SettingsError, options_of
 from .pictures import images, masks, saving
@@ -29,10 +31,8 @@ from .printing import Console, Log, Pictures, warn
 from .recipes import LIST, listing
 from .report import Report, check_report
 from .settings import Settings, settings_from
-from .several import mode_of, run_several
 from .specs import is_same, sized, styles_and_options
 from .state import State, StateError
-from .teller import asked_for
 from .watching import Animation, check_animation, check_latest
 from .writing import write
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import style
-from style import batches, run
+from style import run
+from style.many import batches
 from style.options import SettingsError
 from style.pictures import ImageError, images, saving
 

@@ -18,7 +18,8 @@ from launch import run as over
 
 from minivgg import limits, program
 from minivgg import start as start_of_all
-from style import run, several, sweeps
+from style import run
+from style.many import several, sweeps
 from style.pictures import images, saving
 
 OPTIONS = {"weights": "narrow.npz", "size": 48, "device": "cpu", "lag": 1, "margin": 0}
@@ -150,7 +151,8 @@ def plan_of(said):
 
 SLOW = """
 import sys, time
-from style import batches, run
+from style import run
+from style.many import batches
 
 make = batches.Batch._make
 
@@ -220,7 +222,8 @@ def test_a_rank_that_is_killed_costs_no_finished_picture(folder):
 
 BROKEN = """
 import sys
-from style import batches, run
+from style import run
+from style.many import batches
 
 make = batches.Batch._make
 

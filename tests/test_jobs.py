@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 import style
-from style import jobqueue, run
-from style.jobqueue import LostError, Queue
+from style import run
+from style.many import jobqueue
+from style.many.jobqueue import LostError, Queue
 from style.options import SettingsError
 from style.pictures import images, saving
 from style.state import State
@@ -185,7 +186,7 @@ def test_who_has_lost_the_claim_writes_nothing(folder, monkeypatch):
 
     monkeypatch.setattr(style.Job, "run", slow)
     queue = Queue(folder)
-    (made,) = style.worker.Worker(queue).run(told=lambda made: (folder / "running" / "a.json@2-another").unlink())
+    (made,) = style.many.worker.Worker(queue).run(told=lambda made: (folder / "running" / "a.json@2-another").unlink())
     assert made.status == "failed" and "another's now" in made.message
     assert names(folder / "done") == names(folder / "failed") == []
 
@@ -278,7 +279,7 @@ def test_waiting_ends_with_a_signal(folder, capsys, monkeypatch):
         looked.append((folder / "done" / "a.json").exists())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(style.worker, "_pause", pause)
+    monkeypatch.setattr(style.many.worker, "_pause", pause)
     assert main("--jobs-wait") == 130
     assert looked == [True]
     assert capsys.readouterr().err == "style.run: interrupted: 1 of 1 picture\n"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import style
-from style import run, sheet, sweeps
+from style import run
+from style.many import sheet, sweeps
 from style.options import SettingsError
 from style.pictures import ImageError, images, saving
 

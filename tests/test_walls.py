@@ -113,7 +113,7 @@ def test_the_walls_stand():
         ("style.losses", "from minivgg import fast_cpu", "style.losses imports minivgg.fast_cpu"),
         ("style.faster.pairs", "from minivgg.kernels import Kernels", "style.faster.pairs imports minivgg.kernels"),
         ("style.run", "import cupy", "style.run imports cupy"),
-        ("style.worker", "from .web import desk", "style.worker imports style.web.desk"),
+        ("style.many.worker", "from ..web import desk", "style.many.worker imports style.web.desk"),
         ("style.report.listener", "from jinja2 import Environment", "style.report.listener imports jinja2"),
         ("style.printing", "def f():\n    import rich.console", "style.printing imports rich.console"),
         ("study.child", "from weights import store", "study.child imports weights.store"),

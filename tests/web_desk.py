@@ -23,12 +23,12 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import weights
+from style.many.worker import Worker
 from style.pictures import saving
 from style.web import runner
 from style.web.app import Pages, make_app
 from style.web.desk import Desk, new_id
 from style.web.security import Access
-from style.worker import Worker
 
 ROOT = Path(__file__).resolve().parent.parent
 PORT = 8421

@@ -14,8 +14,8 @@ from mpi4py.util import pkl5
 
 from minivgg import limits
 
+from ..many.several import run_several
 from ..options import SettingsError, flag
-from ..several import run_several
 from .ranks import Ranks, attempt
 from .signals import OwnSignals
 

@@ -17,14 +17,14 @@ from .. import run as alone  # noqa: E402
 from ..checkpoint import EVERY, check_inputs, is_ours, parse_every  # noqa: E402
 from ..command import Files, given, measure, parsed  # noqa: E402
 from ..events import Evaluated, Stop, foremost  # noqa: E402
+from ..many.several import mode_of  # noqa: E402
+from ..many.teller import asked_for  # noqa: E402
 from ..names import check_on_the_way, check_written, free_name  # noqa: E402
 from ..options import SettingsError, flag  # noqa: E402
 from ..pictures import images, saving  # noqa: E402
 from ..printing import Console, Log, Pictures, warn  # noqa: E402
 from ..recipes import LIST  # noqa: E402
-from ..several import mode_of  # noqa: E402
 from ..specs import sized  # noqa: E402
-from ..teller import asked_for  # noqa: E402
 from . import many  # noqa: E402
 from .checkpoint import SpreadCheckpoint, load, read_about  # noqa: E402
 from .job import SpreadJob  # noqa: E402

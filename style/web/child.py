@@ -11,8 +11,8 @@ import sys
 from typing import Any
 
 from minivgg.program import first_line
-from style.batches import FAILURES
 from style.job import Job
+from style.many.batches import FAILURES
 from style.pictures import ImageError, images, saving
 from style.settings import settings_from
 from weights import WeightsError

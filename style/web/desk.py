@@ -25,7 +25,7 @@ from typing import Any
 from minivgg.files import FileTakenError
 from minivgg.program import UsageError
 
-from ..jobqueue import DONE, FAILED, RUNNING, STATES, Queue
+from ..many.jobqueue import DONE, FAILED, RUNNING, STATES, Queue
 from .asked import ID, Asked, Refused, check_id, checked, new_id, picture_names
 from .lock import hold
 from .small_files import link, read_json, read_text, write_json, write_text

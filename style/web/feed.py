@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..jobqueue import DONE, FAILED, RUNNING
+from ..many.jobqueue import DONE, FAILED, RUNNING
 from ..report.listener import NEEDED
 from .desk import ACTIVE, LATEST, LOG, PICTURE, PLAN, Desk
 from .small_files import read_json

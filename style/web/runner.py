@@ -15,11 +15,11 @@ from pathlib import Path
 from minivgg.program import OK, Signals, end, poll, ready, say
 
 from ..events import Evaluated, Finished, Iterated, Planned, Stop
-from ..jobqueue import RUNNING, STATES
+from ..many.jobqueue import RUNNING, STATES
+from ..many.worker import Worker
 from ..pictures import ImageError, images, saving
 from ..printing import Log
 from ..watching import SIDE, Animation, Latest
-from ..worker import Worker
 from .desk import FILM, LATEST, LOG, PAUSE, PLAN, REMOVE, SMALL, STOP, Desk
 from .lock import hold
 from .small_files import read_json, write_json

@@ -14,16 +14,16 @@ from typing import Any
 import weights
 from minivgg.program import first_line, poll
 
+from ..checkpoint import EVERY, Checkpoint, parse_every
+from ..job import Job
+from ..options import SettingsError
+from ..pictures import saving
+from ..printing import warn
+from ..recipes import fitted
+from ..specs import check_output_alone, files_of
+from ..state import State, StateError
 from .batches import FAILURES, Item, Made, make_folder, may_write, save
-from .checkpoint import EVERY, Checkpoint, parse_every
-from .job import Job
 from .jobqueue import LEASE, LostError, Queue
-from .options import SettingsError
-from .pictures import saving
-from .printing import warn
-from .recipes import fitted
-from .specs import check_output_alone, files_of
-from .state import State, StateError
 
 PAUSE = 1.0
 REFUSALS = (*FAILURES, StateError, weights.WeightsError)

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .pictures import images
+from ..pictures import images
 
 LARGEST = 8192  # pixels of a sheet's longest side, about: larger cells are made smaller
 COLUMNS = 6  # of a grid that has but one row: longer ones go on below

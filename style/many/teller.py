@@ -5,14 +5,14 @@ from pathlib import Path
 
 from minivgg.program import FAILURE, fail, say
 
+from ..limits import Patience, TimeLimit
+from ..preview import check_preview
+from ..printing import Console, warn
+from ..report import Reports
+from ..units import parse_duration
+from ..watching import Latest
+from ..writing import write
 from .batches import label
-from .limits import Patience, TimeLimit
-from .preview import check_preview
-from .printing import Console, warn
-from .report import Reports
-from .units import parse_duration
-from .watching import Latest
-from .writing import write
 
 NAME = "style.run"
 

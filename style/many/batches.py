@@ -20,14 +20,14 @@ from minivgg.backend import BackendError
 from minivgg.program import first_line, poll
 from minivgg.table import MIN_SIDE
 
-from .engine import Engine
-from .job import Job
-from .large.plan import MemoryBudgetError
-from .options import SettingsError
-from .pictures import ImageError, images, saving
-from .provenance import is_finished, is_record_of
-from .recipes import attributed
-from .settings import settings_from
+from ..engine import Engine
+from ..job import Job
+from ..large.plan import MemoryBudgetError
+from ..options import SettingsError
+from ..pictures import ImageError, images, saving
+from ..provenance import is_finished, is_record_of
+from ..recipes import attributed
+from ..settings import settings_from
 
 PATTERN = "{content}-{style}.png"
 FIELDS = ("content", "style", "number")

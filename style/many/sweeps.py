@@ -20,13 +20,13 @@ import numpy as np
 
 from minivgg.program import poll, suggest
 
-from .engine import Engine
-from .job import Job
-from .options import KINDS, SettingsError, flag, options_of
-from .pictures import images, saving
-from .provenance import sheet_record
-from .result import Result
-from .settings import Settings, settings_from
+from ..engine import Engine
+from ..job import Job
+from ..options import KINDS, SettingsError, flag, options_of
+from ..pictures import images, saving
+from ..provenance import sheet_record
+from ..result import Result
+from ..settings import Settings, settings_from
 from .sheet import contact_sheet, identity, sheet_size, shown
 
 MOST = 100  # cells

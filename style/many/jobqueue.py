@@ -23,10 +23,10 @@ from pathlib import Path
 from minivgg.files import FileError, atomic_file
 from minivgg.program import first_line
 
-from .options import SettingsError
-from .recipes import placed
-from .settings import settings_from
-from .specs import absolute, expanded, is_without_style, sized, styles_and_options, text_of, within
+from ..options import SettingsError
+from ..recipes import placed
+from ..settings import settings_from
+from ..specs import absolute, expanded, is_without_style, sized, styles_and_options, text_of, within
 
 SUFFIXES = (".toml", ".json")
 RUNNING, DONE, FAILED, STATES = "running", "done", "failed", "states"

@@ -8,20 +8,20 @@ from pathlib import Path
 
 from minivgg.program import FAILURE, OK, fail, say
 
+from ..checkpoint import EVERY, parse_every
+from ..command import named_styles
+from ..names import free_name, inputs
+from ..options import SettingsError, flag, options_of
+from ..pictures import images, saving
+from ..report import check_report, is_report
+from ..settings import Settings, settings_from
+from ..specs import expanded, is_same, is_without_style, sized, styles_and_options
+from ..units import parse_duration
+from ..watching import check_latest
 from .batches import PATTERN, Batch, label, make_folder, summary
-from .checkpoint import EVERY, parse_every
-from .command import named_styles
 from .jobqueue import LEASE, Queue
-from .names import free_name, inputs
-from .options import SettingsError, flag, options_of
-from .pictures import images, saving
-from .report import check_report, is_report
-from .settings import Settings, settings_from
-from .specs import expanded, is_same, is_without_style, sized, styles_and_options
 from .sweeps import Sweep, parse_sweep
 from .teller import NAME, Teller
-from .units import parse_duration
-from .watching import check_latest
 from .worker import Worker
 
 BAD = ("interrupted", "non-finite")

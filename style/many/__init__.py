@@ -1,0 +1,1 @@
+"""Many pictures: batches, sweeps and their sheets, and a folder of jobs."""
