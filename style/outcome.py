@@ -10,6 +10,7 @@ import numpy as np
 from minivgg.backend import Array, to_numpy
 
 from .objective import by_kind
+from .units import counted
 
 
 @dataclass
@@ -49,9 +50,10 @@ NO_BETTER = "none was better than the start"
 
 def in_words(status: str, evaluations: int, reason: str) -> str:
     """The message of a status."""
-    after = f"after {evaluations} evaluations"
+    after = f"after {counted(evaluations, 'evaluation')}"
+    every = "the one evaluation" if evaluations == 1 else f"all {evaluations} evaluations"
     return {
-        "done": f"all {evaluations} evaluations done" + (f", {reason}" if reason else ""),
+        "done": f"{every} done" + (f", {reason}" if reason else ""),
         "interrupted": f"interrupted {after}",
         "stopped": f"{reason}: stopped {after}" if reason else f"stopped on request {after}",
         "converged": f"{reason}, {after}",

@@ -18,7 +18,7 @@ from .options import SettingsError
 from .pictures import images, masks, saving
 from .preview import Preview
 from .provenance import fingerprint, made_from, on_the_way
-from .units import duration, format_size
+from .units import counted, duration, format_size
 
 SHOWN = 8  # terms whose part of the loss is said
 WARM_UP = 5  # seconds: an evaluation that takes less is dominated by what only the first has to do
@@ -221,9 +221,11 @@ def plan_lines(job, output):
     for stage in job.stages:
         yield "memory", job.plans[stage].describe()
     yield from (("time", text) for text in forecast(job))
-    steps = ", then ".join(f"{stage.evaluations} at {format_size(stage.size)}" for stage in job.stages)
+    counts = [counted(job.stages[0].evaluations, "evaluation"), *(str(stage.evaluations) for stage in job.stages[1:])]
+    steps = ", then ".join(f"{n} at {format_size(stage.size)}" for n, stage in zip(counts, job.stages, strict=True))
     start = s.to_dict()["init"]
-    yield "run", f"{s.optimizer} from {start}, seed {s.seed}: {steps} evaluations"
+    seed = f", seed {s.seed}" if job.start is None and s.init in ("noise", "blend") else ""
+    yield "run", f"{s.optimizer} from {start}{seed}: {steps}"
     if job.skipped:
         yield "", f"scales coarser than {start} are left out: {', '.join(format_size(k.size) for k in job.skipped)}"
     scales = [scale_name(output, stage).name for stage in job.stages[:-1]]

@@ -45,6 +45,11 @@ def parse_lengths(text):
     return found
 
 
+def counted(number, thing):
+    """1 tile, 2 tiles"""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def format_memory(nbytes):
     """2.4 GB, 850 MB"""
     return f"{nbytes / 1e9:.1f} GB" if nbytes >= 999.5e6 else f"{nbytes / 1e6:.0f} MB"

@@ -41,10 +41,9 @@ def test_stop_at_each_kind_of_event(make_job, optimizer):
         result = job.run(lambda e, kind=kind: style.STOP if isinstance(e, kind) else None)
         assert result.outcome.status == ("done" if kind is Finished else "stopped")
         assert evaluations is None or result.outcome.evaluations == evaluations
-        assert result.outcome.message == (
-            f"{'all' if kind is Finished else 'stopped on request after'} {result.outcome.evaluations} evaluations"
-            f"{' done' if kind is Finished else ''}"
-        )
+        number = result.outcome.evaluations
+        after = f"stopped on request after {number} evaluation{'s' if number > 1 else ''}"
+        assert result.outcome.message == (f"all {number} evaluations done" if kind is Finished else after)
         assert result.rgb.shape == ((69, 96, 3) if kind is Finished else (34, 48, 3))
 
 

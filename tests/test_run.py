@@ -51,7 +51,7 @@ def test_makes_a_picture_and_says_what_it_does(folder, capsys):
         "narrow",
         "relu4_2",
         "cpu",
-        "l-bfgs from content, seed 0: 6 at 56x40 evaluations",
+        "l-bfgs from content: 6 evaluations at 56x40",
         "s an evaluation: about",
         "wrote",
     ):

@@ -184,7 +184,7 @@ def test_a_start_that_is_a_picture_begins_at_its_own_scale(folder, capsys):
     args = ["content.png", "style.png", *OPTIONS[:-1], "--size", "96", "-o", "out.png", "--scales", "3"]
     assert run.main([*args, "--init", "start.png"]) == 0
     out = capsys.readouterr().out
-    assert "6 at 48x34, then 3 at 96x69" in out
+    assert "6 evaluations at 48x34, then 3 at 96x69" in out
     assert "scales coarser than start.png are left out: 24x17" in out
 
 

@@ -17,7 +17,7 @@ from ..faster.recorded import Recorded
 from ..objective import Objective, aim
 from ..passes import Whole
 from ..terms import layers
-from ..units import format_memory, format_size
+from ..units import counted, format_memory, format_size
 from .peaks import evaluation_peak, optimiser_bytes, segment_peak, style_peak, style_transforms, tiled_time, whole_peak
 from .tiles import Tiled
 from .tiling import Tiling, segments
@@ -72,7 +72,8 @@ class Plan:
         memory = f"about {format_memory(self.peak)} of {format_memory(self.memory)}"
         if self.tiling is None:
             return f"{size}: undivided, {memory}"
-        edges = [f"{count} tiles of {format_size(core)}" for count, core in zip(self.tiles, self.tiling.cores)]
+        parts = zip(self.tiles, self.tiling.cores)
+        edges = [f"{counted(count, 'tile')} of {format_size(core)}" for count, core in parts]
         where = f", cut at {', '.join(self.tiling.cuts[: len(edges) - 1])}" if len(edges) > 1 else ""
         return f"{size}: {' + '.join(edges)}{where}, {memory}, {self.time:.2f} times the undivided time"
 
