@@ -228,23 +228,26 @@ def test_a_run_in_a_terminal(folder, more):
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs a pseudoterminal")
 @pytest.mark.parametrize(
-    "asked, answer, begins",
-    [(rb"\x1b\[c", rb"\x1b[?62;4c", "\x1bP"), (rb"\x1b_Gi=(\d+),", rb"\x1b_Gi=\1;OK\x1b\\\\", "\x1b_G")],
+    "answers, begins",
+    [
+        ({rb"\x1b\[c": rb"\x1b[?62;4c"}, "\x1bP"),
+        ({rb"\x1b_Gi=(\d+),": rb"\x1b_Gi=\1;OK\x1b\\\\", rb"\x1b\[c": rb"\x1b[?62c"}, "\x1b_G"),
+    ],
     ids=["Sixel", "kitty"],
 )
-def test_a_terminal_that_takes_pixels_gets_them(folder, asked, answer, begins):
+def test_a_terminal_that_takes_pixels_gets_them(folder, answers, begins):
     """Told by what it answers when it is asked; each picture but the first begins with a step back up."""
-    _, code, sent = in_terminal(ARGS, asked, answer)
+    _, code, sent = in_terminal(ARGS, answers)
     assert code == 0
     assert "▀" not in sent
     up = re.findall(r"\x1b\[(\d+)A\r\x1b\[J", sent)
     assert sent.count(begins) > len(up) > 0
 
 
-def in_terminal(args, asked=None, answer=b""):
+def in_terminal(args, answers=()):
     """(pyte's screen, exit code, all that was written) of the command line in a pseudoterminal.
 
-    asked, answer  a pattern, and what the terminal answers once it has been written
+    answers  {pattern: what the terminal answers once that has been written}
     """
     import fcntl
     import pty
@@ -265,14 +268,13 @@ def in_terminal(args, asked=None, answer=b""):
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(theirs)
-    screen, sent = pyte.Screen(COLUMNS, LINES), b""
+    screen, sent, answers = pyte.Screen(COLUMNS, LINES), b"", dict(answers)
     stream = pyte.ByteStream(screen)
     with contextlib.suppress(OSError):  # the other end has gone
         while data := os.read(ours, 65536):
             sent += data
             stream.feed(data)
-            found = asked and re.search(asked, sent)
-            if found:
-                asked = os.write(ours, found.expand(answer.replace(b"\\x1b", b"\x1b"))) and None
+            for found in filter(None, [re.search(asked, sent) for asked in answers]):
+                os.write(ours, found.expand(answers.pop(found.re.pattern).replace(b"\\x1b", b"\x1b")))
     os.close(ours)
     return screen, process.wait(60), sent.decode()
