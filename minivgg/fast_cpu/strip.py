@@ -87,12 +87,10 @@ class Strip:
             start = M * last - 1
             np.matmul(BT[:, : W - start], x[:, start:], out=X1[:, last])
 
-    def products(self, v, U, R, D, P, f0=0):
+    def multiply(self, v, U, R, D, P, f0=0):
         """For one v and the first R tile rows: D = BT X[v], P = D U, Z[v] = AT P, the outer two along y.
 
         U  (6, B, C, b)   the filters' columns f0..f0+F', F' = B·b
-
-        Returns three (a, b, out) for np.matmul, one after the other.
         """
         tx = self.tx
         B, C, b = U.shape[1:]
@@ -103,21 +101,18 @@ class Strip:
         c = divisor(tx * C)
         s = X.strides
         tiles = np.ndarray((R, tx * C // c, N, c), X.dtype, X, 0, (M * s[0], c * s[1], s[0], s[1]))
+        np.matmul(self.BT, tiles, out=D.reshape(N, R, -1, c).transpose(1, 2, 0, 3))
         halves = 2 if B > 1 and T * C * b > UNPACKED and T % 2 == 0 else 1
         blocks = P.reshape(N, halves, T // halves, B, b).transpose(0, 3, 1, 2, 4)
+        np.matmul(D.reshape(N, 1, halves, T // halves, C), U[:, :, None], out=blocks)
         Z = self.Z[v, : M * R]  # (4R, tx, F of all)
         if Z.shape[2] == F:
             c = divisor(tx * F)
             Z = Z.reshape(R, M, -1, c).transpose(0, 2, 1, 3)
-            P = P.reshape(N, R, -1, c).transpose(1, 2, 0, 3)
+            np.matmul(self.AT, P.reshape(N, R, -1, c).transpose(1, 2, 0, 3), out=Z)
         else:
             Z = Z.reshape(R, M, tx, -1)[..., f0 : f0 + F].transpose(0, 2, 1, 3)
-            P = P.reshape(N, R, tx, F).transpose(1, 2, 0, 3)
-        return (
-            (self.BT, tiles, D.reshape(N, R, tiles.shape[1], -1).transpose(1, 2, 0, 3)),
-            (D.reshape(N, 1, halves, T // halves, C), U[:, :, None], blocks),
-            (self.AT, P, Z),
-        )
+            np.matmul(self.AT, P.reshape(N, R, tx, F).transpose(1, 2, 0, 3), out=Z)
 
     def transform_output(self, sink, r0, i0, i1, H, arena):
         """out[4·r0 + i, 4t + j] = Σ_v AT[j, v] Z[v, i, t] + bias for i0 ≤ i < i1, what lies inside the picture."""

@@ -10,8 +10,6 @@ T = R·tx tiles in a strip, C channels in, F channels out.
 
 import itertools
 
-import numpy as np
-
 from ..threads import cores, one_blas_thread, parallel
 from .memory import Arena
 from .strip import Strip, edges, tallest
@@ -100,27 +98,23 @@ def _by_strips(sources, sinks, taps, bias, geometry, strips, workers, workspace)
     need = Arena.need(dtype, slots) + rest
     # taken here: the workspace serves one thread at a time
     arenas = [workspace.arena(i, need) for i in range(min(workers, len(strips)))]
-    made, heights = [None] * len(arenas), {r1 - r0 for _, r0, r1 in strips}
-
-    def begin(arena):
-        space = arena.array(slots, dtype)
-        strip, mark = Strip(space, space, (R, tx, C, F), W, bias), arena.mark()
-        D, P = (arena.array(s, dtype) for s in private)
-        # once for each height: the arrays' indices are computed in Python, where threads wait for each other
-        return strip, mark, {h: [p for v in range(N) for p in strip.products(v, U[v], h, D, P)] for h in heights}
+    made = [None] * len(arenas)
 
     def task(worker, job):
         n, r0, r1 = job
         arena = arenas[worker]
         if made[worker] is None:
-            made[worker] = begin(arena)
-        strip, mark, products = made[worker]
-        arena.release(mark)
+            space = arena.array(slots, dtype)
+            made[worker] = Strip(space, space, (R, tx, C, F), W, bias), arena.mark()
+        strip, mark = made[worker]
         strip.transform_input(sources[n], r0, 0, M * (r1 - r0) + 2, H, arena)
-        for a, b, out in products[r1 - r0]:
-            np.matmul(a, b, out=out)
+        arena.release(mark)
+        D, P = (arena.array(s, dtype) for s in private)
+        for v in range(N):
+            strip.multiply(v, U[v], r1 - r0, D, P)
         arena.release(mark)
         strip.transform_output(sinks[n], r0, 0, M * (r1 - r0), H, arena)
+        arena.release(mark)
 
     parallel(task, strips, workers)
 
@@ -157,8 +151,7 @@ def _by_frequencies(sources, sinks, taps, bias, geometry, strips, workers, works
             D = arenas[worker].array((N, (r1 - r0) * tx, C), dtype)
             P = arenas[worker].array((N, (r1 - r0) * tx, f1 - f0), dtype)
             U = taps.frequency(v, f0, f1, arenas[worker].array((N * C * (f1 - f0),), dtype))
-            for a, b, out in strip.products(v, U, r1 - r0, D, P, f0):
-                np.matmul(a, b, out=out)
+            strip.multiply(v, U, r1 - r0, D, P, f0)
 
         def rows_out(worker, part, n=n, r0=r0):
             arenas[worker].release(0)
