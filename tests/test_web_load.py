@@ -126,7 +126,7 @@ def test_tabs_a_queue_and_bad_requests(folder):
         tab.start()
     process = psutil.Process(server.process.pid)
     before = process.memory_info().rss
-    runs = [server.submit(ids, seed=k) for k in range(QUEUED)]
+    runs = [server.submit(ids, strength=(k + 1) / (QUEUED + 2)) for k in range(QUEUED)]
     with ThreadPoolExecutor(8) as pool:
         found = [*pool.map(lambda k: bad_request(server, ids, k), range(REQUESTS))]
     fine = {(kind, status) for kind, status in found if 400 <= status < 500 or (status == 0 and kind in MAY_BE_CUT)}
